@@ -1,0 +1,138 @@
+"""A campaign as one tidy frame: a row for each value, every tag a column."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from study.campaign import DERIVED, Campaign, Record
+from study.collect.perfstat import per_round_trip
+from study.design import Factors
+from study.errors import BadData, BadRequest
+
+COLUMNS = [
+    "board", "kernel", "mode", "strategy", "guest", "host", "exit", "arm", "boot", "visit",
+    "value_index", "loops", "metric", "unit", "value", "emulated", "gic", "pmu", "touch_every",
+]  # fmt: skip
+
+# A metric for each event that perf counts in every visit, and its unit. Events of the user's own keep their name.
+METRICS = {
+    "instructions:kh": ("instructions", "instructions"),
+    "instructions:u": ("user-instructions", "instructions"),
+    "instructions:G": ("guest-instructions", "instructions"),
+    "cycles:kh": ("cycles", "cycles"),
+    "kvm:kvm_entry": ("entries", "events"),
+    "kvm:kvm_exit": ("exits", "events"),
+    "kvm:trap_reg": ("traps", "events"),
+}
+# On an emulated board the clock moves one nanosecond with each instruction, and so do the cycles: what pyperf times
+# there is a path length, and is never called a time.
+TIME, CLOCK = ("time", "s"), ("clock", "instructions")
+EMULATED_ONLY_INSTRUCTIONS = {"cycles"}
+
+
+def tidy(campaign: Campaign) -> pd.DataFrame:
+    """Return every value of a campaign.
+
+    Parameters
+    ----------
+    campaign : Campaign
+        It may still lack visits.
+
+    Returns
+    -------
+    DataFrame
+        COLUMNS; `value` is per round trip, in `unit`. A value that could not be counted is NaN. On an emulated board
+        the metric `clock` takes the place of `time`: pyperf's values, in instructions.
+
+    Raises
+    ------
+    BadRequest
+        If nothing is recorded yet.
+    BadData
+        If a visit is damaged.
+    """
+    rows = [row for record in campaign.records() for row in _rows(record, campaign.design.factors)]
+    if not rows:
+        raise BadRequest(f"{campaign.folder} holds no visit yet; collect some with: study collect --campaign {campaign.folder}")
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def write(campaign: Campaign, frame: pd.DataFrame) -> Path:
+    """Write the frame beside the campaign as values.parquet, for other tools to read; it is derived, rebuilt at will."""
+    path = campaign.folder / DERIVED
+    aside = path.with_name(path.name + ".part")
+    frame.to_parquet(aside, index=False)
+    aside.rename(path)
+    return path
+
+
+def _rows(record: Record, factors: Factors) -> Iterator[tuple[Any, ...]]:
+    line, facts = record.line, record.facts
+    try:
+        cell = line["cell"]
+        emulated = bool(facts["emulated"])
+        tags = (facts["board"], facts["kernel"], facts["mode"], cell["strategy"], cell["guest"], cell["host"], cell["exit"],
+                line["arm"], record.boot, line["visit"])  # fmt: skip
+        rest = (emulated, factors.gic, factors.pmu, factors.touch_every)
+        for index, (metric, unit, value) in enumerate(_values(line, emulated)):
+            yield (*tags, index, line["loops"], metric, unit, value, *rest)
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadData(f"boot {record.boot}, visit {line.get('visit')}: {type(error).__name__} {error}: it is not a visit") from None
+
+
+def _values(line: dict[str, Any], emulated: bool) -> Iterator[tuple[str, str, float]]:
+    metric, unit = CLOCK if emulated else TIME
+    scale = 1e9 if emulated else 1.0
+    for run in line["pyperf"]["benchmarks"][0]["runs"]:
+        for value in run.get("values", ()):
+            if not (isinstance(value, float) and math.isfinite(value) and value > 0):
+                raise ValueError(f"pyperf recorded {value!r}")
+            yield metric, unit, value * scale
+    for count in per_round_trip(line["windows"]):
+        name, unit = METRICS.get(count.event, (count.event, "events"))
+        if not (emulated and name in EMULATED_ONLY_INSTRUCTIONS):
+            yield name, unit, count.value
+    loops = line["module_loops"]
+    for name, value in line["module"].items():
+        yield f"module-{name.replace('_', '-')}", "events", value / loops
+
+
+def pyperf_suites(campaign: Campaign) -> dict[str, dict[str, Any]]:
+    """Return pyperf's own suites, as pyperf reads them, one for each board, strategy and arm.
+
+    Benchmarks have the same names in each, so that ``pyperf compare_to`` finds what belongs together. Runs are in the
+    order of measurement.
+    """
+    suites: dict[str, dict[str, Any]] = {}
+    for record in campaign.records():
+        line, cell = record.line, record.line["cell"]
+        arm = "" if line["arm"] == "main" else f"-{line['arm']}"
+        name = f"{record.facts['board'].replace(':', '-').replace('/', '-')}-{cell['strategy']}{arm}"
+        suite = suites.setdefault(name, {"version": "1.0", "benchmarks": []})
+        (benchmark,) = line["pyperf"]["benchmarks"]
+        # A file with a single benchmark keeps its metadata on top: with several, each run must carry its own.
+        metadata = {**line["pyperf"].get("metadata", {}), **benchmark.get("metadata", {})}
+        runs = [{**run, "metadata": {**metadata, **run.get("metadata", {})}} for run in benchmark["runs"]]
+        known = {b["runs"][0]["metadata"]["name"]: b for b in suite["benchmarks"]}
+        if metadata["name"] in known:
+            known[metadata["name"]]["runs"] += runs
+        else:
+            suite["benchmarks"].append({"runs": runs})
+    return suites
+
+
+def export_pyperf(campaign: Campaign, folder: Path) -> list[Path]:
+    """Write pyperf_suites() into a folder, one file each, and return their paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for name, suite in sorted(pyperf_suites(campaign).items()):
+        path = folder / f"{name}.json"
+        path.write_text(json.dumps(suite) + "\n")
+        paths.append(path)
+    return paths

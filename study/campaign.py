@@ -1,0 +1,278 @@
+"""A campaign on disk: freeze a design, record visits, resume, verify.
+
+    <campaign>/design.json               the frozen design
+    <campaign>/boots/<boot>/boot.json    what the board, the kernel and the tools were
+    <campaign>/boots/<boot>/visits.jsonl one line for each visit, with its own digest
+    <campaign>/boots/<boot>/console.log  what the board said
+    <campaign>/SHA256SUMS                of all that is raw; ``sha256sum -c`` reads it
+
+A visit is one line, appended and synced: it is there whole or not at all. Resuming is making the visits that have no
+line. Everything else is derived from these files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from study.design import Design, Factors, Visit, differences, draw
+from study.errors import BadData, BadRequest
+
+DESIGN, BOOT, VISITS, CONSOLE, SUMS = "design.json", "boot.json", "visits.jsonl", "console.log", "SHA256SUMS"
+DERIVED = "values.parquet"
+
+
+@dataclass(frozen=True)
+class Record:
+    """One recorded visit: the boot's folder name, the boot's facts, and the line as it was written."""
+
+    boot: str
+    facts: dict[str, Any]
+    line: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something in a campaign that is not as it was written."""
+
+    file: Path
+    says: str
+
+    def __str__(self) -> str:
+        return f"{self.file}: {self.says}"
+
+
+class Campaign:
+    """A campaign's folder.
+
+    Parameters
+    ----------
+    folder : path
+        An existing campaign.
+
+    Raises
+    ------
+    BadData
+        If there is no readable design.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        try:
+            self.design = Design.from_json(json.loads((folder / DESIGN).read_text()))
+        except FileNotFoundError:
+            raise BadRequest(f"{folder} is no campaign: it has no {DESIGN}; collect one with: study collect --campaign {folder}") from None
+        except ValueError as error:
+            raise BadData(f"{folder / DESIGN}: it is not JSON: {error}") from None
+        except BadData as error:
+            raise BadData(f"{folder / DESIGN}: {error}") from None
+
+    @property
+    def name(self) -> str:
+        """The campaign's name: that of its folder."""
+        return self.folder.resolve().name
+
+    @classmethod
+    def freeze(cls, folder: Path, factors: Factors) -> Campaign:
+        """Return the campaign in `folder`, made with a design drawn from `factors` if it is not there yet.
+
+        Raises
+        ------
+        BadRequest
+            If it is there with another design.
+        """
+        if (folder / DESIGN).exists():
+            campaign = cls(folder)
+            if different := differences(campaign.design.factors, factors):
+                raise BadRequest(
+                    f"{folder} was designed otherwise: it has {'; '.join(different)}; "
+                    "ask for what it has, or name another campaign"
+                )
+            return campaign
+        if folder.exists() and any(folder.iterdir()):
+            raise BadRequest(f"{folder} is neither empty nor a campaign; name another folder")
+        (folder / "boots").mkdir(parents=True, exist_ok=True)
+        write_whole(folder / DESIGN, _design_text(draw(factors)))
+        return cls(folder)
+
+    def boots(self) -> list[Path]:
+        """Return the folders of all boots, by name."""
+        return sorted(path.parent for path in (self.folder / "boots").glob(f"*/{BOOT}"))
+
+    def records(self) -> Iterator[Record]:
+        """Yield every recorded visit, boot by boot in the order of measurement.
+
+        Raises
+        ------
+        BadData
+            At the first line whose digest is wrong.
+        """
+        for boot in self.boots():
+            facts = self.facts(boot)
+            for line in read_lines(boot / VISITS):
+                yield Record(boot.name, facts, line)
+
+    def facts(self, boot: Path) -> dict[str, Any]:
+        """Return what is known of a boot."""
+        try:
+            facts = json.loads((boot / BOOT).read_text())
+        except ValueError as error:
+            raise BadData(f"{boot / BOOT}: it is not JSON: {error}") from None
+        if not isinstance(facts, dict) or not isinstance(facts.get("board"), str):
+            raise BadData(f"{boot / BOOT}: it does not name a board")
+        return facts
+
+    def missing(self, board: str) -> list[Visit]:
+        """Return the visits of one board that have no line yet, in order."""
+        done = {record.line["visit"] for record in self.records() if record.facts["board"] == board}
+        return [visit for visit in self.design.visits() if visit.name not in done]
+
+    def open_boot(self, board: str, number: int) -> OpenBoot:
+        """Return a new boot to record in. A boot that continues an interrupted one is another boot of the board."""
+        base = f"{board.replace(':', '-')}.{number}"
+        taken = {path.name for path in (self.folder / "boots").glob(f"{base}*")}
+        name = next(name for name in (base, *(f"{base}.{n}" for n in range(2, 10_000))) if name not in taken)
+        folder = self.folder / "boots" / name
+        folder.mkdir(parents=True)
+        return OpenBoot(self, folder)
+
+    def raw_files(self) -> list[Path]:
+        """Return all files that are not derived, by name."""
+        files = [path for path in self.folder.rglob("*") if path.is_file()]
+        return sorted(path for path in files if path.name not in (SUMS, DERIVED) and not path.name.endswith(".part"))
+
+    def digest(self) -> str:
+        """Return the digest that names this state of the campaign: that of its SHA256SUMS as they should be."""
+        return hashlib.sha256(self._sums_text().encode()).hexdigest()
+
+    def _sums_text(self) -> str:
+        return "".join(f"{_digest(path)}  {path.relative_to(self.folder).as_posix()}\n" for path in self.raw_files())
+
+    def close(self) -> None:
+        """Write the sums of all that is raw."""
+        write_whole(self.folder / SUMS, self._sums_text())
+
+    def verify(self) -> list[Problem]:
+        """Compare every file with its sum and every visit with its digest; an empty list means that all is whole."""
+        problems = []
+        sums = self._sums()
+        present = {path.relative_to(self.folder).as_posix(): path for path in self.raw_files()}
+        for name in sorted(sums.keys() - present.keys()):
+            problems.append(Problem(self.folder / name, "it is missing"))
+        for name, path in present.items():
+            if name not in sums:
+                problems.append(Problem(path, f"it is not in {SUMS}: foreign, or its boot was interrupted (collect again to close it)"))
+            elif _digest(path) != sums[name]:
+                problems.append(Problem(path, f"its bytes do not match {SUMS}"))
+        for boot in self.boots():
+            try:
+                self.facts(boot)
+                list(read_lines(boot / VISITS))
+            except BadData as error:
+                problems.append(Problem(boot / VISITS, str(error).removeprefix(f"{boot / VISITS}: ")))
+        return problems
+
+    def _sums(self) -> dict[str, str]:
+        path = self.folder / SUMS
+        if not path.exists():
+            return {}
+        found = re.findall(r"^([0-9a-f]{64})  (.+)$", path.read_text(errors="replace"), re.MULTILINE)
+        return {name: value for value, name in found}
+
+
+class OpenBoot:
+    """A boot that is being recorded."""
+
+    def __init__(self, campaign: Campaign, folder: Path) -> None:
+        self.folder, self._campaign = folder, campaign
+
+    @property
+    def console(self) -> Path:
+        """Where the board's console log is kept."""
+        return self.folder / CONSOLE
+
+    def describe(self, facts: dict[str, Any]) -> None:
+        """Record what the boot is, before its first visit."""
+        write_whole(self.folder / BOOT, json.dumps(facts, indent=1, sort_keys=True) + "\n")
+
+    def record(self, line: dict[str, Any]) -> None:
+        """Append one visit and sync it to the disk."""
+        text = json.dumps({**line, "sha256": line_digest(line)}, sort_keys=True) + "\n"
+        with open(self.folder / VISITS, "a") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def line_digest(line: dict[str, Any]) -> str:
+    """Return the digest of a visit's line: of its canonical JSON, without the digest itself."""
+    content = {key: value for key, value in line.items() if key != "sha256"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the visits in a file of lines.
+
+    Raises
+    ------
+    BadData
+        At a line that is not JSON or does not match its digest.
+    """
+    if not path.exists():
+        return
+    for number, text in enumerate(path.read_bytes().splitlines(), 1):
+        try:
+            line = json.loads(text)
+            whole = line["sha256"] == line_digest(line)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            whole = False
+        if not whole:
+            raise BadData(f"{path}: line {number} does not match its digest; see: study verify {path.parent.parent.parent}")
+        yield line
+
+
+def cut_torn_line(path: Path) -> bool:
+    """Cut off a last line that was not written to its end, as a crash leaves it. Return whether there was one."""
+    if not path.exists():
+        return False
+    data = path.read_bytes()
+    if data.endswith(b"\n") or not data:
+        return False
+    with open(path, "r+b") as file:
+        file.truncate(data.rfind(b"\n") + 1)
+        os.fsync(file.fileno())
+    return True
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file aside, sync it and rename it, so that it is there whole or not at all."""
+    aside = path.with_name(path.name + ".part")
+    with open(aside, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    aside.rename(path)
+
+
+def _design_text(design: Design) -> str:
+    """Return design.json: one line for each factor, cell and boot, so that a diff of two designs can be read."""
+    data = design.to_json()
+
+    def rows(items: list[Any]) -> str:
+        return "[\n" + ",\n".join(f"  {json.dumps(item)}" for item in items) + "\n ]"
+
+    factors = json.dumps(data["factors"], indent=1).replace("\n", "\n ")
+    return (
+        f'{{\n "version": {json.dumps(data["version"])},\n "factors": {factors},\n "cells": {rows(data["cells"])},\n'
+        f' "order": {rows(data["order"])}\n}}\n'
+    )
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,61 @@
+"""An emulated board: a real arm64 Linux with real KVM under QEMU, where one instruction is one virtual nanosecond."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from study.collect import build
+from study.collect.boards.link import Launch
+from study.process import need, run
+
+# Board name: QEMU's CPU. The first runs KVM with VHE, the second without (nVHE).
+CPUS = {"qemu-neoverse-n1": "neoverse-n1", "qemu-cortex-a57": "cortex-a57"}
+
+
+class EmulatedBoard:
+    """A machine of the emulator; started afresh for every boot.
+
+    Parameters
+    ----------
+    name : str
+        A row of CPUS.
+    machine : str
+        QEMU's machine; the default starts Linux at EL2, so that it has KVM.
+    append : str
+        Words added to the kernel's command line.
+    patience : float
+        Seconds until the board must have answered for the first time.
+    """
+
+    emulated = True
+
+    def __init__(
+        self, name: str, machine: str = "virt,virtualization=on,gic-version=3", append: str = "", patience: float = 120.0
+    ) -> None:
+        self.name = name
+        self._machine, self._append, self._patience = machine, append, patience
+
+    def launch(self, console: Path, strategies: tuple[str, ...]) -> Launch:
+        """Assemble the image, or take it from the cache, and say how to boot it."""
+        qemu = need("qemu-system-aarch64")
+        image = build.image()
+        facts = json.loads((image / "image.json").read_text())
+        # -icount shift=0: one instruction, one nanosecond, so that clocks and counters count the same thing.
+        argv = [
+            qemu, "-M", self._machine, "-cpu", CPUS[self.name], "-m", "2G", "-icount", "shift=0",
+            "-kernel", str(image / "vmlinuz"), "-initrd", str(image / "initrd"),
+            "-append", f"console=ttyAMA0 rdinit=/init panic=-1 loglevel=5 {self._append}".rstrip(),
+            "-display", "none", "-nodefaults", "-no-reboot", "-monitor", "none", "-serial", f"file:{console.name}",
+            "-device", "virtio-serial-device", "-chardev", "stdio,id=line,signal=off",
+            "-device", "virtserialport,chardev=line,name=study",
+        ]  # fmt: skip
+        version = run([qemu, "--version"]).splitlines()[0]
+        host_facts = {
+            "emulator": version,
+            "emulated_cpu": CPUS[self.name],
+            "image_sha256": facts["digest"],
+            "packages": facts["packages"],
+            "config_sha256": build.digest_of(image / "config"),
+        }
+        return Launch(argv, cwd=console.parent, console=console, facts=host_facts, patience=self._patience)

@@ -1,0 +1,157 @@
+"""The line to a board: a process whose input and output carry one line of JSON each way.
+
+It is the same for every board; boards differ only in the process that is started. When a board stops answering, the
+error holds its last words and where all of them are kept.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from study.errors import BoardFailed
+
+# A line longer than this is no answer of ours.
+LONGEST_LINE = 16 << 20
+
+
+@dataclass(frozen=True)
+class Launch:
+    """How to start one boot of a board.
+
+    Parameters
+    ----------
+    argv : list of str
+        The process that carries the line.
+    env : mapping
+        Variables added to its environment.
+    cwd : path
+        Folder that it starts in.
+    console : path
+        Where the board's console log is kept; the process's standard error goes there too.
+    facts : mapping
+        What only the host knows of this boot: emulator, image.
+    patience : float
+        Seconds until the first answer must have come.
+    """
+
+    argv: list[str]
+    cwd: Path
+    console: Path
+    env: Mapping[str, str] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    patience: float = 120.0
+
+
+class Board(Protocol):
+    """A kind of machine that is measured."""
+
+    name: str
+    emulated: bool
+
+    def launch(self, console: Path, strategies: tuple[str, ...]) -> Launch:
+        """Build what a boot needs and say how to start it."""
+
+
+class Link:
+    """One boot of a board: ask, and it answers. A context manager; leaving it ends the boot."""
+
+    def __init__(self, board: str, launch: Launch) -> None:
+        self._board, self._launch, self._asked, self._rest = board, launch, 0, b""
+
+    def __enter__(self) -> Link:
+        launch = self._launch
+        self._errors = open(launch.console.with_suffix(".err"), "wb")  # noqa: SIM115 - closed in __exit__
+        self._process = subprocess.Popen(
+            launch.argv, cwd=launch.cwd, env={**os.environ, **launch.env}, start_new_session=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors,
+        )  # fmt: skip
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._process.stdin and self._process.stdout
+        try:
+            self._process.stdin.write(b"\n")  # an empty line: we are done
+            self._process.stdin.close()
+        except OSError:
+            pass
+        try:
+            self._process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process.stdout.close()
+        self._errors.close()
+        errors = self._launch.console.with_suffix(".err")
+        if text := errors.read_bytes():
+            with open(self._launch.console, "ab") as console:
+                console.write(text)
+        errors.unlink()
+
+    def ask(self, do: str, patience: float | None = None, **arguments: Any) -> dict[str, Any]:
+        """Ask the board to do something and return its answer.
+
+        Parameters
+        ----------
+        do : str
+            A request of study/collect/onboard/__main__.py.
+        patience : float, optional
+            Seconds to wait; the launch's own by default.
+        **arguments
+            What the request takes.
+
+        Raises
+        ------
+        BoardFailed
+            If the board refuses, answers something else, ends, or is silent for too long.
+        """
+        assert self._process.stdin
+        self._asked += 1
+        line = json.dumps({"id": self._asked, "do": do, "with": arguments}) + "\n"
+        try:
+            self._process.stdin.write(line.encode())
+            self._process.stdin.flush()
+        except OSError:
+            raise self._failed("it ended") from None
+        text = self._line(time.monotonic() + (patience or self._launch.patience))
+        try:
+            answer = json.loads(text)
+            number, result = answer["id"], answer.get("result")
+        except (ValueError, TypeError, KeyError, AttributeError):
+            raise self._failed(f"it answered with something else than JSON: {text[:80]!r}") from None
+        if "error" in answer:
+            raise BoardFailed(f"{self._board}: {answer['error']}")
+        if number != self._asked or not isinstance(result, dict):
+            raise self._failed("it answered a question that was not asked")
+        return result
+
+    def _line(self, deadline: float) -> bytes:
+        assert self._process.stdout
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._process.stdout, selectors.EVENT_READ)
+            while b"\n" not in self._rest:
+                if len(self._rest) > LONGEST_LINE:
+                    raise self._failed("it answers without end")
+                left = deadline - time.monotonic()
+                if left <= 0 or not selector.select(left):
+                    raise self._failed("it has been silent for too long")
+                data = os.read(self._process.stdout.fileno(), 1 << 16)
+                if not data:
+                    raise self._failed("it ended")
+                self._rest += data
+        line, _, self._rest = self._rest.partition(b"\n")
+        return line
+
+    def _failed(self, why: str) -> BoardFailed:
+        errors = self._launch.console.with_suffix(".err")
+        text = b"".join(path.read_bytes() for path in (self._launch.console, errors) if path.exists())
+        lines = [line.strip() for line in text.decode(errors="replace").splitlines() if line.strip()]
+        last = " | ".join("".join(c for c in line if c.isprintable()) for line in lines[-3:]) or "nothing"
+        return BoardFailed(f"{self._board}: {why}; its last words: {last} (all of them: {self._launch.console})")

@@ -1,0 +1,31 @@
+"""The machine that the study runs on, if it is an arm64 Linux with KVM. The code is the one that emulated boards run."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from pathlib import Path
+
+from study import paths
+from study.collect import build
+from study.collect.boards.link import Launch
+from study.collect.onboard.factors import STRATEGIES
+from study.errors import BoardFailed
+
+
+class LocalBoard:
+    """This machine."""
+
+    name = "local"
+    emulated = False
+
+    def launch(self, console: Path, strategies: tuple[str, ...]) -> Launch:
+        """Assemble the guest, build the module if a strategy needs it, and say how to start the agent."""
+        if platform.machine() != "aarch64":
+            raise BoardFailed(
+                f"local: this machine is {platform.machine()}, not arm64; measure an emulated board instead: BOARD=qemu-neoverse-n1"
+            )
+        env = {"STUDY_PAYLOAD": str(build.payload()), "PYTHONPATH": str(paths.COLLECT)}
+        if any(STRATEGIES[name].module for name in strategies):
+            env["STUDY_MODULE"] = str(build.module(platform.release(), Path("/")))
+        return Launch([sys.executable, "-m", "onboard"], cwd=console.parent, console=console, env=env)

@@ -1,0 +1,107 @@
+"""The agent: what the host talks to. One line of JSON in, one line of JSON out, until the input ends.
+
+Requests name what to do and answer with ``{"id": ..., "result": ...}`` or ``{"id": ..., "error": "one line"}``:
+
+============  ================================================================================================
+``facts``     what the board is; and tries what a visit needs, so that nothing is missing later
+``visit``     measure one cell once, in a fresh process
+============  ================================================================================================
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from . import BoardError, counting, facts, guest, strategy
+from .factors import STRATEGIES
+
+VISIT_LIMIT = 600.0  # seconds
+
+
+def board_facts(events: list[list[str]], strategies: list[str]) -> dict[str, object]:
+    """Say what the board is, after trying perf, KVM and every strategy."""
+    for row in events:
+        counting.check(row)
+    result = facts.collect()
+    for name in strategies:
+        strategy.choose(name)
+    return result
+
+
+def visit(
+    *, chosen: str, state: str, leave: str, touch_every: int, gic: bool, pmu: bool,
+    loops: int, values: int, warmups: int, events: list[list[str]], label: dict[str, str],
+) -> dict[str, object]:  # fmt: skip
+    """Measure one cell once: pyperf values, events, module counters, oracle."""
+    strategy.choose(chosen)
+    with tempfile.TemporaryDirectory(prefix="study-") as folder:
+        suite, counts = Path(folder, "suite.json"), Path(folder, "counts.json")
+        command = [sys.executable, "-m", f"{__package__}.bench", "--worker", "--quiet", "-o", str(suite), "--counts", str(counts)]
+        command += ["--loops", str(loops), "--values", str(values), "--warmups", str(warmups)]
+        command += ["--guest", state, "--exit", leave, "--touch-every", str(touch_every)]
+        command += ["--no-gic"] * (not gic) + ["--pmu"] * pmu
+        command += ["--events", json.dumps(events), "--label", json.dumps(label)]
+        with ended_with_us(command) as process:
+            try:
+                words = process.communicate(timeout=VISIT_LIMIT)[0]
+            except subprocess.TimeoutExpired:
+                raise BoardError(f"a visit took longer than {VISIT_LIMIT:.0f} s; ask for fewer loops or values") from None
+        if process.returncode != 0:
+            last = words.strip().splitlines()[-1:] or [f"exit status {process.returncode}"]
+            raise BoardError(f"the measuring process failed: {last[0]}")
+        measured = json.loads(counts.read_text())
+        return {"pyperf": json.loads(suite.read_text()), **measured, "oracle_ok": oracle_ok(chosen, measured["oracle"])}
+
+
+def oracle_ok(chosen: str, reports: list[int]) -> bool:
+    """Say whether the guest's breakpoint and watchpoint did what they should under a strategy."""
+    return reports == (guest.ORACLE_FIRES if STRATEGIES[chosen].correct else guest.ORACLE_SILENT)
+
+
+@contextlib.contextmanager
+def ended_with_us(command: list[str]) -> Iterator[subprocess.Popen[str]]:
+    """Run a process in a group of its own, and end the whole group whatever happens."""
+    process = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+    try:
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, 9)
+        process.wait()
+
+
+REQUESTS = {"facts": board_facts, "visit": visit}
+
+
+def answer(line: str) -> dict[str, Any]:
+    """Do what one line asks for."""
+    request = json.loads(line)
+    try:
+        return {"id": request["id"], "result": REQUESTS[request["do"]](**request["with"])}
+    except BoardError as error:
+        return {"id": request["id"], "error": " ".join(str(error).split())}
+
+
+def main() -> None:
+    """Answer until the host hangs up, then leave the kernel as it was."""
+    try:
+        for line in sys.stdin:
+            if line.strip() == "":
+                break
+            print(json.dumps(answer(line)), flush=True)
+    finally:
+        strategy.unload()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""The timing: a pyperf program. One benchmark, the time of a round trip from guest to host and back.
+
+It has all that pyperf programs have: calibration, warm-ups, worker processes, metadata, ``--help``. On a board::
+
+    python3 -m onboard.bench --guest mde --exit hvc -o mde.json
+
+With ``--counts`` a worker also counts events with perf stat in windows of two lengths, reads the module's counters
+over a known number of round trips, and runs the oracle; all in the process and, but for the oracle, in the VM whose
+values pyperf records.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import pyperf
+
+from . import BoardError, counting, facts, guest, strategy
+from .factors import EXITS, GUEST_STATES
+
+
+def main() -> None:
+    """Run the program."""
+    runner = pyperf.Runner(add_cmdline_args=_forward)
+    parser = runner.argparser
+    parser.add_argument("--guest", choices=GUEST_STATES, default="untouched", help="how the guest uses its debug registers")
+    parser.add_argument("--exit", choices=EXITS, default="hvc", help="how it leaves for the host")
+    parser.add_argument("--touch-every", type=int, default=1, help="round trips per touch, for the guest that touches")
+    parser.add_argument("--no-gic", action="store_true", help="give the guest no in-kernel interrupt controller")
+    parser.add_argument("--pmu", action="store_true", help="give the guest a PMU")
+    parser.add_argument("--label", default="{}", help="JSON object of metadata to add, such as the strategy")
+    parser.add_argument("--counts", help="JSON file to write counts to")
+    parser.add_argument("--events", default="[]", help="JSON list of lists: events to count, one perf run each")
+    args = runner.parse_args()
+    metadata = {**json.loads(args.label), "guest": args.guest, "exit": args.exit, "gic": str(not args.no_gic), "pmu": str(args.pmu)}
+
+    measured: guest.Guest | None = None
+    if args.worker:  # pyperf runs this file in its manager too, which must not open a board
+        breakpoints, watchpoints = facts.debug_registers()
+        measured = guest.Guest(
+            args.guest, args.exit, breakpoints=breakpoints, watchpoints=watchpoints,
+            touch_every=args.touch_every, gic=not args.no_gic, pmu=args.pmu,
+        )  # fmt: skip
+    runner.bench_time_func(f"round trip {args.guest} {args.exit}", measured.run if measured else _in_a_worker, metadata=metadata)
+    if measured and args.counts:
+        Path(args.counts).write_text(json.dumps(_counts(measured, args)))
+
+
+def _counts(measured: guest.Guest, args: argparse.Namespace) -> dict[str, object]:
+    """Count what pyperf cannot: events in two windows for each list of events, the module's counters, the oracle."""
+    windows = [
+        {"loops": loops, "perf": counting.count(events, lambda n=loops: measured.run(n))}  # type: ignore[misc]
+        for events in json.loads(args.events)
+        for loops in (short(args.loops), args.loops)
+    ]
+    before = strategy.counters()
+    measured.run(args.loops)
+    after = strategy.counters()
+    measured.close()
+    return {
+        "windows": windows,
+        "module": {name: after[name] - before[name] for name in before},
+        "module_loops": args.loops,
+        "oracle": guest.run_oracle(gic=not args.no_gic, pmu=args.pmu),
+    }
+
+
+def short(loops: int) -> int:
+    """Return the length of the shorter window: what both have in common, the window's own cost, drops out."""
+    return max(1, loops // 10)
+
+
+def _forward(command: list[str], args: argparse.Namespace) -> None:
+    """Hand this program's own options on to pyperf's worker processes."""
+    command += ["--guest", args.guest, "--exit", args.exit, "--touch-every", str(args.touch_every), "--label", args.label]
+    command += ["--no-gic"] * args.no_gic + ["--pmu"] * args.pmu
+
+
+def _in_a_worker(loops: int) -> float:
+    raise RuntimeError("round trips are made in pyperf's worker processes only")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except BoardError as error:
+        sys.exit(str(error))

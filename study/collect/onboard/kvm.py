@@ -1,0 +1,181 @@
+"""A virtual machine monitor of one vCPU over /dev/kvm, as small as the study needs.
+
+Numbers and layouts are those of the kernel's ``include/uapi/linux/kvm.h`` and ``arch/arm64/include/uapi/asm/kvm.h``,
+which are stable. Standard library only: this runs on the board.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import mmap
+import os
+import struct
+from dataclasses import dataclass
+
+from . import BoardError
+
+KVM_CREATE_VM = 0xAE01
+KVM_GET_VCPU_MMAP_SIZE = 0xAE04
+KVM_CREATE_VCPU = 0xAE41
+KVM_SET_USER_MEMORY_REGION = 0x4020AE46
+KVM_RUN = 0xAE80
+KVM_GET_ONE_REG = 0x4010AEAB
+KVM_SET_ONE_REG = 0x4010AEAC
+KVM_ARM_VCPU_INIT = 0x4020AEAE
+KVM_ARM_PREFERRED_TARGET = 0x8020AEAF
+KVM_CREATE_DEVICE = 0xC00CAEE0
+KVM_SET_DEVICE_ATTR = 0x4018AEE1
+
+KVM_EXIT_MMIO = 6
+VCPU_FEATURE_PSCI_0_2 = 1 << 2
+VCPU_FEATURE_PMU_V3 = 1 << 3
+DEVICE_VGIC_V3 = 7
+VGIC_GROUP_ADDRESS, VGIC_ATTR_DISTRIBUTOR, VGIC_ATTR_REDISTRIBUTOR = 0, 2, 3
+GROUP_CONTROL, ATTR_INIT = 4, 0
+PMU_GROUP_CONTROL, PMU_ATTR_IRQ, PMU_ATTR_INIT, PMU_IRQ = 0, 0, 1, 23
+
+CORE_REGISTER_X0 = 0x6030_0000_0010_0000
+CORE_REGISTER_PC = 0x6030_0000_0010_0040
+ID_AA64DFR0_EL1 = 0x6030_0000_0013_C028  # op0 3, op1 0, CRn 0, CRm 5, op2 0
+
+MEMORY_BASE, MEMORY_SIZE = 0x4000_0000, 0x20_0000
+DATA_PAGE = MEMORY_BASE + 0x10_0000
+DEVICE_PAGE = 0x1000_0000
+DISTRIBUTOR, REDISTRIBUTOR = 0x0800_0000, 0x080A_0000
+
+# struct kvm_run: immediate_exit at 1, exit_reason at 8, then the exit's own words from 32.
+EXIT_REASON = struct.Struct("=I")
+MMIO_EXIT = struct.Struct("=Q8sIB")
+
+
+@dataclass(frozen=True)
+class DeviceAccess:
+    """One load or store of the guest on the device page: an exit to user space."""
+
+    offset: int
+    is_write: bool
+    value: int
+
+
+class Machine:
+    """One fresh VM with one vCPU that starts at the first byte of `image`.
+
+    Parameters
+    ----------
+    image : bytes
+        The guest, loaded at the start of its memory.
+    registers : dict of int to int
+        General registers to set before the first entry: number to value.
+    gic : bool
+        Give the guest an in-kernel GICv3, as every real VMM does.
+    pmu : bool
+        Give the guest a PMUv3.
+
+    Raises
+    ------
+    BoardError
+        If the host has no usable KVM.
+    """
+
+    def __init__(self, image: bytes, registers: dict[int, int], *, gic: bool = True, pmu: bool = False) -> None:
+        self._files: list[int] = []
+        try:
+            kvm = self._keep(os.open("/dev/kvm", os.O_RDWR | os.O_CLOEXEC))
+        except OSError as error:
+            raise BoardError(
+                f"/dev/kvm: {error.strerror}: the board must run Linux with KVM, started at EL2, "
+                "and you must be root or in the group kvm"
+            ) from None
+        try:
+            self._create(kvm, image, registers, gic, pmu)
+        except OSError as error:
+            self.close()
+            raise BoardError(f"KVM refused to make the guest: {error.strerror}") from None
+
+    def _create(self, kvm: int, image: bytes, registers: dict[int, int], gic: bool, pmu: bool) -> None:
+        vm = self._keep(fcntl.ioctl(kvm, KVM_CREATE_VM, 0))
+        self._memory = mmap.mmap(-1, MEMORY_SIZE)
+        self._memory[: len(image)] = image
+        address = ctypes.addressof(ctypes.c_char.from_buffer(self._memory))
+        fcntl.ioctl(vm, KVM_SET_USER_MEMORY_REGION, struct.pack("=IIQQQ", 0, 0, MEMORY_BASE, MEMORY_SIZE, address))
+
+        self._vcpu = self._keep(fcntl.ioctl(vm, KVM_CREATE_VCPU, 0))
+        target = bytearray(32)
+        fcntl.ioctl(vm, KVM_ARM_PREFERRED_TARGET, target)
+        features = VCPU_FEATURE_PSCI_0_2 | (VCPU_FEATURE_PMU_V3 if pmu else 0)
+        struct.pack_into("=I", target, 4, features)
+        fcntl.ioctl(self._vcpu, KVM_ARM_VCPU_INIT, bytes(target))
+        if gic:
+            self._create_gic(vm)
+        if pmu:
+            if gic:
+                set_attribute(self._vcpu, PMU_GROUP_CONTROL, PMU_ATTR_IRQ, ctypes.c_int(PMU_IRQ))
+            set_attribute(self._vcpu, PMU_GROUP_CONTROL, PMU_ATTR_INIT)
+
+        for number, value in registers.items():
+            self._set_register(CORE_REGISTER_X0 + 2 * number, value)
+        self._set_register(CORE_REGISTER_PC, MEMORY_BASE)
+        self._run_page = mmap.mmap(self._vcpu, fcntl.ioctl(kvm, KVM_GET_VCPU_MMAP_SIZE, 0))
+
+    def _create_gic(self, vm: int) -> None:
+        request = bytearray(struct.pack("=III", DEVICE_VGIC_V3, 0, 0))
+        fcntl.ioctl(vm, KVM_CREATE_DEVICE, request)
+        gic = self._keep(struct.unpack_from("=I", request, 4)[0])
+        for attribute, base in ((VGIC_ATTR_DISTRIBUTOR, DISTRIBUTOR), (VGIC_ATTR_REDISTRIBUTOR, REDISTRIBUTOR)):
+            set_attribute(gic, VGIC_GROUP_ADDRESS, attribute, ctypes.c_uint64(base))
+        set_attribute(gic, GROUP_CONTROL, ATTR_INIT)
+
+    def _keep(self, file: int) -> int:
+        self._files.append(file)
+        return file
+
+    def _set_register(self, register: int, value: int) -> None:
+        word = ctypes.c_uint64(value)
+        fcntl.ioctl(self._vcpu, KVM_SET_ONE_REG, struct.pack("=QQ", register, ctypes.addressof(word)))
+
+    def register(self, register: int) -> int:
+        """Return a 64-bit register of the vCPU by its KVM number."""
+        word = ctypes.c_uint64()
+        fcntl.ioctl(self._vcpu, KVM_GET_ONE_REG, struct.pack("=QQ", register, ctypes.addressof(word)))
+        return word.value
+
+    def enter(self) -> None:
+        """Run the vCPU until it leaves for user space. This is what is timed: nothing else may happen here."""
+        while True:
+            try:
+                fcntl.ioctl(self._vcpu, KVM_RUN, 0)
+                return
+            except InterruptedError:  # a signal whose handler raised nothing: go on
+                continue
+
+    def access(self) -> DeviceAccess:
+        """Say what the guest accessed on the device page in its last exit.
+
+        Raises
+        ------
+        BoardError
+            If it left for any other reason.
+        """
+        (reason,) = EXIT_REASON.unpack_from(self._run_page, 8)
+        if reason != KVM_EXIT_MMIO:
+            raise BoardError(f"the guest left KVM with exit reason {reason}; only accesses to its device page are expected")
+        address, data, length, is_write = MMIO_EXIT.unpack_from(self._run_page, 32)
+        return DeviceAccess(address - DEVICE_PAGE, bool(is_write), int.from_bytes(data[:length], "little"))
+
+    def answer(self, value: int) -> None:
+        """Give the guest `value` as the result of its load; it continues at the next `enter`."""
+        struct.pack_into("=Q", self._run_page, 40, value)
+
+    def close(self) -> None:
+        """End the VM."""
+        if hasattr(self, "_run_page"):
+            self._run_page.close()
+        while self._files:
+            os.close(self._files.pop())
+
+
+def set_attribute(device: int, group: int, attribute: int, value: ctypes._SimpleCData[int] | None = None) -> None:
+    """Set one attribute of a KVM device or vCPU; without a value it is a command."""
+    pointer = ctypes.addressof(value) if value is not None else 0
+    fcntl.ioctl(device, KVM_SET_DEVICE_ATTR, struct.pack("=IIQQ", 0, group, attribute, pointer))

@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The guest: a few instructions at EL1 that leave for the host and come back.
+ *
+ * One flat image, position independent, entered at its first byte with the MMU off. Its parameters are the general
+ * registers that the VMM sets before the first KVM_RUN:
+ *
+ *   x0  job: 0 = measure, 1 = oracle
+ *   x1  bits to set in MDSCR_EL1 (MDE is bit 15, KDE bit 13)
+ *   x2  how many breakpoints to enable, from 0 up
+ *   x3  how many watchpoints to enable, from 0 up
+ *   x4  exit: 0 = HVC, 1 = a store to the device page
+ *   x5  touch: write DBGBVR0_EL1 once every x5 round trips; 0 = never
+ *   x6  address of the device page (no memory behind it: each access is an exit to user space)
+ *   x7  address of a data page, 64 KiB or more away from the code
+ *
+ * The device page:
+ *   +0   load:  the end of a batch, and the length of the next one
+ *   +8   store: a word for the VMM (what the oracle read, or an exception's ESR_EL1)
+ *   +16  store: the exit that is measured when x4 = 1
+ *
+ * In use while measuring:
+ *   x19 round trips left   x20 touch period        x21 round trips until the next touch
+ *   x22 the touch's value  x23 device page         x24 data page
+ *   x25 MDSCR_EL1 bits (a hypercall returns its results in x0-x3)
+ *
+ * Names and layouts: Arm Architecture Reference Manual, D19.3 (debug registers), D1.3 (exceptions).
+ */
+
+	.equ	NEXT_BATCH, 0
+	.equ	REPORT, 8
+	.equ	EXIT, 16
+
+	.equ	PSCI_VERSION, 0x8400		// SMCCC function 0x8400_0000, upper half (Arm DEN 0022, 5.1.1)
+	.equ	BCR_EL1, 0x1e3			// E = 1, PMC = 0b01 (EL1), BAS = 0b1111: an A64 instruction
+	.equ	WCR_EL1, 0x1ffb			// E = 1, PAC = 0b01 (EL1), LSC = 0b11, BAS = all eight bytes
+	.equ	PATTERN, 0x5a50			// a value that only this guest writes, aligned as DBGBVR wants it
+
+	.text
+	.global	_start
+_start:
+	b	setup
+
+/* Point every breakpoint below x2 at x9 and every watchpoint below x3 at x10, and enable them. A register past the
+ * number that the CPU has is undefined, hence one guarded write for each. */
+	.macro	arm_breakpoint n
+	cmp	x2, #\n
+	b.ls	1f
+	msr	dbgbvr\n\()_el1, x9
+	msr	dbgbcr\n\()_el1, x11
+1:
+	.endm
+
+	.macro	arm_watchpoint n
+	cmp	x3, #\n
+	b.ls	1f
+	msr	dbgwvr\n\()_el1, x10
+	msr	dbgwcr\n\()_el1, x12
+1:
+	.endm
+
+arm_all:
+	mov	x11, #BCR_EL1
+	mov	x12, #WCR_EL1
+	.irp	n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
+	arm_breakpoint \n
+	.endr
+	.irp	n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
+	arm_watchpoint \n
+	.endr
+	isb
+	ret
+
+/* MDSCR_EL1 |= x25, only if there is anything to set: an untouched guest never accesses a debug register. */
+set_mdscr:
+	cbz	x25, 1f
+	mrs	x9, mdscr_el1
+	orr	x9, x9, x25
+	msr	mdscr_el1, x9
+	isb
+1:	ret
+
+setup:
+	adr	x9, vectors
+	msr	vbar_el1, x9
+	isb
+	msr	daifclr, #8			// PSTATE.D = 0: debug exceptions are taken at EL1
+	mov	x23, x6
+	mov	x24, x7
+	mov	x20, x5
+	mov	x22, #PATTERN
+	mov	x25, x1
+	cbnz	x0, oracle
+
+	/* Guest state. The addresses are never executed and never accessed, so that nothing fires while measuring. */
+	adr	x9, never
+	add	x10, x24, #0x800
+	bl	arm_all
+	bl	set_mdscr
+	mov	x21, x20			// 0 counts down from 2^64: never
+
+	/* One round trip: what is between the labels runs once for each, the same six instructions in every guest state.
+	 * A touch adds three. */
+	.macro	round_trips leave:vararg
+10:	ldr	x19, [x23, #NEXT_BATCH]
+11:	movz	w0, #PSCI_VERSION, lsl #16
+	\leave
+	subs	x21, x21, #1
+	b.eq	13f
+12:	subs	x19, x19, #1
+	b.ne	11b
+	b	10b
+13:	msr	dbgbvr0_el1, x22
+	mov	x21, x20
+	b	12b
+	.endm
+
+	cbnz	x4, by_mmio
+	round_trips hvc #0
+by_mmio:
+	round_trips str w0, [x23, #EXIT]
+
+never:
+	b	never
+
+/* Oracle. Reports, in this order: the pattern that it wrote to DBGBVR1_EL1 while nothing was enabled, the ESR of a
+ * breakpoint, the ESR of a watchpoint, the pattern in DBGBVR1_EL1 again. World switches lie between every two steps. */
+	.macro	world_switches
+	mov	x19, #4
+1:	movz	w0, #PSCI_VERSION, lsl #16
+	hvc	#0
+	subs	x19, x19, #1
+	b.ne	1b
+	.endm
+
+oracle:
+	msr	dbgbvr1_el1, x22
+	world_switches
+	mrs	x9, dbgbvr1_el1
+	str	x9, [x23, #REPORT]
+
+	adr	x9, target
+	add	x10, x24, #0x800
+	mov	x2, #1
+	mov	x3, #1
+	bl	arm_all
+	bl	set_mdscr
+	world_switches
+target:	nop					// the breakpoint, if it was restored
+	world_switches
+	str	x9, [x10]			// the watchpoint, if it was restored
+	world_switches
+	mrs	x9, dbgbvr1_el1
+	str	x9, [x23, #REPORT]
+	ldr	x19, [x23, #NEXT_BATCH]		// done
+	b	never
+
+/* A synchronous exception at EL1: report ESR_EL1 and go on behind the instruction that took it. */
+took_exception:
+	mrs	x13, esr_el1
+	str	x13, [x23, #REPORT]
+	mrs	x13, elr_el1
+	add	x13, x13, #4
+	msr	elr_el1, x13
+	eret
+
+	.balign	0x800
+vectors:
+	.rept	4
+	b	never
+	.balign	0x80
+	.endr
+	b	took_exception			// current EL with SP_ELx, synchronous
+	.balign	0x80
+	.rept	11
+	b	never
+	.balign	0x80
+	.endr

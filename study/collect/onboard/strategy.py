@@ -1,0 +1,67 @@
+"""Choose how KVM switches the debug registers, through the kernel module, and read what it counted."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import subprocess
+from pathlib import Path
+
+from . import BoardError
+from .factors import STRATEGIES
+
+MODULE = Path(os.environ.get("STUDY_MODULE", Path(__file__).with_name("dbgswitch.ko")))
+PARAMETERS = Path("/sys/module/dbgswitch/parameters")
+COUNTERS = ("entries", "switches", "traps_armed", "traps_taken")
+FIRST, LAST = (6, 1), (6, 13)
+
+
+def choose(name: str) -> None:
+    """Put a strategy in force, loading the module if it is needed.
+
+    Raises
+    ------
+    BoardError
+        If the module is not there, does not fit the kernel, or may not be loaded.
+    """
+    if not STRATEGIES[name].module and not PARAMETERS.exists():
+        return
+    if not PARAMETERS.exists():
+        _load()
+    try:
+        (PARAMETERS / "strategy").write_text(name)
+    except OSError as error:
+        raise BoardError(f"the module dbgswitch would not change to {name}: {error.strerror}; run the study as root") from None
+
+
+def _load() -> None:
+    release = platform.release()
+    version = tuple(map(int, re.findall(r"\d+", release)[:2]))
+    if not FIRST <= version <= LAST:
+        raise BoardError(
+            f"kernel {release} keeps no dirty bit for the debug registers: the module dbgswitch fits 6.1 to 6.13; "
+            "measure this kernel as it is, with strategies=stock"
+        )
+    if not MODULE.exists():
+        raise BoardError(f"the module for kernel {release} is not built ({MODULE}); build it on the board with: make module")
+    done = subprocess.run(["insmod", str(MODULE)], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        reason = done.stderr.strip().splitlines()[-1:] or [f"exit status {done.returncode}"]
+        raise BoardError(
+            f"{MODULE.name} cannot be loaded into kernel {release}: {reason[0]}; "
+            "run the study as root, and build the module for this kernel with: make module"
+        )
+
+
+def unload() -> None:
+    """Take the module out again, which leaves the kernel as it was."""
+    if PARAMETERS.exists():
+        subprocess.run(["rmmod", "dbgswitch"], capture_output=True, check=False)
+
+
+def counters() -> dict[str, int]:
+    """Return what the module counted since it was loaded; empty without it."""
+    if not PARAMETERS.exists():
+        return {}
+    return dict(zip(COUNTERS, map(int, (PARAMETERS / "counters").read_text().split())))

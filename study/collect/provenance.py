@@ -1,0 +1,36 @@
+"""What the study itself was when it measured: its version, its sources, the host's tools."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from datetime import UTC, datetime
+from typing import Any
+
+from study import __version__, paths
+from study.collect.build import digest, tree_digest
+
+
+def of_the_host() -> dict[str, Any]:
+    """Return what is true of a boot and only the host knows."""
+    return {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "study": {
+            "version": __version__,
+            "commit": _commit(),
+            "onboard_sha256": tree_digest(paths.ONBOARD),
+            "module_sha256": tree_digest(paths.MODULE),
+            "sources_sha256": digest(tree_digest(paths.ROOT / "study")),
+        },
+        "host": {"system": platform.system(), "release": platform.release(), "machine": platform.machine(), "python": platform.python_version()},
+    }
+
+
+def _commit() -> str:
+    """Return the commit of the checkout, with a plus sign if it has changes; empty where there is no git."""
+    try:
+        done = subprocess.run(["git", "-C", str(paths.ROOT), "describe", "--always", "--dirty=+", "--abbrev=12"],
+                              capture_output=True, text=True, check=False)  # fmt: skip
+    except OSError:
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""

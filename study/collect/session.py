@@ -1,0 +1,132 @@
+"""Walk a design on one board, visit by visit."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from study.campaign import Campaign, OpenBoot, cut_torn_line
+from study.collect import boards, provenance
+from study.collect.boards import Board, Link
+from study.design import Factors, Visit
+from study.errors import BoardFailed
+
+# Seconds that a boot and a visit take on an emulated board, until this run has seen its own.
+EXPECTED_BOOT, EXPECTED_VISIT = 8.0, 3.5
+
+
+def collect(board: str, folder: Path, factors: Factors) -> Campaign:
+    """Measure on one board what a campaign still lacks.
+
+    Parameters
+    ----------
+    board : str
+        A name in study.collect.boards.BOARDS.
+    folder : path
+        The campaign; it is made if it is not there.
+    factors : Factors
+        What to measure; they must be those of the campaign if it is there.
+
+    Returns
+    -------
+    Campaign
+        Complete for this board.
+
+    Raises
+    ------
+    BadRequest
+        If the board is unknown, or the campaign has another design. Nothing is measured then.
+    BoardFailed
+        If the board cannot be measured. What was recorded stays.
+    """
+    machine = boards.find(board)
+    campaign = Campaign.freeze(folder, factors)
+    for path in sorted((folder / "boots").glob("*/visits.jsonl")):
+        if cut_torn_line(path):
+            print(f"{path}: the last line was torn by an interruption; it is cut off and measured again", flush=True)
+    missing = campaign.missing(board)
+    if not missing:
+        print(f"{folder}: all {len(campaign.design.visits())} visits of {board} are there, nothing to measure")
+        campaign.close()
+        return campaign
+    progress = Progress(board, total=len(campaign.design.visits()), left=len(missing), boots=len({v.boot for v in missing}))
+    try:
+        for number, visits in itertools.groupby(missing, key=lambda visit: visit.boot):
+            _walk_boot(machine, campaign, campaign.open_boot(board, number), list(visits), progress)
+    finally:
+        campaign.close()
+    return campaign
+
+
+def _walk_boot(board: Board, campaign: Campaign, boot: OpenBoot, visits: list[Visit], progress: Progress) -> None:
+    factors = campaign.design.factors
+    launch = board.launch(boot.console, factors.strategies)
+    progress.booting()
+    with Link(board.name, launch) as link:
+        facts = link.ask("facts", events=factors.perf_events, strategies=list(factors.strategies))
+        host = {"board": board.name, "emulated": board.emulated, **provenance.of_the_host()}
+        boot.describe({**facts, **launch.facts, **host})
+        for visit in visits:
+            started = time.monotonic()
+            measured = _measure(link, visit, factors)
+            line = {"visit": visit.name, "block": visit.block, "arm": visit.cell.arm, "ended": "well",
+                    "cell": {name: getattr(visit.cell, name) for name in ("strategy", "guest", "host", "exit")},
+                    "loops": factors.loops, **measured}  # fmt: skip
+            boot.record(line)
+            progress.visited(visit, time.monotonic() - started)
+
+
+def _measure(link: Link, visit: Visit, factors: Factors) -> dict[str, Any]:
+    cell = visit.cell
+    label = {"strategy": cell.strategy, "host": cell.host, "arm": cell.arm, "visit": visit.name}
+    measured = link.ask(
+        "visit", patience=900.0, chosen=cell.strategy, state=cell.guest, leave=cell.exit, touch_every=factors.touch_every,
+        gic=factors.gic, pmu=factors.pmu, loops=factors.loops, values=factors.values, warmups=factors.warmups,
+        events=factors.perf_events, label=label,
+    )  # fmt: skip
+    if not measured.get("oracle_ok"):
+        raise BoardFailed(
+            f"visit {visit.name}: under {cell.strategy} the guest's breakpoints did not do what they must (it reported "
+            f"{measured.get('oracle')}): the visit is not recorded, and figures of this board would mean nothing"
+        )
+    return measured
+
+
+class Progress:
+    """One line for each visit: done, left, time expected. In a terminal it stays on one line."""
+
+    def __init__(
+        self, board: str, *, total: int, left: int, boots: int, write: Callable[[str], object] = lambda text: print(text, flush=True)
+    ) -> None:
+        self._board, self._total, self._left, self._boots, self._write = board, total, left, boots, write
+        self._seconds: list[float] = []
+
+    def expected(self) -> float:
+        """Return the seconds that are left, by the mean of this run's visits."""
+        each = sum(self._seconds) / len(self._seconds) if self._seconds else EXPECTED_VISIT
+        return self._left * each + self._boots * EXPECTED_BOOT
+
+    def booting(self) -> None:
+        """Say that a boot begins."""
+        self._write(f"{self._board}: booting; {self._left} of {self._total} visits left, about {duration(self.expected())}")
+        self._boots -= 1
+
+    def visited(self, visit: Visit, seconds: float) -> None:
+        """Say that a visit is done."""
+        self._left -= 1
+        self._seconds.append(seconds)
+        cell = visit.cell
+        what = " ".join((cell.strategy, cell.guest, cell.exit)) + (" (control arm)" if cell.arm != "main" else "")
+        self._write(f"{self._board}: {self._total - self._left}/{self._total} {what}, {seconds:.1f} s; about {duration(self.expected())} left")
+
+
+def duration(seconds: float) -> str:
+    """Say a duration as a person would."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+

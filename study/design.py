@@ -1,0 +1,229 @@
+"""The design of a campaign: factors, cells, visits and their random order. Pure.
+
+A *cell* is one combination of strategy, guest, host and exit; the board and its kernel complete it when it is
+measured. A *visit* is one process on one boot that measures one cell. Within a boot, visits come in blocks: each block
+holds every cell once, in an order of its own drawn from the recorded seed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from study import __version__
+from study.collect.onboard.factors import EXITS, GUEST_STATES, HOST_STATES, STRATEGIES
+from study.errors import BadData, BadRequest
+
+MAIN, CONTROL = "main", "control"
+
+# Counted in every visit, one run of perf for each row: tracepoints cost instructions, so they are not counted with them.
+EVENTS = (
+    ("instructions:kh", "instructions:u", "instructions:G", "cycles:kh"),
+    ("kvm:kvm_entry", "kvm:kvm_exit", "kvm:trap_reg"),
+)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One combination that is measured; `arm` tells the baseline's second measurement, the control arm, apart."""
+
+    strategy: str
+    guest: str
+    host: str
+    exit: str
+    arm: str = MAIN
+
+
+@dataclass(frozen=True)
+class Visit:
+    """One planned measurement: `name` is unique among the visits of one board in a campaign."""
+
+    name: str
+    boot: int
+    block: int
+    cell: Cell
+
+
+@dataclass(frozen=True)
+class Factors:
+    """What a campaign varies and how often it measures.
+
+    Parameters
+    ----------
+    strategies, guests, hosts, exits : tuple of str
+        Rows of the tables in study/collect/onboard/factors.py. An exit may be limited to some guests:
+        ``mmio:untouched+mde``.
+    processes : int
+        Visits of each cell on each boot: fresh processes with a fresh guest.
+    values : int
+        Values that a visit records with pyperf.
+    warmups : int
+        Values that it throws away before.
+    loops : int
+        Round trips per value.
+    boots : int
+        How often the board is started.
+    seed : int
+        Of the random order.
+    touch_every : int
+        Round trips per touch, for the guest that touches.
+    gic, pmu : bool
+        Whether the guest has an in-kernel GICv3 and a PMU.
+    events : tuple of str
+        Events of the user's own, counted apart from the study's.
+    """
+
+    strategies: tuple[str, ...] = ("stock", "lazy", "eager", "control-scan")
+    guests: tuple[str, ...] = tuple(GUEST_STATES)
+    hosts: tuple[str, ...] = ("none",)
+    exits: tuple[str, ...] = ("hvc",)
+    processes: int = 2
+    values: int = 3
+    warmups: int = 1
+    loops: int = 2000
+    boots: int = 1
+    seed: int = 1
+    touch_every: int = 1
+    gic: bool = True
+    pmu: bool = False
+    events: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, known in (("strategies", STRATEGIES), ("guests", GUEST_STATES), ("hosts", HOST_STATES)):
+            _check_names(name, getattr(self, name), known)
+        _check_names("exits", [text.partition(":")[0] for text in self.exits], EXITS)
+        for text in self.exits:
+            _check_names(f"guests of exit {text}", _guests_of(text, self.guests), self.guests)
+        for name in ("processes", "values", "loops", "boots", "touch_every"):
+            _check_number(name, getattr(self, name), least=1)
+        for name in ("warmups", "seed"):
+            _check_number(name, getattr(self, name), least=0)
+        for name in ("gic", "pmu"):
+            if not isinstance(getattr(self, name), bool):
+                raise BadRequest(f"{name} is {getattr(self, name)!r}: it must be True or False")
+
+    @property
+    def baseline(self) -> str:
+        """The strategy that others are compared to: lazy, which carries the module's cost as they do, if it is there."""
+        return "lazy" if "lazy" in self.strategies else self.strategies[0]
+
+    @property
+    def perf_events(self) -> list[list[str]]:
+        """The events to count, one list for each run of perf."""
+        return [list(row) for row in (*EVENTS, self.events) if row]
+
+    def cells(self) -> list[Cell]:
+        """Return every cell, and the baseline's again as control arm, in the order of the tables."""
+        arms = [(strategy, MAIN) for strategy in self.strategies] + [(self.baseline, CONTROL)]
+        return [
+            Cell(strategy, guest, host, text.partition(":")[0], arm)
+            for text in self.exits
+            for host in self.hosts
+            for guest in _guests_of(text, self.guests)
+            for strategy, arm in arms
+        ]
+
+
+PROFILES: dict[str, dict[str, Any]] = {
+    "quick": {"guests": ("untouched", "mde", "touch"), "processes": 1, "loops": 1000},
+    "default": {},
+    "full": {"exits": ("hvc", "mmio:untouched+mde"), "processes": 3, "boots": 2},
+}
+
+
+@dataclass(frozen=True)
+class Design:
+    """A frozen design: the factors, every visit in its order, and the study's version that drew it."""
+
+    factors: Factors
+    order: tuple[tuple[int, ...], ...]
+    version: str = __version__
+
+    def visits(self) -> list[Visit]:
+        """Return every visit of one board, in order."""
+        cells = self.factors.cells()
+        return [
+            Visit(f"b{boot}-{position:04d}", boot, (position - 1) // len(cells) + 1, cells[index])
+            for boot, row in enumerate(self.order, 1)
+            for position, index in enumerate(row, 1)
+        ]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the design as design.json holds it; cells are written out, so that the file explains itself."""
+        return {
+            "version": self.version,
+            "factors": dataclasses.asdict(self.factors),
+            "cells": [dataclasses.asdict(cell) for cell in self.factors.cells()],
+            "order": [list(row) for row in self.order],
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Design:
+        """Return the design that design.json holds.
+
+        Raises
+        ------
+        BadData
+            If it is not a design.
+        """
+        try:
+            values = {key: tuple(value) if isinstance(value, list) else value for key, value in data["factors"].items()}
+            design = cls(Factors(**values), tuple(tuple(row) for row in data["order"]), data["version"])
+            cells = len(design.factors.cells())
+            whole = sorted([*range(cells)] * design.factors.processes)
+            if [sorted(row) for row in design.order] != [whole] * design.factors.boots:
+                raise BadData("its order does not hold every cell as often as its factors say")
+        except (KeyError, TypeError, AttributeError, BadRequest) as error:
+            raise BadData(f"it is not a design: {error}") from None
+        return design
+
+
+def draw(factors: Factors) -> Design:
+    """Draw the order of a design: for each boot as many blocks as processes, each a shuffle of all cells."""
+    size = len(factors.cells())
+    order = []
+    for boot in range(1, factors.boots + 1):
+        source = random.Random(f"{factors.seed}/{boot}")
+        row: list[int] = []
+        for _ in range(factors.processes):
+            block = list(range(size))
+            source.shuffle(block)
+            row += block
+        order.append(tuple(row))
+    return Design(factors, tuple(order))
+
+
+def differences(ours: Factors, theirs: Factors) -> list[str]:
+    """Name the factors in which two designs differ, with both values."""
+    fields = [field.name for field in dataclasses.fields(Factors)]
+    return [f"{name} {_show(getattr(ours, name))} not {_show(getattr(theirs, name))}" for name in fields
+            if getattr(ours, name) != getattr(theirs, name)]  # fmt: skip
+
+
+def _show(value: object) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _guests_of(text: str, guests: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the guests that an exit is measured with: ``mmio:untouched+mde`` names them, ``hvc`` means all."""
+    limited = text.partition(":")[2]
+    return tuple(limited.split("+")) if limited else guests
+
+
+def _check_names(what: str, names: Iterable[str], known: Iterable[str]) -> None:
+    names, known = list(names), list(known)
+    if not names:
+        raise BadRequest(f"{what}: none given; choose from {', '.join(known)}")
+    for name in names:
+        if name not in known:
+            raise BadRequest(f"{what}: {name!r} is unknown; choose from {', '.join(known)}")
+    if len(set(names)) < len(names):
+        raise BadRequest(f"{what}: a name is given twice in {','.join(names)}")
+
+
+def _check_number(name: str, value: object, *, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise BadRequest(f"{name} is {value!r}: it must be a whole number of at least {least}")

@@ -1,0 +1,24 @@
+"""The errors that a user can meet: each is one line that says what is wrong, where, and what to do."""
+
+
+class StudyError(Exception):
+    """Anything that the user can mend. The command line prints it as one line and exits with 1."""
+
+
+class BadRequest(StudyError):
+    """What was asked for makes no sense: an unknown name, a number out of range, a design that differs."""
+
+
+class MissingTool(StudyError):
+    """A program that is needed is not installed."""
+
+    def __init__(self, program: str, package: str) -> None:
+        super().__init__(f"{program} is not installed; install it with: sudo apt-get install {package}")
+
+
+class BadData(StudyError):
+    """A file of a campaign is not what it should be."""
+
+
+class BoardFailed(StudyError):
+    """A board cannot be measured, or stopped being measurable."""

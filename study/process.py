@@ -1,0 +1,78 @@
+"""Run other programs: no shell, and one line when they fail."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from study.errors import MissingTool, StudyError
+
+# Which Debian package brings a program that the study calls.
+PACKAGES = {
+    "apt-get": "apt",
+    "dpkg-deb": "dpkg",
+    "cpio": "cpio",
+    "git": "git",
+    "make": "make",
+    "perf": "linux-perf",
+    "qemu-system-aarch64": "qemu-system-arm",
+    "aarch64-linux-gnu-gcc": "gcc-aarch64-linux-gnu",
+    "aarch64-linux-gnu-objcopy": "binutils-aarch64-linux-gnu",
+}
+
+
+def need(program: str) -> str:
+    """Return the path of `program`.
+
+    Raises
+    ------
+    MissingTool
+        If it is not installed; the message holds the command that installs it.
+    """
+    found = shutil.which(program)
+    if found is None:
+        raise MissingTool(program, PACKAGES.get(program, program))
+    return found
+
+
+def run(
+    argv: Sequence[str | os.PathLike[str]],
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    stdin: bytes | None = None,
+) -> str:
+    """Run a program to its end and return what it printed on standard output.
+
+    Parameters
+    ----------
+    argv : sequence of str or path
+        The program and its arguments.
+    cwd : path, optional
+        Folder to run in.
+    env : mapping, optional
+        Variables added to the environment.
+    stdin : bytes, optional
+        What it reads; nothing by default.
+
+    Raises
+    ------
+    StudyError
+        If it exits with anything but 0, with the last lines that it printed.
+    """
+    program = need(str(argv[0]))
+    done = subprocess.run(
+        [program, *map(str, argv[1:])],
+        cwd=cwd,
+        env={**os.environ, "LC_ALL": "C", **(env or {})},
+        input=stdin if stdin is not None else b"",
+        capture_output=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        words = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()
+        raise StudyError(f"{Path(program).name} failed with exit status {done.returncode}: " + " | ".join(words[-3:]))
+    return done.stdout.decode(errors="replace")
