@@ -67,7 +67,9 @@ class Campaign:
         try:
             self.design = Design.from_json(json.loads((folder / DESIGN).read_text()))
         except FileNotFoundError:
-            raise BadRequest(f"{folder} is no campaign: it has no {DESIGN}; collect one with: study collect --campaign {folder}") from None
+            raise BadRequest(
+                f"{folder} is no campaign: it has no {DESIGN}; collect one with: study collect --campaign {folder}"
+            ) from None
         except ValueError as error:
             raise BadData(f"{folder / DESIGN}: it is not JSON: {error}") from None
         except BadData as error:
@@ -133,6 +135,19 @@ class Campaign:
         done = {record.line["visit"] for record in self.records() if record.facts["board"] == board}
         return [visit for visit in self.design.visits() if visit.name not in done]
 
+    def describe(self) -> str:
+        """Return what is there in a few lines for people: boot by boot, and the digest of it all."""
+        planned = len(self.design.visits())
+        lines = []
+        for boot in self.boots():
+            facts = self.facts(boot)
+            count = sum(1 for _ in read_lines(boot / VISITS))
+            what = f"Linux {facts.get('kernel')}, {facts.get('mode')}" + (", emulated" if facts.get("emulated") else "")
+            lines.append(f"{boot.name}: {count} visits of {facts['board']} ({what}), started {facts.get('started')}")
+        boards = sorted({str(self.facts(boot)["board"]) for boot in self.boots()})
+        lines += [f"{board}: {planned - len(self.missing(board))} of {planned} visits are there" for board in boards]
+        return "\n".join([*lines, f"digest: {self.digest()}"])
+
     def open_boot(self, board: str, number: int) -> OpenBoot:
         """Return a new boot to record in. A boot that continues an interrupted one is another boot of the board."""
         base = f"{board.replace(':', '-')}.{number}"
@@ -155,8 +170,10 @@ class Campaign:
         return "".join(f"{_digest(path)}  {path.relative_to(self.folder).as_posix()}\n" for path in self.raw_files())
 
     def close(self) -> None:
-        """Write the sums of all that is raw."""
-        write_whole(self.folder / SUMS, self._sums_text())
+        """Write the sums of all that is raw, if they have changed."""
+        path, text = self.folder / SUMS, self._sums_text()
+        if not path.exists() or path.read_text() != text:
+            write_whole(path, text)
 
     def verify(self) -> list[Problem]:
         """Compare every file with its sum and every visit with its digest; an empty list means that all is whole."""
@@ -167,7 +184,9 @@ class Campaign:
             problems.append(Problem(self.folder / name, "it is missing"))
         for name, path in present.items():
             if name not in sums:
-                problems.append(Problem(path, f"it is not in {SUMS}: foreign, or its boot was interrupted (collect again to close it)"))
+                problems.append(
+                    Problem(path, f"it is not in {SUMS}: foreign, or its boot was interrupted (collect again to close it)")
+                )
             elif _digest(path) != sums[name]:
                 problems.append(Problem(path, f"its bytes do not match {SUMS}"))
         for boot in self.boots():

@@ -134,6 +134,35 @@ PROFILES: dict[str, dict[str, Any]] = {
 }
 
 
+def choose(profile: str, **changes: Any) -> Factors:
+    """Return the factors of a profile with some of them changed.
+
+    Parameters
+    ----------
+    profile : str
+        A row of PROFILES.
+    **changes
+        Factors by name. A text is split at commas where a factor has several names; None leaves the profile's.
+
+    Raises
+    ------
+    BadRequest
+        If there is no such profile, or a value makes no sense.
+    """
+    _check_names("profile", [profile], PROFILES)
+    given = {name: value for name, value in changes.items() if value is not None}
+    several = {field.name for field in dataclasses.fields(Factors) if isinstance(field.default, tuple)}
+    split: dict[str, Any] = {
+        name: _split(value) if name in several and isinstance(value, str) else value for name, value in given.items()
+    }
+    changed: dict[str, Any] = {**PROFILES[profile], **split}
+    return Factors(**changed)
+
+
+def _split(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
 @dataclass(frozen=True)
 class Design:
     """A frozen design: the factors, every visit in its order, and the study's version that drew it."""
@@ -170,7 +199,9 @@ class Design:
             If it is not a design.
         """
         try:
-            values = {key: tuple(value) if isinstance(value, list) else value for key, value in data["factors"].items()}
+            values: dict[str, Any] = {
+                key: tuple(value) if isinstance(value, list) else value for key, value in data["factors"].items()
+            }
             design = cls(Factors(**values), tuple(tuple(row) for row in data["order"]), data["version"])
             cells = len(design.factors.cells())
             whole = sorted([*range(cells)] * design.factors.processes)
@@ -194,6 +225,35 @@ def draw(factors: Factors) -> Design:
             row += block
         order.append(tuple(row))
     return Design(factors, tuple(order))
+
+
+def describe(factors: Factors) -> str:
+    """Return the design in a few lines for people: how many cells and visits, of what."""
+    cells = factors.cells()
+    visits = len(cells) * factors.processes * factors.boots
+    rows = [
+        ("strategies", f"{', '.join(factors.strategies)}; control arm: {factors.baseline} again"),
+        ("guests", ", ".join(factors.guests)),
+        ("hosts", ", ".join(factors.hosts)),
+        ("exits", ", ".join(factors.exits)),
+        ("visits", f"{visits} = {len(cells)} cells x {factors.processes} processes x {factors.boots} boots"),
+        ("each visit", f"{factors.warmups} warm-up and {factors.values} values of {factors.loops} round trips"),
+        ("events", ", ".join(event for row in factors.perf_events for event in row)),
+    ]
+    return "\n".join(f"{name + ':':<12}{text}" for name, text in rows)
+
+
+def options(factors: Factors) -> str:
+    """Return the options of ``study collect`` that ask for these factors: a profile, and what differs from it."""
+    profile = min(PROFILES, key=lambda name: len(differences(choose(name), factors)))
+    base, words = choose(profile), [f"--profile {profile}"]
+    for field in dataclasses.fields(Factors):
+        value = getattr(factors, field.name)
+        if value == getattr(base, field.name):
+            continue
+        name = field.name.replace("_", "-")
+        words.append(f"--{'' if value else 'no-'}{name}" if isinstance(value, bool) else f"--{name} {_show(value)}")
+    return " ".join(words)
 
 
 def differences(ours: Factors, theirs: Factors) -> list[str]:

@@ -4,6 +4,10 @@
 class StudyError(Exception):
     """Anything that the user can mend. The command line prints it as one line and exits with 1."""
 
+    def _render_traceback_(self) -> list[str]:
+        """Say the same one line in a notebook: IPython asks an exception for this."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 class BadRequest(StudyError):
     """What was asked for makes no sense: an unknown name, a number out of range, a design that differs."""

@@ -12,7 +12,7 @@ import pandas as pd
 
 from study.campaign import DERIVED, Campaign, Record
 from study.collect.perfstat import per_round_trip
-from study.design import Factors
+from study.design import MAIN, Factors
 from study.errors import BadData, BadRequest
 
 COLUMNS = [
@@ -83,7 +83,9 @@ def _rows(record: Record, factors: Factors) -> Iterator[tuple[Any, ...]]:
         for index, (metric, unit, value) in enumerate(_values(line, emulated)):
             yield (*tags, index, line["loops"], metric, unit, value, *rest)
     except (KeyError, TypeError, ValueError) as error:
-        raise BadData(f"boot {record.boot}, visit {line.get('visit')}: {type(error).__name__} {error}: it is not a visit") from None
+        raise BadData(
+            f"boot {record.boot}, visit {line.get('visit')}: {type(error).__name__} {error}: it is not a visit"
+        ) from None
 
 
 def _values(line: dict[str, Any], emulated: bool) -> Iterator[tuple[str, str, float]]:
@@ -104,27 +106,35 @@ def _values(line: dict[str, Any], emulated: bool) -> Iterator[tuple[str, str, fl
 
 
 def pyperf_suites(campaign: Campaign) -> dict[str, dict[str, Any]]:
-    """Return pyperf's own suites, as pyperf reads them, one for each board, strategy and arm.
+    """Return pyperf's suites, as pyperf reads them, one for each board, strategy and arm.
 
     Benchmarks have the same names in each, so that ``pyperf compare_to`` finds what belongs together. Runs are in the
-    order of measurement.
+    order of measurement. Values of an emulated board are instructions, pyperf's unit ``integer``: they are no seconds.
     """
     suites: dict[str, dict[str, Any]] = {}
     for record in campaign.records():
-        line, cell = record.line, record.line["cell"]
-        arm = "" if line["arm"] == "main" else f"-{line['arm']}"
-        name = f"{record.facts['board'].replace(':', '-').replace('/', '-')}-{cell['strategy']}{arm}"
-        suite = suites.setdefault(name, {"version": "1.0", "benchmarks": []})
+        line = record.line
+        arm = "" if line["arm"] == MAIN else f"-{line['arm']}"
+        name = f"{record.facts['board'].replace(':', '-').replace('/', '-')}-{line['cell']['strategy']}{arm}"
+        benchmarks = suites.setdefault(name, {"version": "1.0", "benchmarks": []})["benchmarks"]
         (benchmark,) = line["pyperf"]["benchmarks"]
-        # A file with a single benchmark keeps its metadata on top: with several, each run must carry its own.
         metadata = {**line["pyperf"].get("metadata", {}), **benchmark.get("metadata", {})}
-        runs = [{**run, "metadata": {**metadata, **run.get("metadata", {})}} for run in benchmark["runs"]]
-        known = {b["runs"][0]["metadata"]["name"]: b for b in suite["benchmarks"]}
-        if metadata["name"] in known:
-            known[metadata["name"]]["runs"] += runs
+        runs = benchmark["runs"]
+        if record.facts["emulated"]:
+            metadata["unit"] = "integer"
+            runs = [_in_instructions(run) for run in runs]
+        runs = [{**run, "metadata": {**metadata, **run.get("metadata", {})}} for run in runs]
+        same = [b for b in benchmarks if b["runs"][0]["metadata"]["name"] == metadata["name"]]
+        if same:
+            same[0]["runs"] += runs
         else:
-            suite["benchmarks"].append({"runs": runs})
+            benchmarks.append({"runs": runs})
     return suites
+
+
+def _in_instructions(run: dict[str, Any]) -> dict[str, Any]:
+    warmups = [[loops, round(value * 1e9)] for loops, value in run.get("warmups", [])]
+    return {**run, "values": [round(value * 1e9) for value in run.get("values", [])], "warmups": warmups}
 
 
 def export_pyperf(campaign: Campaign, folder: Path) -> list[Path]:

@@ -263,8 +263,10 @@ def module(release: str, headers: Path) -> Path:
 
 
 def _archive(folder: Path, out: Path) -> None:
-    """Pack a folder as the kernel's initramfs wants it, the same bytes for the same files. Not compressed: on an
-    emulated board, unpacking takes longer than reading."""
+    """Pack a folder as the kernel's initramfs wants it, the same bytes for the same files.
+
+    Not compressed: on an emulated board, unpacking takes longer than reading.
+    """
     for path in [folder, *folder.rglob("*")]:
         os.utime(path, (0, 0), follow_symlinks=False)
     names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))

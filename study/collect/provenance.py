@@ -22,7 +22,12 @@ def of_the_host() -> dict[str, Any]:
             "module_sha256": tree_digest(paths.MODULE),
             "sources_sha256": digest(tree_digest(paths.ROOT / "study")),
         },
-        "host": {"system": platform.system(), "release": platform.release(), "machine": platform.machine(), "python": platform.python_version()},
+        "host": {
+            "system": platform.system(),
+            "release": platform.release(),
+            "machine": platform.machine(),
+            "python": platform.python_version(),
+        },
     }
 
 

@@ -99,7 +99,13 @@ class Progress:
     """One line for each visit: done, left, time expected. In a terminal it stays on one line."""
 
     def __init__(
-        self, board: str, *, total: int, left: int, boots: int, write: Callable[[str], object] = lambda text: print(text, flush=True)
+        self,
+        board: str,
+        *,
+        total: int,
+        left: int,
+        boots: int,
+        write: Callable[[str], object] = lambda text: print(text, flush=True),
     ) -> None:
         self._board, self._total, self._left, self._boots, self._write = board, total, left, boots, write
         self._seconds: list[float] = []
@@ -107,7 +113,7 @@ class Progress:
     def expected(self) -> float:
         """Return the seconds that are left, by the mean of this run's visits."""
         each = sum(self._seconds) / len(self._seconds) if self._seconds else EXPECTED_VISIT
-        return self._left * each + self._boots * EXPECTED_BOOT
+        return expected(self._left, self._boots, each)
 
     def booting(self) -> None:
         """Say that a boot begins."""
@@ -120,7 +126,14 @@ class Progress:
         self._seconds.append(seconds)
         cell = visit.cell
         what = " ".join((cell.strategy, cell.guest, cell.exit)) + (" (control arm)" if cell.arm != "main" else "")
-        self._write(f"{self._board}: {self._total - self._left}/{self._total} {what}, {seconds:.1f} s; about {duration(self.expected())} left")
+        self._write(
+            f"{self._board}: {self._total - self._left}/{self._total} {what}, {seconds:.1f} s; about {duration(self.expected())} left"
+        )
+
+
+def expected(visits: int, boots: int, each: float = EXPECTED_VISIT) -> float:
+    """Return the seconds that visits and boots take on an emulated board."""
+    return visits * each + boots * EXPECTED_BOOT
 
 
 def duration(seconds: float) -> str:
@@ -128,5 +141,3 @@ def duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-

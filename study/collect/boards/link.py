@@ -68,7 +68,7 @@ class Link:
 
     def __enter__(self) -> Link:
         launch = self._launch
-        self._errors = open(launch.console.with_suffix(".err"), "wb")  # noqa: SIM115 - closed in __exit__
+        self._errors = open(launch.console.with_suffix(".err"), "wb")
         self._process = subprocess.Popen(
             launch.argv, cwd=launch.cwd, env={**os.environ, **launch.env}, start_new_session=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors,

@@ -16,7 +16,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +80,7 @@ def ended_with_us(command: list[str]) -> Iterator[subprocess.Popen[str]]:
         process.wait()
 
 
-REQUESTS = {"facts": board_facts, "visit": visit}
+REQUESTS: dict[str, Callable[..., dict[str, object]]] = {"facts": board_facts, "visit": visit}
 
 
 def answer(line: str) -> dict[str, Any]:

@@ -35,7 +35,13 @@ def main() -> None:
     parser.add_argument("--counts", help="JSON file to write counts to")
     parser.add_argument("--events", default="[]", help="JSON list of lists: events to count, one perf run each")
     args = runner.parse_args()
-    metadata = {**json.loads(args.label), "guest": args.guest, "exit": args.exit, "gic": str(not args.no_gic), "pmu": str(args.pmu)}
+    metadata = {
+        **json.loads(args.label),
+        "guest": args.guest,
+        "exit": args.exit,
+        "gic": str(not args.no_gic),
+        "pmu": str(args.pmu),
+    }
 
     measured: guest.Guest | None = None
     if args.worker:  # pyperf runs this file in its manager too, which must not open a board

@@ -24,7 +24,9 @@ def collect() -> dict[str, object]:
         If this is no arm64 Linux with KVM.
     """
     if platform.machine() != "aarch64":
-        raise BoardError(f"this machine is {platform.machine()}, not an arm64 one: measure an emulated board, such as qemu-neoverse-n1")
+        raise BoardError(
+            f"this machine is {platform.machine()}, not an arm64 one: measure an emulated board, such as qemu-neoverse-n1"
+        )
     breakpoints, watchpoints = debug_registers()
     return {
         "kernel": platform.release(),

@@ -1,0 +1,114 @@
+# What each way of switching the debug registers costs at guest entry and exit on ARM. Start with: make help
+
+BOARD    ?= qemu-neoverse-n1
+PROFILE  ?= default
+CAMPAIGN ?= data/$(PROFILE)
+TITLE    ?= KVM: arm64: switch the debug registers only when needed
+VERSION  ?= 1
+
+PYTHON   ?= python3
+BIN      := .venv/bin
+STUDY    := $(BIN)/study
+OUT      := paper/$(notdir $(CAMPAIGN))
+PAGES    := $(OUT)/notebooks
+
+# Free text reaches a recipe through the environment, so that the shell never reads it as code.
+export TITLE VERSION
+
+.DEFAULT_GOAL := help
+.PHONY: help study setup setup-python setup-system setup-board collect analyze figures mail html lab module test lint lock clean
+
+help:  ## explain every target
+	@echo "make study            everything: set up, collect, analyse, letter and page ($(BOARD), PROFILE=$(PROFILE))"
+	@echo "make test             the tests, on real emulated boards"
+	@echo
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read name what; do printf '  %-14s %s\n' "$$name" "$$what"; done
+	@echo
+	@echo "Variables, with what they are now:"
+	@echo "  BOARD=$(BOARD)   what is measured; $(STUDY) boards lists them"
+	@echo "  PROFILE=$(PROFILE)   quick (1 min), default (5 min) or full (15 min and more a board)"
+	@echo "  CAMPAIGN=$(CAMPAIGN)   folder of the data; results go to $(OUT)"
+	@echo "  TITLE, VERSION   of the series, for the letter"
+	@echo "  STUDY_APT_SOURCES   a sources.list for the emulated board, where the machine's own will not do"
+
+study:  ## set up, collect, analyse, write letter, figures and page
+	@$(MAKE) --no-print-directory setup
+	@$(MAKE) --no-print-directory collect
+	@$(MAKE) --no-print-directory analyze mail
+	@$(MAKE) --no-print-directory html
+	@echo
+	@echo "letter:   $(OUT)/letter.txt"
+	@echo "figures:  $(OUT)/cost-hvc.svg"
+	@echo "page:     $(OUT)/html/index.html"
+
+setup: setup-system setup-python setup-board  ## install what is needed, and build the emulated board
+
+# --- what must be there -------------------------------------------------------------------------------------------
+
+# Programs and the Debian packages that bring them. An arm64 machine builds with its own compiler.
+NATIVE := $(filter aarch64,$(shell uname -m))
+CROSS  := $(if $(NATIVE),gcc=gcc objcopy=binutils,aarch64-linux-gnu-gcc=gcc-aarch64-linux-gnu)
+TOOLS  := make=make git=git $(CROSS) $(if $(filter qemu-%,$(BOARD)),qemu-system-aarch64=qemu-system-arm cpio=cpio,perf=linux-perf)
+
+setup-system:
+	@missing=; \
+	for tool in $(TOOLS); do command -v "$${tool%%=*}" >/dev/null || missing="$$missing $${tool#*=}"; done; \
+	$(PYTHON) -c 'import ensurepip' 2>/dev/null || missing="$$missing python3-venv"; \
+	[ -z "$$missing" ] && exit 0; \
+	if [ "$$(id -u)" = 0 ]; then sudo=; elif sudo -n true 2>/dev/null; then sudo=sudo; else \
+	  echo "These packages are needed. Run this, then make again:"; echo "  sudo apt-get install --no-install-recommends$$missing"; exit 1; fi; \
+	echo "installing$$missing"; \
+	$$sudo apt-get -qq update && DEBIAN_FRONTEND=noninteractive $$sudo apt-get -qq install --yes --no-install-recommends $$missing >/dev/null
+
+setup-python: .venv/ready
+
+.venv/ready: requirements.lock pyproject.toml
+	@echo "installing the Python packages of requirements.lock into .venv (about a minute)"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+setup-board: setup-python
+	@case "$(BOARD)" in qemu-*) $(STUDY) image;; esac
+
+# --- the study ----------------------------------------------------------------------------------------------------
+
+collect: setup-python  ## measure what the campaign still lacks on BOARD, with notebooks/collect.ipynb
+	@$(STUDY) notebook collect $(PAGES)/collect-$(subst :,-,$(BOARD)).ipynb --profile $(PROFILE) -p board $(BOARD) -p campaign $(CAMPAIGN)
+
+analyze: setup-python  ## figures and tables of CAMPAIGN, with notebooks/analyze.ipynb
+	@$(STUDY) notebook analyze $(PAGES)/analyze.ipynb -p campaign $(CAMPAIGN)
+
+figures: analyze  ## the same: the figures are made with the tables
+
+mail: setup-python  ## the cover letter of CAMPAIGN (TITLE=, VERSION=), with notebooks/cover-letter.ipynb
+	@$(STUDY) notebook cover-letter $(PAGES)/cover-letter.ipynb -p campaign $(CAMPAIGN) -p title "$$TITLE" -p version "$$VERSION"
+
+html: setup-python  ## static pages of the executed notebooks
+	@$(STUDY) html $(PAGES) $(OUT)/html
+
+lab: setup-python  ## open the notebooks in JupyterLab, on this machine only
+	@$(BIN)/jupyter lab --ServerApp.ip=127.0.0.1 --notebook-dir=notebooks
+
+module: setup-python  ## on an arm64 board: build the kernel module for the kernel that runs
+	@$(STUDY) module
+
+# --- the house ----------------------------------------------------------------------------------------------------
+
+test: setup-system setup-python  ## lint and test: boots emulated boards, about ten minutes
+	@$(MAKE) --no-print-directory lint
+	@$(BIN)/pytest
+
+lint: setup-python  ## ruff and mypy
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+lock: setup-python  ## resolve the Python packages anew (needs uv), and write environment.yml
+	uv pip compile --quiet pyproject.toml --extra dev --generate-hashes --no-emit-index-url --no-emit-find-links \
+	  --no-header --no-annotate --universal --python-version 3.11 --upgrade --output-file requirements.lock
+	$(BIN)/pyproject2conda yaml --output environment.yml --overwrite force
+
+clean:  ## remove what was built (campaigns stay)
+	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

@@ -1,0 +1,213 @@
+"""The `study` command. Thin: each command parses its options and calls the function that does the work."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from study import __version__
+from study.errors import StudyError
+
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+@click.group(context_settings=CONTEXT)
+@click.version_option(__version__)
+def study() -> None:
+    """Measure what each way of switching the debug registers costs at guest entry and exit on ARM.
+
+    \b
+    A first look, on an emulated board (three minutes):
+        study plan    --profile quick
+        study collect --profile quick --campaign data/first
+        study summary data/first
+    \b
+    With the figures, the letter and the page:
+        make study
+    """
+
+
+def factors(command: Any) -> Any:
+    """Add the options that make up a design."""
+    options = [
+        click.option("--profile", default="default", show_default=True, help="Start from quick, default or full."),
+        click.option("--strategies", help="Of stock, lazy, eager, control-scan, none; separated by commas."),
+        click.option("--guests", help="Of untouched, mde, one, half, all, one-no-mde, touch."),
+        click.option("--hosts", help="What the host itself has enabled: none."),
+        click.option("--exits", help="Of hvc, mmio; mmio:untouched+mde for some guests only."),
+        click.option("--processes", type=int, help="Visits of each cell on each boot, each a fresh process and VM."),
+        click.option("--values", type=int, help="pyperf values in each visit."),
+        click.option("--warmups", type=int, help="Values thrown away before."),
+        click.option("--loops", type=int, help="Round trips in each value."),
+        click.option("--boots", type=int, help="How often the board is started."),
+        click.option("--seed", type=int, help="Of the random order."),
+        click.option("--touch-every", type=int, help="For the guest that touches: round trips per touch."),
+        click.option("--gic/--no-gic", default=None, help="Whether the guest has an in-kernel GICv3."),
+        click.option("--pmu/--no-pmu", default=None, help="Whether the guest has a PMU."),
+        click.option("--events", help="More events for perf stat to count."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+BOARD = click.option("--board", default="qemu-neoverse-n1", show_default=True, help="What is measured; see: study boards.")
+CAMPAIGN = click.argument("campaign", type=click.Path(path_type=Path))
+
+
+@study.command()
+def boards() -> None:
+    """List the boards that can be measured."""
+    from study.collect.boards import BOARDS
+
+    for name in BOARDS:
+        print(name)
+
+
+@study.command()
+@BOARD
+@factors
+def plan(board: str, **options: Any) -> None:
+    """Show what collect would measure, in which order and for how long, without measuring."""
+    from study import design
+    from study.collect import boards as known
+    from study.collect import session
+
+    known.find(board)
+    drawn = design.draw(design.choose(**options))
+    visits = drawn.visits()
+    print(design.describe(drawn.factors))
+    print(f"{'time:':<12}about {session.duration(session.expected(len(visits), drawn.factors.boots))} on an emulated board\n")
+    for visit in visits:
+        cell = visit.cell
+        arm = "" if cell.arm == design.MAIN else f" ({cell.arm} arm)"
+        print(f"{visit.name}  block {visit.block}  {cell.strategy} {cell.guest} {cell.host} {cell.exit}{arm}")
+
+
+@study.command()
+@BOARD
+@click.option("--campaign", type=click.Path(path_type=Path), required=True, help="Folder to record in; made if missing.")
+@factors
+def collect(board: str, campaign: Path, **options: Any) -> None:
+    """Measure on a board what a campaign still lacks.
+
+    What is recorded stays, whatever happens: run the same command again to go on.
+    """
+    from study import design
+    from study.collect import session
+
+    print(session.collect(board, campaign, design.choose(**options)).describe())
+
+
+@study.command()
+@CAMPAIGN
+@click.option("--json", "as_json", is_flag=True, help="A list of rows for programs, all metrics.")
+def summary(campaign: Path, as_json: bool) -> None:
+    """Show medians, intervals and verdicts."""
+    from study.analyze import compare, frame, tables
+    from study.campaign import Campaign
+
+    measured = Campaign(campaign)
+    rows = compare.summarise(frame.tidy(measured), measured.design.factors.baseline)
+    if as_json:
+        print(json.dumps(json.loads(rows.to_json(orient="records", double_precision=10)), indent=1))
+    else:
+        print(tables.all_tables(rows), end="")
+
+
+@study.command()
+@CAMPAIGN
+def verify(campaign: Path) -> None:
+    """Compare every file of a campaign with its sum and every visit with its digest.
+
+    Exits with 0 if all is whole, else names each bad file and exits with 1.
+    """
+    from study.campaign import Campaign
+
+    problems = Campaign(campaign).verify()
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    if problems:
+        raise SystemExit(1)
+    print(f"{campaign}: every file is whole")
+
+
+@study.command()
+@CAMPAIGN
+@click.option("--pyperf", "folder", type=click.Path(path_type=Path), required=True, help="Folder for pyperf suites.")
+def export(campaign: Path, folder: Path) -> None:
+    """Write suites that `pyperf compare_to`, `stats` and friends read."""
+    from study.analyze import frame
+    from study.campaign import Campaign
+
+    for path in frame.export_pyperf(Campaign(campaign), folder):
+        print(path)
+
+
+@study.command()
+@click.argument("name")
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--profile", help="For collect: take the factors of a profile.")
+@click.option("-p", "given", type=(str, str), multiple=True, metavar="NAME VALUE", help="A papermill parameter.")
+def notebook(name: str, out: Path, profile: str | None, given: tuple[tuple[str, str], ...]) -> None:
+    """Run a notebook with papermill and keep it only if it ran to its end.
+
+    NAME is collect, analyze or cover-letter.
+    """
+    from study import notebooks
+
+    print(notebooks.run(name, out, notebooks.parameters(profile, dict(given))))
+
+
+@study.command()
+@click.argument("notebooks", type=click.Path(path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path))
+def html(notebooks: Path, out: Path) -> None:
+    """Make static pages of the executed notebooks in a folder: one file each, no request to any network."""
+    from study.publish import site
+
+    print(site.build(notebooks, out))
+
+
+@study.command()
+def image() -> None:
+    """Assemble the image of the emulated boards, or say where it is."""
+    from study.collect import build
+
+    print(build.image())
+
+
+@study.command()
+def module() -> None:
+    """Build the kernel module for the kernel that runs here, on an arm64 board."""
+    import platform
+
+    from study.collect import build
+
+    print(build.module(platform.release(), Path("/")))
+
+
+def main() -> None:
+    """Run the command; what the user can mend is one line and a non-zero exit."""
+    try:
+        study(standalone_mode=False)
+    except click.exceptions.Exit as done:
+        raise SystemExit(done.exit_code) from None
+    except (click.ClickException, StudyError) as error:
+        words = error.format_message() if isinstance(error, click.ClickException) else str(error)
+        print(f"study: {' '.join(words.split())}", file=sys.stderr)
+        raise SystemExit(2 if isinstance(error, click.ClickException) else 1) from None
+    except (KeyboardInterrupt, click.Abort):
+        print("study: interrupted; what was recorded stays: run the same command again to go on", file=sys.stderr)
+        raise SystemExit(130) from None
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        sys.stderr.close()
+        raise SystemExit(0) from None
+
+
+if __name__ == "__main__":
+    main()

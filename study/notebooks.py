@@ -1,0 +1,116 @@
+"""Run the notebooks with papermill, and believe them only if they ran to their end."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from study import paths
+from study.design import choose
+from study.errors import BadRequest, StudyError
+
+# The last cell of every notebook calls finished(), which prints this: papermill calls dead notebooks completed.
+END = "The notebook ran to its end."
+
+
+def check_parameters(namespace: Mapping[str, Any]) -> None:
+    """Refuse parameters that a notebook does not have, or of another type than it declares.
+
+    Papermill itself only warns of them. To be called in the first cell after the parameters, before anything else is
+    imported, with ``globals()``.
+
+    Raises
+    ------
+    BadRequest
+        Naming the parameter and what it may be.
+    """
+    from IPython.core.getipython import get_ipython
+
+    shell = get_ipython()
+    hidden = set(shell.user_ns_hidden) if shell else set()
+    known = namespace.get("__annotations__", {})
+    given = {name for name in namespace if not name.startswith("_")} - hidden - {"check_parameters"}
+    for name in sorted(given - known.keys()):
+        raise BadRequest(f"parameter {name!r} is unknown; this notebook has {', '.join(known)}")
+    for name, kind in known.items():
+        if type(namespace[name]) is not kind:
+            raise BadRequest(f"parameter {name} is {namespace[name]!r}: it must be of type {kind.__name__}")
+
+
+def finished() -> None:
+    """Mark the end of a notebook."""
+    print(END)
+
+
+def parameters(profile: str | None, given: Mapping[str, str]) -> dict[str, Any]:
+    """Return papermill parameters: those of a profile, and those given as text, turned into numbers where they are some.
+
+    Parameters
+    ----------
+    profile : str or None
+        A row of study.design.PROFILES.
+    given : mapping of str to str
+        As on papermill's own command line, with its rules for numbers.
+    """
+    from papermill.cli import _resolve_type
+
+    factors = dataclasses.asdict(choose(profile)) if profile else {}
+    texts = {name: ",".join(value) if isinstance(value, tuple) else value for name, value in factors.items()}
+    return texts | {name: _resolve_type(value) for name, value in given.items()}
+
+
+def run(name: str, out: Path, parameters: Mapping[str, Any]) -> Path:
+    """Execute a notebook with papermill and keep it only if it ran to its end.
+
+    Parameters
+    ----------
+    name : str
+        A notebook in notebooks/, without its ending.
+    out : path
+        Where the executed notebook goes; it appears whole or not at all.
+    parameters : mapping
+        Papermill parameters.
+
+    Returns
+    -------
+    path
+        `out`.
+
+    Raises
+    ------
+    StudyError
+        If a cell failed or the notebook did not reach its end. What ran of it is kept in a folder beside `out`,
+        ``unfinished``.
+    """
+    source = paths.NOTEBOOKS / f"{name}.ipynb"
+    if not source.exists():
+        known = ", ".join(sorted(path.stem for path in paths.NOTEBOOKS.glob("*.ipynb")))
+        raise BadRequest(f"notebook {name!r} is unknown; choose from {known}")
+    import nbformat
+    import papermill
+    from papermill.exceptions import PapermillException
+    from traitlets.config import Config
+
+    aside = out.parent / "unfinished" / out.name
+    aside.parent.mkdir(parents=True, exist_ok=True)
+    os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
+    try:
+        papermill.execute_notebook(
+            str(source), str(aside), parameters=dict(parameters), cwd=str(paths.ROOT), kernel_name="python3",
+            progress_bar=False, log_output=False, stdout_file=sys.stdout, record_timing=False,
+            config=Config({"KernelManager": {"transport": "ipc"}}),
+        )  # fmt: skip
+    except PapermillException as error:
+        raise StudyError(f"{getattr(error, 'evalue', error)} (the notebook as far as it ran: {aside})") from None
+    last = next(cell for cell in reversed(nbformat.read(aside, as_version=4).cells) if cell.cell_type == "code")
+    if END not in "".join(output.get("text", "") for output in last.outputs):
+        raise StudyError(f"the notebook {name} stopped before its end: its kernel died; what ran of it is in {aside}")
+    aside.replace(out)
+    with contextlib.suppress(OSError):  # what another notebook left unfinished stays
+        aside.parent.rmdir()
+    return out

@@ -1,0 +1,149 @@
+"""The cover letter: from a summary to the text that a list accepts."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import Any
+
+import jinja2
+import pandas as pd
+
+from study import paths
+from study.analyze import compare, tables
+from study.campaign import Campaign
+from study.design import Factors, options
+from study.errors import BadRequest, StudyError
+
+WIDTH = 75  # columns that a kernel list is used to
+LARGEST = 100_000  # bytes that a kernel list accepts
+
+
+def render(campaign: Campaign, summary: pd.DataFrame, *, title: str, version: int) -> str:
+    """Return the letter: its first line is the subject, the rest the body, as git's branch descriptions want it.
+
+    Parameters
+    ----------
+    campaign : Campaign
+        What was measured.
+    summary : DataFrame
+        Of that campaign.
+    title : str
+        Of the series.
+    version : int
+        Of the series, from 1 up.
+
+    Raises
+    ------
+    BadRequest
+        If title or version cannot be in a letter.
+    StudyError
+        If the letter would not be accepted by a list.
+    """
+    if not title.strip() or not title.isascii() or "\n" in title or len(title) > WIDTH:
+        raise BadRequest(f"title is {title!r}: it must be one line of ASCII, at most {WIDTH} columns")
+    if isinstance(version, bool) or not isinstance(version, int) or version < 1:
+        raise BadRequest(f"version is {version!r}: it must be a whole number of at least 1")
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(paths.TEMPLATES), undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+        keep_trailing_newline=True, autoescape=False,
+    )  # fmt: skip
+    environment.filters["wrap"] = wrap
+    text = environment.get_template("letter.txt.j2").render(contents(campaign, summary), title=title, version=version)
+    check(text)
+    return text
+
+
+def contents(campaign: Campaign, summary: pd.DataFrame) -> dict[str, Any]:
+    """Return what the template of the letter is filled with."""
+    timed = compare.timed(summary)
+    factors = campaign.design.factors
+    return {
+        "emulated": bool((timed["metric"] == "clock").any()),
+        "findings": findings(summary),
+        "results": [(heading, tables.costs(rows)) for heading, rows in tables.contexts(summary)],
+        "control_arm": control_arm(summary),
+        "sizes": tables.sizes(timed),
+        "boards": [f"{row.board}, Linux {row.kernel} ({row.mode})" for row in timed.drop_duplicates("board").itertuples()],
+        "factors": factors,
+        "baseline": factors.baseline,
+        "agreement": compare.agreement(summary),
+        "commands": commands(campaign.name, list(dict.fromkeys(timed["board"])), factors),
+        "digest": campaign.digest(),
+    }
+
+
+def findings(summary: pd.DataFrame, leave: str = "hvc") -> list[str]:
+    """Return what the thread asked, answered by the figures: what monitor debug mode costs a guest that enables nothing.
+
+    Parameters
+    ----------
+    summary : DataFrame
+        Of a campaign.
+    leave : str
+        The exit to speak of.
+
+    Returns
+    -------
+    list of str
+        A sentence for each board; none where the campaign has not measured both guests.
+    """
+    sentences = []
+    main = compare.timed(summary).query("arm == 'main' and exit == @leave")
+    for board, rows in compare.in_order(main).groupby("board", sort=False):
+        cost = rows.pivot_table(index="strategy", columns="guest", values="median", sort=False)
+        if not {"untouched", "mde"} <= set(cost):
+            continue
+        factor, word = tables.UNITS[rows["unit"].iloc[0]]
+        more = [
+            f"{strategy} {(mde - untouched) * factor:+.0f} ({mde / untouched - 1:+.0%})"
+            for strategy, untouched, mde in cost[["untouched", "mde"]].dropna().itertuples()
+        ]
+        sentences.append(
+            f"On {board}, a guest that keeps monitor debug mode on and enables nothing pays for it on every {leave} round "
+            f"trip, in {word} over an untouched guest under the same strategy: {', '.join(more)}."
+        )
+    return sentences
+
+
+def commands(name: str, boards: list[str], factors: Factors) -> list[str]:
+    """Return the commands that draw the figures again and measure them anew, each line narrow enough for a letter."""
+    lines = ["make setup", f"make figures mail CAMPAIGN=data/{name}"]
+    for board in boards:
+        words = f".venv/bin/study collect --board {board} --campaign data/again {options(factors)}"
+        broken = textwrap.wrap(words, WIDTH - 10, break_long_words=False, break_on_hyphens=False)
+        lines.append(" \\\n        ".join(broken))
+    return lines
+
+
+def control_arm(summary: pd.DataFrame) -> str:
+    """Return what the control arm says: how far the baseline was from itself when measured a second time."""
+    rows = compare.control_arm(compare.timed(summary)).dropna(subset="ratio")
+    if rows.empty:
+        return "The control arm was not measured."
+    worst = (rows["ratio"] - 1).abs().max()
+    told = int((rows["verdict"] != compare.CANNOT).sum())
+    return (
+        f"Control arm: {rows['baseline'].iloc[0]}, measured a second time under another name, differs from itself by at most "
+        f"{worst:.1%} in {len(rows)} cells, and is told apart from itself in {told} of them."
+    )
+
+
+def wrap(text: str, indent: int = 0) -> str:
+    """Break a paragraph into lines of at most WIDTH columns."""
+    return textwrap.fill(text, WIDTH - 3, initial_indent=" " * indent, subsequent_indent=" " * indent, break_on_hyphens=False)
+
+
+def check(text: str) -> None:
+    """Refuse a letter that a list or git would not take as it is.
+
+    Raises
+    ------
+    StudyError
+        Naming the line.
+    """
+    for number, line in enumerate(text.splitlines(), 1):
+        if len(line) > WIDTH or not line.isascii() or line.startswith("#"):
+            why = f"over {WIDTH} columns, not ASCII, or a comment"
+            raise StudyError(f"line {number} of the letter is no line for a list ({why}): {line!r}")
+    if len(text) > LARGEST:
+        raise StudyError(f"the letter has {len(text)} bytes, and a list takes {LARGEST}; measure fewer cells, or post a part")
