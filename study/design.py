@@ -81,9 +81,9 @@ class Factors:
     hosts: tuple[str, ...] = ("none",)
     exits: tuple[str, ...] = ("hvc",)
     processes: int = 2
-    values: int = 3
-    warmups: int = 1
-    loops: int = 2000
+    values: int = 5
+    warmups: int = 2
+    loops: int = 4000
     boots: int = 1
     seed: int = 1
     touch_every: int = 1
@@ -128,7 +128,7 @@ class Factors:
 
 
 PROFILES: dict[str, dict[str, Any]] = {
-    "quick": {"guests": ("untouched", "mde", "touch"), "processes": 1, "loops": 1000},
+    "quick": {"guests": ("untouched", "mde", "touch"), "processes": 1},
     "default": {},
     "full": {"exits": ("hvc", "mmio:untouched+mde"), "processes": 3, "boots": 2},
 }

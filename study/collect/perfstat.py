@@ -80,8 +80,10 @@ def per_round_trip(windows: Iterable[Mapping[str, Any]]) -> list[Count]:
         If they do not pair up.
     """
     windows = list(windows)
+    if len(windows) % 2:
+        raise BadData(f"{len(windows)} windows do not pair up")
     result = []
-    for short, long in zip(windows[::2], windows[1::2], strict=len(windows) % 2 == 0):
+    for short, long in zip(windows[::2], windows[1::2], strict=True):
         loops = long["loops"] - short["loops"]
         counted = {count.event: count for count in parse(short["perf"])}
         for count in parse(long["perf"]):

@@ -75,7 +75,7 @@ class Link:
         )  # fmt: skip
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
         assert self._process.stdin and self._process.stdout
         try:
             self._process.stdin.write(b"\n")  # an empty line: we are done
@@ -83,7 +83,7 @@ class Link:
         except OSError:
             pass
         try:
-            self._process.wait(timeout=20)
+            self._process.wait(timeout=20 if error is None else 3)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
@@ -153,5 +153,6 @@ class Link:
         errors = self._launch.console.with_suffix(".err")
         text = b"".join(path.read_bytes() for path in (self._launch.console, errors) if path.exists())
         lines = [line.strip() for line in text.decode(errors="replace").splitlines() if line.strip()]
-        last = " | ".join("".join(c for c in line if c.isprintable()) for line in lines[-3:]) or "nothing"
+        words = [line for line in lines if "Kernel panic" in line][:1] + lines[-2:]
+        last = " | ".join("".join(c for c in line if c.isprintable()) for line in words) or "nothing"
         return BoardFailed(f"{self._board}: {why}; its last words: {last} (all of them: {self._launch.console})")

@@ -1,0 +1,270 @@
+"""On real boards: QEMU boots Debian's kernel, whose KVM runs guests, which perf counts and pyperf times."""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from study import paths
+from study.analyze import compare, frame
+from study.campaign import Campaign
+from study.collect import boards, build, session
+from study.collect.boards import Link
+from study.collect.boards.emulated import EmulatedBoard
+from study.collect.onboard.factors import STRATEGIES
+from study.collect.perfstat import parse
+from study.design import Factors
+from study.errors import BoardFailed, MissingTool
+from tests.conftest import BOARDS, KILLED_AFTER, SMALL, refused, run
+
+VIRTUAL = "virt,virtualization=on,gic-version=3"
+
+
+@pytest.fixture(scope="module")
+def cells(measured: Campaign) -> pd.DataFrame:
+    """Medians of the small campaign: a row for each board, strategy and guest, a column for each metric."""
+    rows = compare.summarise(frame.tidy(measured), "lazy").query("arm == 'main'")
+    return rows.pivot_table(index=["board", "strategy", "guest"], columns="metric", values="median")
+
+
+def facts(tmp_path: Path, **how: object) -> dict[str, object]:
+    """Boot a board in some way and ask what it is."""
+    board = EmulatedBoard("qemu-neoverse-n1", **how)  # type: ignore[arg-type]
+    with Link(board.name, board.launch(tmp_path / "console.log", ("stock",))) as link:
+        return link.ask("facts", events=Factors().perf_events, strategies=["stock"])
+
+
+def test_a_killed_campaign_loses_nothing_and_repeats_nothing(measured: Campaign) -> None:
+    assert measured.verify() == []
+    planned = [visit.name for visit in measured.design.visits()]
+    for board in BOARDS:
+        names = [record.line["visit"] for record in measured.records() if record.facts["board"] == board]
+        assert names == planned
+    boots = [boot.name for boot in measured.boots()]
+    assert boots == ["qemu-cortex-a57.1", "qemu-neoverse-n1.1", "qemu-neoverse-n1.1.2"]
+    first = [record for record in measured.records() if record.boot == "qemu-neoverse-n1.1"]
+    assert len(first) >= KILLED_AFTER
+
+
+def test_a_complete_campaign_is_not_measured_again(measured: Campaign) -> None:
+    before = measured.digest()
+    done = run("collect", "--campaign", measured.folder, "--board", BOARDS[0], *SMALL, env={"PATH": "/nowhere"})
+    assert done.returncode == 0, done.stderr
+    assert "nothing to measure" in done.stdout
+    assert measured.digest() == before
+
+
+def test_a_campaign_of_another_design_is_refused(measured: Campaign) -> None:
+    words = refused(run("collect", "--campaign", measured.folder, "--board", BOARDS[0], *SMALL, "--seed", 9))
+    assert "seed 1 not 9" in words
+
+
+def test_a_boot_says_what_it_was(measured: Campaign) -> None:
+    modes = {}
+    for boot in measured.boots():
+        known = measured.facts(boot)
+        modes[known["board"]] = known["mode"]
+        assert known["emulated"] is True
+        assert (known["breakpoints"], known["watchpoints"]) == (6, 4)
+        assert known["kernel"].startswith("6.1.")
+        assert known["tools"].keys() == {"python", "pyperf", "perf"}
+        assert {len(known["image_sha256"]), len(known["config_sha256"])} == {64}
+        assert known["packages"]["python3-minimal"]
+        assert "QEMU emulator" in known["emulator"]
+        assert (boot / "console.log").stat().st_size > 0
+    assert modes == {"qemu-neoverse-n1": "vhe", "qemu-cortex-a57": "nvhe"}
+
+
+def test_the_guest_s_breakpoint_fires_under_every_strategy_but_none(measured: Campaign) -> None:
+    seen = {(record.line["cell"]["strategy"], tuple(record.line["oracle"])) for record in measured.records()}
+    fires = (0x5A50, 0xC6000022, 0xD6000062, 0x5A50)
+    silent = (0x5A50, 0x5A50)
+    assert seen == {(name, fires if row.correct else silent) for name, row in STRATEGIES.items()}
+
+
+def test_the_module_counts_what_each_strategy_says(cells: pd.DataFrame) -> None:
+    # Per round trip: switches, traps taken. A trapped touch is an entry more.
+    expected = {
+        ("lazy", "untouched"): (0, 0), ("lazy", "mde"): (1, 0), ("lazy", "one"): (1, 0), ("lazy", "touch"): (1, 1),
+        ("eager", "untouched"): (1, 0), ("eager", "mde"): (1, 0), ("eager", "one"): (1, 0), ("eager", "touch"): (1, 0),
+        ("control-scan", "untouched"): (0, 0), ("control-scan", "mde"): (0, 0), ("control-scan", "one"): (1, 0),
+        ("control-scan", "touch"): (0, 1), ("none", "untouched"): (0, 0), ("none", "mde"): (0, 0), ("none", "one"): (0, 0),
+        ("none", "touch"): (0, 1),
+    }  # fmt: skip
+    for (board, strategy, guest), row in cells.drop("stock", level="strategy").iterrows():
+        switches, traps = expected[strategy, guest]
+        where = f"{board} {strategy} {guest}"
+        assert row["module-switches"] == pytest.approx(switches, abs=0.01), where
+        assert row["module-traps-taken"] == pytest.approx(traps, abs=0.01), where
+        assert row["module-entries"] == pytest.approx(1 + traps, abs=0.01), where
+        assert row["traps"] == pytest.approx(traps, abs=0.01), where
+        assert row["exits"] == pytest.approx(1 + traps, abs=0.01), where
+
+
+def test_perf_counts_every_exit_and_a_constant(measured: Campaign) -> None:
+    for record in measured.records():
+        if record.line["cell"]["guest"] == "touch":
+            continue
+        for window in record.line["windows"]:
+            for count in parse(window["perf"]):
+                if count.event == "kvm:kvm_exit":
+                    assert 0 < count.value - window["loops"] <= 5
+
+
+def test_pyperf_and_perf_agree(cells: pd.DataFrame) -> None:
+    counted = cells["instructions"] + cells["user-instructions"]
+    assert ((counted / cells["clock"] - 1).abs() < 0.03).all()
+    assert ((cells["instructions"] / cells["clock"] - 1).abs() < 0.03).all()
+    assert cells.xs("untouched", level="guest")["guest-instructions"].eq(6).all()
+
+
+def test_an_event_that_the_board_cannot_count_is_data(measured: Campaign) -> None:
+    reasons = {
+        count.why or ("zero" if count.value == 0 else "counted")
+        for record in measured.records()
+        for window in record.line["windows"]
+        for count in parse(window["perf"])
+        if count.event.startswith("stalled-cycles-frontend")
+    }
+    assert reasons <= {"not supported", "not counted", "zero"}
+    assert reasons
+
+
+def test_an_emulated_board_reports_no_time(measured: Campaign) -> None:
+    metrics = frame.tidy(measured)[["metric", "unit"]].drop_duplicates()
+    assert "time" not in set(metrics["metric"])
+    assert "s" not in set(metrics["unit"])
+
+
+def test_pyperf_reads_what_is_exported(measured: Campaign, tmp_path: Path) -> None:
+    done = run("export", measured.folder, "--pyperf", tmp_path)
+    assert done.returncode == 0, done.stderr
+    names = [tmp_path / f"qemu-neoverse-n1-{strategy}.json" for strategy in ("lazy", "eager")]
+    compared = run("-m", "pyperf", "compare_to", *names, "--table", program="python")
+    assert compared.returncode == 0, compared.stderr
+    assert "round trip untouched hvc" in compared.stdout
+    assert not any(unit in compared.stdout for unit in (" us", " ns", " ms"))
+
+
+def test_a_guest_without_gic_is_another_guest(tmp_path: Path) -> None:
+    board = boards.find("qemu-neoverse-n1")
+    how = {"chosen": "stock", "state": "untouched", "leave": "hvc", "touch_every": 1, "loops": 1000, "values": 1, "warmups": 1}
+    with Link(board.name, board.launch(tmp_path / "console.log", ("stock",))) as link:
+        costs = {
+            (gic, pmu): link.ask("visit", gic=gic, pmu=pmu, events=[["instructions:kh"]], label={}, **how)["pyperf"]
+            for gic, pmu in ((True, False), (False, False), (True, True))
+        }
+    each = {key: suite["benchmarks"][0]["runs"][0]["values"][0] * 1e9 for key, suite in costs.items()}
+    assert each[False, False] > each[True, False] + 200  # without it, every exit looks after the lines of user space
+    assert each[True, True] > each[True, False]
+
+
+def test_touching_less_often_costs_less(tmp_path: Path) -> None:
+    board = boards.find("qemu-neoverse-n1")
+    how = {
+        "chosen": "stock",
+        "state": "touch",
+        "leave": "hvc",
+        "loops": 1000,
+        "values": 1,
+        "warmups": 1,
+        "gic": True,
+        "pmu": False,
+    }
+    traps = {}
+    with Link(board.name, board.launch(tmp_path / "console.log", ("stock",))) as link:
+        for every in (1, 10):
+            windows = link.ask("visit", touch_every=every, events=[["kvm:trap_reg"]], label={}, **how)["windows"]
+            traps[every] = [parse(window["perf"])[0].value for window in windows]
+    assert traps == {1: [100, 1000], 10: [10, 100]}
+
+
+def test_a_board_without_kvm_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BoardFailed, match="/dev/kvm: No such file or directory.*started at EL2"):
+        facts(tmp_path, machine=VIRTUAL.replace("virtualization=on", "virtualization=off"))
+
+
+def test_a_board_that_panics_ends_in_one_line_with_its_console(tmp_path: Path) -> None:
+    with pytest.raises(BoardFailed, match="it ended; its last words: .*Kernel panic") as error:
+        facts(tmp_path, append="rdinit=/nowhere")
+    assert "\n" not in str(error.value)
+    assert "Kernel panic" in (tmp_path / "console.log").read_text()
+
+
+def test_a_board_that_hangs_is_given_up(tmp_path: Path) -> None:
+    with pytest.raises(BoardFailed, match="silent for too long"):
+        facts(tmp_path, append="rdinit=/usr/bin/python3.11", patience=8)
+
+
+def test_a_board_that_forbids_perf_is_refused(tmp_path: Path) -> None:
+    nobody = "__import__('os').setuid(65534)or(__import__('os').execvp(__import__('sys').argv[1],__import__('sys').argv[1:]))"
+    with pytest.raises(BoardFailed, match="perf may not count here .kernel.perf_event_paranoid is 3.*sysctl"):
+        facts(tmp_path, append=f'"STUDY_UNDER=python3 -c {nobody}"')
+
+
+def test_a_module_for_another_kernel_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = build.module(*_board_kernel())
+    stranger = tmp_path / "dbgswitch.ko"
+    stranger.write_bytes(real.read_bytes().replace(b"6.1.0-", b"6.2.0-"))
+    monkeypatch.setattr(build, "module", lambda release, headers: stranger)
+    monkeypatch.setenv("STUDY_CACHE", str(_cache_with_base(tmp_path)))
+    with pytest.raises(BoardFailed, match=r"dbgswitch.ko cannot be loaded into kernel 6\.1\..*make module"):
+        session.collect("qemu-neoverse-n1", tmp_path / "c", Factors(guests=("untouched",), processes=1))
+    assert Campaign(tmp_path / "c").missing("qemu-neoverse-n1")
+
+
+def test_a_module_does_not_build_for_a_kernel_it_does_not_fit() -> None:
+    source = (paths.MODULE / "dbgswitch.c").read_text()
+    assert "#error" in source
+    with pytest.raises(Exception, match="no headers of kernel 9.9.9.*apt-get install linux-headers-9.9.9"):
+        build.module("9.9.9", Path("/"))
+
+
+def test_the_local_board_needs_an_arm64_machine(tmp_path: Path) -> None:
+    assert platform.machine() != "aarch64", "on an arm64 machine, run: study collect --board local --profile quick"
+    words = refused(run("collect", "--board", "local", "--campaign", tmp_path / "c"))
+    assert "not arm64; measure an emulated board" in words
+
+
+def test_no_qemu_is_said_with_the_command_that_installs_it(tmp_path: Path) -> None:
+    words = refused(run("collect", "--campaign", tmp_path / "c", "--profile", "quick", env={"PATH": "/nowhere"}))
+    assert "qemu-system-aarch64 is not installed; install it with: sudo apt-get install qemu-system-arm" in words
+
+
+def test_what_is_built_is_built_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    place = build.image()
+    monkeypatch.setenv("PATH", f"{Path(shutil.which('dpkg') or '/usr/bin/dpkg').parent}")
+    monkeypatch.setattr(build, "run", lambda argv, **_: "amd64" if argv[0] == "dpkg" else pytest.fail(f"ran {argv}"))
+    assert build.image() == place
+
+
+def test_a_missing_tool_names_its_package() -> None:
+    assert str(MissingTool("perf", "linux-perf")) == "perf is not installed; install it with: sudo apt-get install linux-perf"
+
+
+def test_the_guest_s_numbers_are_finite(measured: Campaign) -> None:
+    values = frame.tidy(measured)
+    missing = values[values["value"].isna()]
+    assert set(missing["metric"]) <= {"stalled-cycles-frontend", "stalled-cycles-frontend:u"}
+    assert all(math.isfinite(value) and value >= 0 for value in values["value"].dropna())
+
+
+def _board_kernel() -> tuple[str, Path]:
+    base = build.debian()
+    return json.loads((base / "versions.json").read_text())["release"], base / "headers"
+
+
+def _cache_with_base(tmp_path: Path) -> Path:
+    """A cache that has what Debian gave, but no image yet."""
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    for kind in ("debian-*", "payload-*"):
+        for place in paths.cache().glob(kind):
+            (cache / place.name).symlink_to(place)
+    return cache

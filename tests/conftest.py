@@ -1,0 +1,83 @@
+"""What the tests share: the command as users call it, the shipped data, and a campaign measured on real boards."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from study import paths
+from study.analyze import compare, frame
+from study.campaign import Campaign
+
+BIN = Path(sys.executable).parent
+BOARDS = ["qemu-neoverse-n1", "qemu-cortex-a57"]
+# Small, but with every strategy, the floor that fails the oracle among them, and every kind of guest.
+SMALL = ["--strategies", "stock,lazy,eager,control-scan,none", "--guests", "untouched,mde,one,touch"]
+SMALL += ["--processes", "1", "--events", "stalled-cycles-frontend"]
+KILLED_AFTER = 3  # visits, on the first board
+
+
+def run(
+    *words: object, program: str = "study", env: dict[str, str] | None = None, timeout: float = 600
+) -> subprocess.CompletedProcess[str]:
+    """Run a program of the environment to its end, as a user would in the checkout."""
+    return subprocess.run(
+        [str(BIN / program), *map(str, words)], cwd=paths.ROOT, env={**os.environ, **(env or {})}, timeout=timeout,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+def refused(done: subprocess.CompletedProcess[str]) -> str:
+    """Return the one line with which a command refused, after checking that it did, in one line."""
+    assert done.returncode not in (0, None), done.stdout
+    assert "Traceback" not in done.stderr + done.stdout
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1, done.stderr
+    return lines[0]
+
+
+@pytest.fixture(scope="session")
+def reference() -> Campaign:
+    return Campaign(paths.DATA / "reference")
+
+
+@pytest.fixture(scope="session")
+def values(reference: Campaign) -> pd.DataFrame:
+    return frame.tidy(reference)
+
+
+@pytest.fixture(scope="session")
+def summary(reference: Campaign, values: pd.DataFrame) -> pd.DataFrame:
+    return compare.summarise(values, reference.design.factors.baseline)
+
+
+@pytest.fixture(scope="session")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Campaign:
+    """A small campaign on both emulated boards. On the first, the command is killed after a few visits and run again."""
+    folder = tmp_path_factory.mktemp("data") / "small"
+    run("image")
+    command = ["collect", "--campaign", folder, *SMALL]
+
+    def first(board: str) -> None:
+        with subprocess.Popen(
+            [str(BIN / "study"), *map(str, command), "--board", board], cwd=paths.ROOT, stdout=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stdout
+            for line in process.stdout:
+                if f" {KILLED_AFTER}/" in line:
+                    process.kill()
+        again(board)
+
+    def again(board: str) -> None:
+        done = run(*command, "--board", board)
+        assert done.returncode == 0, done.stderr
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda walk, board: walk(board), [first, again], BOARDS))
+    return Campaign(folder)

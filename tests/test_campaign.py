@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from study.campaign import Campaign, cut_torn_line, line_digest, read_lines
+from study.design import Factors
+from study.errors import BadData, BadRequest
+
+SMALL = Factors(strategies=("stock", "lazy"), guests=("untouched",), processes=2)
+
+
+def recorded(folder: Path, visits: int) -> Campaign:
+    """A campaign with some visits of a board that was never there."""
+    campaign = Campaign.freeze(folder, SMALL)
+    boot = campaign.open_boot("b", 1)
+    boot.describe({"board": "b", "kernel": "k", "mode": "vhe", "emulated": True})
+    for visit in campaign.missing("b")[:visits]:
+        boot.record({"visit": visit.name, "text": "\u2603 {}\n"})
+    campaign.close()
+    return campaign
+
+
+def test_resuming_is_the_visits_that_have_no_line(tmp_path: Path) -> None:
+    campaign = recorded(tmp_path / "c", 2)
+    planned = [visit.name for visit in campaign.design.visits()]
+    assert [visit.name for visit in campaign.missing("b")] == planned[2:]
+    assert [visit.name for visit in campaign.missing("another")] == planned
+    assert campaign.verify() == []
+
+
+def test_another_design_is_refused_and_named(tmp_path: Path) -> None:
+    recorded(tmp_path / "c", 1)
+    with pytest.raises(BadRequest, match="it has loops 4000 not 7; seed 1 not 3"):
+        Campaign.freeze(tmp_path / "c", Factors(strategies=("stock", "lazy"), guests=("untouched",), loops=7, seed=3))
+
+
+def test_a_folder_that_is_something_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("x")
+    with pytest.raises(BadRequest, match="neither empty nor a campaign"):
+        Campaign.freeze(tmp_path, SMALL)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_torn_last_line_is_cut_off_and_the_rest_stays(tmp_path: Path) -> None:
+    campaign = recorded(tmp_path / "c", 2)
+    (lines,) = campaign.folder.glob("boots/*/visits.jsonl")
+    whole = lines.read_bytes()
+    with lines.open("ab") as file:
+        file.write(whole[:40])
+    assert cut_torn_line(lines)
+    assert lines.read_bytes() == whole
+    assert not cut_torn_line(lines)
+
+
+def test_a_torn_only_line_leaves_an_empty_file(tmp_path: Path) -> None:
+    (tmp_path / "visits.jsonl").write_bytes(b'{"visit": "b1')
+    assert cut_torn_line(tmp_path / "visits.jsonl")
+    assert list(read_lines(tmp_path / "visits.jsonl")) == []
+
+
+def test_sha256sum_reads_the_sums(tmp_path: Path) -> None:
+    campaign = recorded(tmp_path / "c", 3)
+    done = subprocess.run(["sha256sum", "-c", "--strict", "SHA256SUMS"], cwd=campaign.folder, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(data=st.data())
+def test_verify_finds_any_flipped_byte(tmp_path: Path, data: st.DataObject) -> None:
+    folder = tmp_path / "c"
+    shutil.rmtree(folder, ignore_errors=True)
+    campaign = recorded(folder, 3)
+    path = data.draw(st.sampled_from(campaign.raw_files()))
+    content = bytearray(path.read_bytes())
+    place = data.draw(st.integers(0, len(content) - 1))
+    content[place] ^= data.draw(st.integers(1, 255))
+    path.write_bytes(content)
+    try:
+        problems = Campaign(folder).verify()
+    except BadData as error:  # the design itself cannot be read any more
+        assert str(path) in str(error)
+        return
+    assert any(problem.file == path for problem in problems)
+
+
+def test_verify_finds_missing_and_foreign_files(tmp_path: Path) -> None:
+    campaign = recorded(tmp_path / "c", 1)
+    (campaign.folder / "boots/b.1/boot.json").rename(campaign.folder / "boots/b.1/stray")
+    says = {problem.file.name: problem.says for problem in campaign.verify()}
+    assert "missing" in says["boot.json"]
+    assert "foreign" in says["stray"]
+
+
+def test_a_visit_whose_digest_is_wrong_is_never_read(tmp_path: Path) -> None:
+    campaign = recorded(tmp_path / "c", 2)
+    (lines,) = campaign.folder.glob("boots/*/visits.jsonl")
+    text = lines.read_text().replace('"b1-0002"', '"b1-0003"')
+    lines.write_text(text)
+    with pytest.raises(BadData, match="line 2 does not match its digest"):
+        list(campaign.records())
+
+
+@given(st.dictionaries(st.text(), st.floats(allow_nan=False) | st.text() | st.integers(), max_size=5))
+def test_a_digest_survives_the_file(line: dict[str, object]) -> None:
+    line.pop("sha256", None)
+    back = json.loads(json.dumps({**line, "sha256": line_digest(line)}))
+    assert back["sha256"] == line_digest(back)

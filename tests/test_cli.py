@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from study import paths
+from tests.conftest import refused, run
+
+
+def test_help_teaches() -> None:
+    shown = run("--help").stdout
+    assert "study collect --profile quick" in shown
+    for command in ("boards", "collect", "export", "html", "image", "module", "notebook", "plan", "summary", "verify"):
+        assert f"  {command} " in shown
+        assert run(command, "--help").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["collect", "--campaign", "/tmp/x", "--board", "toaster"], "board 'toaster' is unknown; choose from local"),
+        (["collect", "--campaign", "/tmp/x", "--strategies", "fast"], "'fast' is unknown; choose from stock, lazy"),
+        (["collect", "--campaign", "/tmp/x", "--guests", "nobody"], "'nobody' is unknown"),
+        (["collect", "--campaign", "/tmp/x", "--loops", "0"], "loops is 0"),
+        (["collect", "--campaign", "/tmp/x", "--loops", "-3"], "loops is -3"),
+        (["collect", "--campaign", "/tmp/x", "--loop", "3"], "No such option"),
+        (["collect", "--campaign", "/tmp/x", "--profile", "huge"], "'huge' is unknown; choose from quick, default, full"),
+        (["collect"], "Missing option '--campaign'"),
+        (["summary", "/nowhere"], "/nowhere is no campaign"),
+        (["verify", "/nowhere"], "/nowhere is no campaign"),
+        (["export", "/nowhere", "--pyperf", "/tmp/x"], "/nowhere is no campaign"),
+        (["html", "/nowhere", "/tmp/x"], "holds no executed notebook"),
+        (["plan", "--board", "toaster"], "board 'toaster' is unknown"),
+        (["fly"], "No such command 'fly'"),
+    ],
+)
+def test_nonsense_is_refused_in_one_line(words: list[str], says: str) -> None:
+    assert says in refused(run(*words))
+    assert not Path("/tmp/x").exists()
+
+
+def test_plan_shows_every_visit_and_measures_none(tmp_path: Path) -> None:
+    shown = run("plan", "--profile", "full").stdout
+    assert "270 = 45 cells x 3 processes x 2 boots" in shown
+    assert shown.count("\nb1-") + shown.count("\nb2-") == 270
+    assert "about" in shown
+
+
+def test_summary_is_rows_for_programs() -> None:
+    rows = json.loads(run("summary", "data/reference", "--json").stdout)
+    wanted = "board kernel mode strategy guest host exit arm metric unit median ci_low ci_high boots visits values ratio"
+    assert set(rows[0]) == {*wanted.split(), "ratio_low", "ratio_high", "verdict", "baseline"}
+    assert {row["arm"] for row in rows} == {"main", "control"}
+    assert {row["verdict"] for row in rows} == {"baseline", "lower", "higher", "cannot distinguish"}
+    assert {row["metric"] for row in rows} >= {"instructions", "clock", "exits", "traps", "module-switches"}
+
+
+def test_summary_is_a_table_for_people() -> None:
+    assert "path length in instructions" in " ".join(run("summary", "data/reference").stdout.split())
+
+
+def test_verify_says_that_all_is_whole() -> None:
+    done = run("verify", "data/reference")
+    assert (done.returncode, done.stdout) == (0, "data/reference: every file is whole\n")
+
+
+def test_verify_names_each_bad_file(tmp_path: Path) -> None:
+    import shutil
+
+    shutil.copytree(paths.DATA / "reference", tmp_path / "c")
+    bad = sorted((tmp_path / "c").glob("boots/*/visits.jsonl"))[:2]
+    for path in bad:
+        path.write_bytes(path.read_bytes().replace(b'"loops": 4000', b'"loops": 4001', 1))
+    done = run("verify", tmp_path / "c")
+    assert done.returncode == 1
+    assert all(str(path) in done.stderr for path in bad)
+    assert "does not match its digest" in refused(run("summary", tmp_path / "c"))
+
+
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    import subprocess
+
+    from tests.conftest import BIN
+
+    done = subprocess.run(
+        ["sh", "-c", f"{BIN}/study plan --profile full | head -n 1"], capture_output=True, text=True, check=False
+    )
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import itertools
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from study import design
+from study.collect.onboard.factors import EXITS, GUEST_STATES, STRATEGIES
+from study.design import Factors
+from study.errors import BadData, BadRequest
+
+
+def some(table: dict[str, object]) -> st.SearchStrategy[tuple[str, ...]]:
+    return st.lists(st.sampled_from(list(table)), min_size=1, unique=True).map(tuple)
+
+
+factors = st.builds(
+    Factors, strategies=some(STRATEGIES), guests=some(GUEST_STATES), exits=some(EXITS), processes=st.integers(1, 4),
+    boots=st.integers(1, 3), seed=st.integers(0, 2**40), loops=st.integers(1, 10**9), gic=st.booleans(),
+    events=st.lists(st.sampled_from(["branches", "cache-misses:u", "kvm:*"]), unique=True).map(tuple),
+)  # fmt: skip
+
+
+@given(factors)
+def test_every_block_holds_every_cell_once(chosen: Factors) -> None:
+    visits = design.draw(chosen).visits()
+    cells = sorted(map(repr, chosen.cells()))
+    for _, block in itertools.groupby(visits, key=lambda visit: (visit.boot, visit.block)):
+        assert sorted(repr(visit.cell) for visit in block) == cells
+    assert len(visits) == len(cells) * chosen.processes * chosen.boots
+    assert len({visit.name for visit in visits}) == len(visits)
+
+
+@given(factors)
+def test_the_same_seed_draws_the_same_order_and_survives_the_file(chosen: Factors) -> None:
+    drawn = design.draw(chosen)
+    assert design.draw(chosen) == drawn
+    assert design.Design.from_json(json.loads(json.dumps(drawn.to_json()))) == drawn
+
+
+@given(factors)
+def test_options_ask_for_the_same_factors(chosen: Factors) -> None:
+    words = design.options(chosen).split(" --")
+    changes = {}
+    for word in words[1:]:
+        name, _, text = word.partition(" ")
+        field = name.removeprefix("no-").replace("-", "_")
+        changes[field] = text if text else not name.startswith("no-")
+    changes = {name: int(text) if isinstance(text, str) and text.isdigit() else text for name, text in changes.items()}
+    assert design.choose(words[0].split()[-1], **changes) == chosen
+
+
+def test_another_seed_draws_another_order() -> None:
+    assert design.draw(Factors(seed=1)).order != design.draw(Factors(seed=2)).order
+
+
+def test_the_control_arm_repeats_the_baseline_in_every_context() -> None:
+    cells = Factors().cells()
+    control = {(c.guest, c.host, c.exit) for c in cells if c.arm == design.CONTROL}
+    assert control == {(c.guest, c.host, c.exit) for c in cells}
+    assert {c.strategy for c in cells if c.arm == design.CONTROL} == {"lazy"}
+
+
+def test_an_exit_can_be_limited_to_guests() -> None:
+    cells = Factors(exits=("hvc", "mmio:untouched+mde")).cells()
+    assert {c.guest for c in cells if c.exit == "mmio"} == {"untouched", "mde"}
+    assert {c.guest for c in cells if c.exit == "hvc"} == set(GUEST_STATES)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"strategies": "lazy,fast"}, "'fast' is unknown; choose from stock"),
+        ({"guests": "all,nobody"}, "'nobody' is unknown"),
+        ({"hosts": "one"}, "'one' is unknown; choose from none"),
+        ({"exits": "smc"}, "'smc' is unknown; choose from hvc, mmio"),
+        ({"exits": "mmio:nobody"}, "'nobody' is unknown"),
+        ({"guests": ""}, "none given"),
+        ({"guests": "mde,mde"}, "given twice"),
+        ({"loops": 0}, "loops is 0: it must be a whole number of at least 1"),
+        ({"loops": -5}, "loops is -5"),
+        ({"values": 1.5}, "values is 1.5"),
+        ({"processes": True}, "processes is True"),
+        ({"seed": -1}, "seed is -1: it must be a whole number of at least 0"),
+        ({"gic": "yes"}, "gic is 'yes'"),
+    ],
+)
+def test_nonsense_is_refused(changes: dict[str, object], words: str) -> None:
+    with pytest.raises(BadRequest, match=words):
+        design.choose("default", **changes)
+
+
+def test_an_unknown_profile_is_refused() -> None:
+    with pytest.raises(BadRequest, match="'huge' is unknown; choose from quick, default, full"):
+        design.choose("huge")
+
+
+@given(st.recursive(st.none() | st.integers() | st.text(), lambda x: st.lists(x) | st.dictionaries(st.text(), x)))
+def test_what_is_no_design_is_bad_data(data: object) -> None:
+    with pytest.raises(BadData):
+        design.Design.from_json(data)  # type: ignore[arg-type]
+
+
+def test_a_design_whose_order_was_changed_is_bad_data() -> None:
+    data = design.draw(Factors()).to_json()
+    data["order"][0][0] = data["order"][0][1]
+    with pytest.raises(BadData, match="order"):
+        design.Design.from_json(data)

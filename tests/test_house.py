@@ -1,0 +1,105 @@
+"""The house rules: files that must agree, and who may import whom."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from study import paths
+from tests.conftest import run
+
+STUDY = paths.ROOT / "study"
+# Who may import whom, by folder: all that is below study/ and is not named here is refused.
+ALLOWED = {
+    "study/collect/onboard": set(),
+    "study/analyze": {"study.analyze", "study.campaign", "study.design", "study.errors", "study.paths"},
+    "study/publish": {"study.publish", "study.analyze", "study.campaign", "study.design", "study.errors", "study.paths"},
+}
+# What a board is told by name is one table, and counts are read where they are analysed.
+SHARED = {"study.collect.onboard.factors", "study.collect.perfstat"}
+
+
+def imports(path: Path) -> set[str]:
+    nodes = ast.walk(ast.parse(path.read_text()))
+    found: set[str] = set()
+    for node in nodes:
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names if node.module == "study"}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return found - {"study"}
+
+
+@pytest.mark.parametrize("folder", ALLOWED)
+def test_arrows_point_one_way(folder: str) -> None:
+    for path in (paths.ROOT / folder).rglob("*.py"):
+        for name in imports(path):
+            if name.startswith("study") and name not in SHARED:
+                assert ".".join(name.split(".")[:2]) in ALLOWED[folder], f"{path} imports {name}"
+
+
+def test_a_board_needs_the_standard_library_and_pyperf_alone() -> None:
+    allowed = sys.stdlib_module_names | {"pyperf"}
+    for path in (STUDY / "collect/onboard").rglob("*.py"):
+        assert {name.split(".")[0] for name in imports(path)} <= allowed, path
+
+
+def test_environment_yml_is_what_pyproject_says(tmp_path: Path) -> None:
+    made = tmp_path / "environment.yml"
+    run("yaml", "--output", made, "--overwrite", "force", program="pyproject2conda")
+    strip = re.compile(r"^#.*\n", re.MULTILINE)
+    assert strip.sub("", made.read_text()) == strip.sub("", (paths.ROOT / "environment.yml").read_text()), "run: make lock"
+
+
+def test_the_lock_file_is_hashed_and_names_no_address() -> None:
+    text = (paths.ROOT / "requirements.lock").read_text()
+    assert "://" not in text
+    assert not re.search(r"^--(index|extra|find)", text, re.MULTILINE)
+    packages = re.findall(r"^([a-z0-9.-]+)==", text, re.MULTILINE)
+    assert len(re.findall(r"^ +--hash=sha256:", text, re.MULTILINE)) >= len(packages)
+    assert {"jupyterlab", "papermill", "pandas", "seaborn", "pyperf"} <= set(packages)
+
+
+def test_make_explains_every_target() -> None:
+    def make(*words: str) -> str:
+        return subprocess.run(["make", "-s", *words], cwd=paths.ROOT, capture_output=True, text=True, check=True).stdout
+
+    shown = make("help")
+    for target in ("study", "setup", "collect", "analyze", "figures", "mail", "html", "lab", "test", "lint", "clean"):
+        assert re.search(rf"^  {target} +\w", shown, re.MULTILINE), target
+
+
+def test_make_says_what_to_install_where_it_may_not(tmp_path: Path) -> None:
+    if os.getuid() == 0:
+        paths_without = tmp_path / "bin"
+        paths_without.mkdir()
+        for tool in ("sh", "make", "uname", "sed", "id", "python3", "notdir"):
+            found = subprocess.run(["sh", "-c", f"command -v {tool}"], capture_output=True, text=True, check=False).stdout.strip()
+            if found:
+                (paths_without / tool).symlink_to(found)
+        (paths_without / "id").unlink()
+        (paths_without / "id").write_text("#!/bin/sh\necho 1000\n")
+        (paths_without / "id").chmod(0o755)
+    done = subprocess.run(
+        ["make", "-s", "setup-system"],
+        cwd=paths.ROOT,
+        env={"PATH": str(tmp_path / "bin")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "sudo apt-get install --no-install-recommends" in done.stdout
+    assert "qemu-system-arm" in done.stdout
+
+
+@pytest.mark.parametrize("word", [r"\bissue \d", "TODO", "FIXME"])
+def test_the_project_speaks_of_itself_alone(word: str) -> None:
+    for path in [*STUDY.rglob("*.py"), *paths.NOTEBOOKS.glob("*.ipynb"), *paths.ROOT.glob("*.md")]:
+        assert not re.search(word, path.read_text()), path

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import ast
+import json
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from study import notebooks, paths
+from study.campaign import Campaign
+from study.design import Factors
+from tests.conftest import SMALL, refused, run
+
+NOTEBOOKS = sorted(paths.NOTEBOOKS.glob("*.ipynb"))
+names = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+def cells(path: Path, kind: str = "code") -> list[nbformat.NotebookNode]:
+    return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == kind]
+
+
+@names
+def test_a_notebook_tells_and_modules_do(path: Path) -> None:
+    for cell in cells(path):
+        tree = ast.parse(cell.source)
+        assert not cell.outputs, "strip the outputs: nbstripout"
+        assert not any(isinstance(node, ast.FunctionDef | ast.ClassDef) for node in ast.walk(tree))
+        assert cell.metadata.get("tags") or len(cell.source.splitlines()) <= 15
+    assert cells(path, "markdown")
+
+
+@names
+def test_every_parameter_is_typed_and_explained(path: Path) -> None:
+    (parameters,) = [cell for cell in cells(path) if "parameters" in cell.metadata.get("tags", [])]
+    lines = parameters.source.splitlines()
+    assert all(isinstance(node, ast.AnnAssign) for node in ast.parse(parameters.source).body)
+    assert all("  # " in line for line in lines)
+    shown = run("--help-notebook", path, program="papermill").stdout
+    assert all(line.partition("#")[2].strip()[:30] in shown for line in lines)
+
+
+def test_collect_starts_with_the_defaults_of_the_design() -> None:
+    parameters = {
+        node.target.id: ast.literal_eval(node.value)
+        for node in ast.parse(cells(paths.NOTEBOOKS / "collect.ipynb")[0].source).body
+    }  # type: ignore[attr-defined]
+    factors = notebooks.parameters("default", {})
+    assert parameters.keys() - factors.keys() == {"board", "campaign"}
+    assert {name: parameters[name] for name in factors} == factors
+    assert Factors() == Factors(**{name: tuple(v.split(",")) if isinstance(getattr(Factors(), name), tuple) and v else ((),)[0] if v == "" else v for name, v in factors.items()})  # fmt: skip
+
+
+def test_papermill_measures_with_the_notebook_alone(measured: Campaign, tmp_path: Path) -> None:
+    options = {name.removeprefix("--"): value for name, value in zip(SMALL[::2], SMALL[1::2], strict=True)}
+    given = [word for name, value in options.items() for word in ("-p", name, value)]
+    out = tmp_path / "out.ipynb"
+    done = run(paths.NOTEBOOKS / "collect.ipynb", out, "-p", "campaign", measured.folder, *given, program="papermill")
+    assert done.returncode == 0, done.stderr
+    text = json.dumps(nbformat.read(out, as_version=4))
+    assert "nothing to measure" in text
+    assert notebooks.END in text
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("straegies", "lazy", "parameter 'straegies' is unknown; this notebook has board, campaign, strategies"),
+        ("loops", "abc", "parameter loops is 'abc': it must be of type int"),
+        ("loops", "1e6", "parameter loops is 1000000.0: it must be of type int"),
+        ("loops", "0", "loops is 0: it must be a whole number of at least 1"),
+        ("board", "qemu-m68k", "board 'qemu-m68k' is unknown; choose from local, qemu-neoverse-n1"),
+        ("guests", "host", "guests: 'host' is unknown"),
+    ],
+)
+def test_a_wrong_parameter_is_refused_before_anything_is_measured(tmp_path: Path, name: str, value: str, words: str) -> None:
+    out, campaign = tmp_path / "out.ipynb", tmp_path / "campaign"
+    done = run("notebook", "collect", out, "-p", name, value, "-p", "campaign", campaign)
+    assert words in done.stderr.splitlines()[-1]
+    assert done.returncode == 1
+    assert not out.exists()
+    assert not campaign.exists()
+
+
+def test_papermill_itself_fails_on_an_unknown_parameter(tmp_path: Path) -> None:
+    done = run(paths.NOTEBOOKS / "analyze.ipynb", tmp_path / "out.ipynb", "-p", "campain", "x", program="papermill")
+    assert done.returncode == 1
+    assert "BadRequest: parameter 'campain' is unknown; this notebook has campaign, paper" in done.stderr
+
+
+def test_an_unknown_notebook_is_refused(tmp_path: Path) -> None:
+    assert "choose from analyze, collect, cover-letter" in refused(run("notebook", "colect", tmp_path / "out.ipynb"))
+
+
+def test_a_notebook_that_dies_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    node = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("import os; os._exit(0)"), nbformat.v4.new_code_cell("1")])
+    nbformat.write(node, tmp_path / "dying.ipynb")
+    monkeypatch.setattr(paths, "NOTEBOOKS", tmp_path)
+    with pytest.raises(Exception, match="(?i)kernel died"):
+        notebooks.run("dying", tmp_path / "out" / "dying.ipynb", {})
+    assert not (tmp_path / "out" / "dying.ipynb").exists()

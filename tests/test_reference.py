@@ -1,0 +1,146 @@
+"""What the shipped data say, and that everything is drawn from them again: without an emulator, with the same bytes."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from study import paths
+from study.analyze import compare, figures, tables
+from study.campaign import Campaign
+from study.collect.perfstat import parse
+from study.design import PROFILES, Factors
+from study.publish import letter
+from tests.conftest import BIN, BOARDS, run
+
+# Facts of Debian's 6.1 kernel, measured apart from this study: instructions per hvc round trip of an untouched guest and
+# of one with monitor debug mode on.
+STOCK = {"qemu-neoverse-n1": (1175, 1537), "qemu-cortex-a57": (1595, 1959)}
+TITLE = ["-p", "title", "KVM: arm64: a title"]
+
+
+@pytest.fixture(scope="module", params=["clock", "instructions"])
+def cost(request: pytest.FixtureRequest, summary: pd.DataFrame) -> dict[tuple[str, str, str], float]:
+    """Medians per hvc round trip, by pyperf's clock and by perf's count: the same must hold of both."""
+    rows = summary.query("arm == 'main' and exit == 'hvc' and metric == @request.param")
+    return {(row.board, row.strategy, row.guest): row.median for row in rows.itertuples()}
+
+
+def test_the_reference_is_whole_and_complete(reference: Campaign) -> None:
+    assert reference.verify() == []
+    assert reference.design.factors == Factors(**PROFILES["full"])
+    for board in BOARDS:
+        assert reference.missing(board) == []
+    assert all(str(reference.facts(boot)["kernel"]).startswith("6.1.") for boot in reference.boots())
+
+
+@pytest.mark.parametrize("board", BOARDS)
+def test_stock_costs_what_is_known_of_it(cost: dict[tuple[str, str, str], float], board: str) -> None:
+    untouched, mde = cost[board, "stock", "untouched"], cost[board, "stock", "mde"]
+    assert (untouched, mde) == pytest.approx(STOCK[board], rel=0.05)
+    assert 330 < mde - untouched < 390
+
+
+@pytest.mark.parametrize("board", BOARDS)
+def test_strategies_cost_what_their_rules_say(cost: dict[tuple[str, str, str], float], board: str) -> None:
+    guests = {guest for _, _, guest in cost}
+    eager = [cost[board, "eager", guest] for guest in guests]
+    assert max(eager) / min(eager) < 1.02
+    assert cost[board, "control-scan", "mde"] == pytest.approx(cost[board, "control-scan", "untouched"], rel=0.02)
+    assert cost[board, "lazy", "touch"] > 2800
+    assert cost[board, "eager", "touch"] == pytest.approx(cost[board, "eager", "untouched"], rel=0.02)
+    assert cost[board, "lazy", "mde"] > 1.1 * cost[board, "control-scan", "mde"]
+    assert cost[board, "lazy", "one-no-mde"] < cost[board, "control-scan", "one-no-mde"]
+
+
+def test_pyperf_and_perf_agree_in_every_visit(values: pd.DataFrame) -> None:
+    tags = ["board", "strategy", "guest", "exit", "arm", "boot", "visit"]
+    visits = values.pivot_table(index=tags, columns="metric", values="value", aggfunc="median")
+    counted = visits["instructions"] + visits["user-instructions"]
+    assert len(visits) == 540
+    assert ((counted / visits["clock"] - 1).abs() < 0.03).all()
+
+
+def test_the_control_arm_is_never_told_apart(summary: pd.DataFrame) -> None:
+    rows = compare.control_arm(compare.timed(summary))
+    assert len(rows) == 18
+    assert set(rows["verdict"]) == {compare.CANNOT}
+
+
+def test_exits_are_the_loops_and_a_constant(reference: Campaign) -> None:
+    constants = set()
+    for record in reference.records():
+        loops = {window["loops"]: window["perf"] for window in record.line["windows"][2:]}
+        exits = {n: c.value for n, text in loops.items() for c in parse(text) if c.event == "kvm:kvm_exit"}
+        each = 2 if record.line["module"]["traps_taken"] or record.line["cell"]["guest"] == "touch" else 1
+        if record.line["cell"]["guest"] != "touch":
+            constants |= {exits[n] - n * each for n in exits}
+    assert constants
+    assert all(0 < constant <= 10 for constant in constants)
+
+
+def test_letter_and_figures_are_drawn_again_without_an_emulator(tmp_path: Path, summary: pd.DataFrame) -> None:
+    bare = {"PATH": f"{BIN}:/usr/bin-without-anything", "STUDY_CACHE": str(tmp_path / "cache")}
+    for name, more in (("analyze", []), ("cover-letter", TITLE)):
+        done = run("notebook", name, tmp_path / f"{name}.ipynb", "-p", "paper", tmp_path, *more, env=bare)
+        assert done.returncode == 0, done.stderr
+    shipped, drawn = paths.PAPER / "reference", tmp_path / "reference"
+    for name in ("tables.txt", "tables.md", "tables.html", "alt.json", "cost-hvc.svg", "cost-mmio.svg"):
+        assert (drawn / name).read_bytes() == (shipped / name).read_bytes(), (
+            f"paper/reference/{name} is out of date: make figures"
+        )
+    ours, theirs = ((folder / "letter.txt").read_text().splitlines()[1:] for folder in (drawn, shipped))
+    assert ours == theirs, "paper/reference/letter.txt is out of date: make mail CAMPAIGN=data/reference"
+    assert not (tmp_path / "cache").exists()
+
+
+def test_the_letter_is_one_that_a_list_takes(reference: Campaign, summary: pd.DataFrame) -> None:
+    text = letter.render(reference, summary, title="A title", version=2)
+    assert text.splitlines()[:2] == ["A title", ""]
+    assert text.isascii()
+    assert max(map(len, text.splitlines())) <= 75
+    assert not any(line.startswith("#") for line in text.splitlines())
+    assert "path length in instructions, not time" in " ".join(text.split())
+    assert reference.digest() in text
+    assert "lazy again" in text
+    assert not re.search(r"\d (ns|us|ms)\b|\bseconds\b", text)
+
+
+@pytest.mark.parametrize(("title", "version"), [("", 1), ("a\nb", 1), ("na\u00efve", 1), ("x" * 76, 1), ("x", 0), ("x", True)])
+def test_a_letter_that_git_would_not_take_is_refused(
+    reference: Campaign, summary: pd.DataFrame, title: str, version: int
+) -> None:
+    with pytest.raises(letter.BadRequest):
+        letter.render(reference, summary, title=title, version=version)
+
+
+def test_tables_fit_a_mail_and_show_the_control_arm(summary: pd.DataFrame) -> None:
+    text = tables.all_tables(summary)
+    assert max(map(len, text.splitlines())) <= 72
+    for board, leave in itertools.product(BOARDS, ("hvc", "mmio")):
+        assert re.search(rf"{board}, .*{leave} round trip", " ".join(text.split()))
+    assert text.count("lazy again") >= 18
+
+
+def test_figures_say_what_they_are(values: pd.DataFrame, summary: pd.DataFrame) -> None:
+    for drawing in figures.draw_all(values, summary):
+        titles = [axis.get_title(loc="left") for axis in drawing.figure.axes]
+        assert all("emulated: path length in instructions, not time" in title for title in titles)
+        assert [title.split(",")[0] for title in titles] == sorted(BOARDS)
+        assert all(axis.get_ylabel() == "instructions per round trip" for axis in drawing.figure.axes)
+        assert "untouched from" in drawing.alt
+        drawing.figure.canvas.draw()  # type: ignore[attr-defined]
+        frame = drawing.figure.get_tightbbox()
+        assert frame.x0 >= -0.2, "a label is cut off"
+
+
+def test_nothing_of_the_machine_is_in_the_data(reference: Campaign) -> None:
+    for path in reference.raw_files():
+        text = path.read_text()
+        assert str(paths.ROOT) not in text
+        assert os.environ.get("HOME", "/root") + "/" not in text.replace("/root/", "") or "/home/" not in text
