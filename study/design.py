@@ -159,6 +159,12 @@ def choose(profile: str, **changes: Any) -> Factors:
     return Factors(**changed)
 
 
+def from_parameters(parameters: Mapping[str, Any]) -> Factors:
+    """Return the factors that the parameters of the collect notebook ask for, among others that are none."""
+    names = {field.name for field in dataclasses.fields(Factors)}
+    return choose("default", **{name: value for name, value in parameters.items() if name in names})
+
+
 def _split(text: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in text.split(",") if word.strip())
 

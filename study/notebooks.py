@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import dataclasses
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,28 +19,35 @@ from study.errors import BadRequest, StudyError
 END = "The notebook ran to its end."
 
 
-def check_parameters(namespace: Mapping[str, Any]) -> None:
+def check_parameters(namespace: Mapping[str, Any]) -> dict[str, Any]:
     """Refuse parameters that a notebook does not have, or of another type than it declares.
 
-    Papermill itself only warns of them. To be called in the first cell after the parameters, before anything else is
-    imported, with ``globals()``.
+    Papermill itself only warns of them. To be called in the cell after the parameters, with ``globals()``.
+
+    Returns
+    -------
+    dict
+        The notebook's parameters, by name.
 
     Raises
     ------
     BadRequest
         Naming the parameter and what it may be.
     """
-    from IPython.core.getipython import get_ipython
-
-    shell = get_ipython()
-    hidden = set(shell.user_ns_hidden) if shell else set()
-    known = namespace.get("__annotations__", {})
-    given = {name for name in namespace if not name.startswith("_")} - hidden - {"check_parameters"}
-    for name in sorted(given - known.keys()):
+    known = namespace["__annotations__"]
+    for name in sorted(_injected(namespace.get("In", [])) - known.keys()):
         raise BadRequest(f"parameter {name!r} is unknown; this notebook has {', '.join(known)}")
     for name, kind in known.items():
         if type(namespace[name]) is not kind:
             raise BadRequest(f"parameter {name} is {namespace[name]!r}: it must be of type {kind.__name__}")
+    return {name: namespace[name] for name in known}
+
+
+def _injected(sources: Iterable[str]) -> set[str]:
+    """Return the names that papermill's own cell assigns, from the sources of the cells that have run."""
+    trees = [ast.parse(source) for source in sources if source.startswith("# Parameters\n")]
+    targets = [target for tree in trees for node in tree.body if isinstance(node, ast.Assign) for target in node.targets]
+    return {target.id for target in targets if isinstance(target, ast.Name)}
 
 
 def finished() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from study import notebooks, paths
 from study.campaign import Campaign
-from study.design import Factors
+from study.design import Factors, choose
 from tests.conftest import SMALL, refused, run
 
 NOTEBOOKS = sorted(paths.NOTEBOOKS.glob("*.ipynb"))
@@ -48,7 +48,7 @@ def test_collect_starts_with_the_defaults_of_the_design() -> None:
     factors = notebooks.parameters("default", {})
     assert parameters.keys() - factors.keys() == {"board", "campaign"}
     assert {name: parameters[name] for name in factors} == factors
-    assert Factors() == Factors(**{name: tuple(v.split(",")) if isinstance(getattr(Factors(), name), tuple) and v else ((),)[0] if v == "" else v for name, v in factors.items()})  # fmt: skip
+    assert choose("default", **factors) == Factors()
 
 
 def test_papermill_measures_with_the_notebook_alone(measured: Campaign, tmp_path: Path) -> None:
@@ -86,6 +86,17 @@ def test_papermill_itself_fails_on_an_unknown_parameter(tmp_path: Path) -> None:
     done = run(paths.NOTEBOOKS / "analyze.ipynb", tmp_path / "out.ipynb", "-p", "campain", "x", program="papermill")
     assert done.returncode == 1
     assert "BadRequest: parameter 'campain' is unknown; this notebook has campaign, paper" in done.stderr
+
+
+def test_by_hand_a_cell_can_be_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    check = "from study.notebooks import check_parameters, finished; check_parameters(globals())"
+    sources = ["loops: int = 1  # an example", check, "folder = 'x'", check, "finished()"]
+    nbformat.write(
+        nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources]), tmp_path / "hand.ipynb"
+    )
+    monkeypatch.setattr(paths, "NOTEBOOKS", tmp_path)
+    notebooks.run("hand", tmp_path / "out.ipynb", {})
+    assert (tmp_path / "out.ipynb").exists()
 
 
 def test_an_unknown_notebook_is_refused(tmp_path: Path) -> None:

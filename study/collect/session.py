@@ -67,6 +67,7 @@ def _walk_boot(board: Board, campaign: Campaign, boot: OpenBoot, visits: list[Vi
     progress.booting()
     with Link(board.name, launch) as link:
         facts = link.ask("facts", events=factors.perf_events, strategies=list(factors.strategies))
+        _same_kernel(campaign, board, str(facts["kernel"]))
         host = {"board": board.name, "emulated": board.emulated, **provenance.of_the_host()}
         boot.describe({**facts, **launch.facts, **host})
         for visit in visits:
@@ -77,6 +78,15 @@ def _walk_boot(board: Board, campaign: Campaign, boot: OpenBoot, visits: list[Vi
                     "loops": factors.loops, **measured}  # fmt: skip
             boot.record(line)
             progress.visited(visit, time.monotonic() - started)
+
+
+def _same_kernel(campaign: Campaign, board: Board, kernel: str) -> None:
+    before = {str(known["kernel"]) for known in map(campaign.facts, campaign.boots()) if known["board"] == board.name}
+    if before - {kernel}:
+        raise BoardFailed(
+            f"{board.name} runs kernel {kernel}, but {campaign.folder} has visits of it on {', '.join(sorted(before))}: "
+            "two kernels are two campaigns, name another"
+        )
 
 
 def _measure(link: Link, visit: Visit, factors: Factors) -> dict[str, Any]:

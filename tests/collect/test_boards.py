@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import platform
@@ -230,6 +231,27 @@ def test_the_local_board_needs_an_arm64_machine(tmp_path: Path) -> None:
     assert platform.machine() != "aarch64", "on an arm64 machine, run: study collect --board local --profile quick"
     words = refused(run("collect", "--board", "local", "--campaign", tmp_path / "c"))
     assert "not arm64; measure an emulated board" in words
+
+
+def test_the_local_board_runs_the_agent_of_the_emulated_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On this machine it gets as far as its first question: perf."""
+    guest = build.payload()
+    monkeypatch.setattr(build, "payload", lambda: guest)
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    launch = boards.find("local").launch(tmp_path / "console.log", ("stock",))
+    without_perf = dataclasses.replace(launch, env={**launch.env, "PATH": "/nowhere"})
+    with Link("local", without_perf) as link, pytest.raises(BoardFailed) as error:
+        link.ask("facts", events=Factors().perf_events, strategies=["stock"])
+    assert str(error.value) == "local: perf is not installed on the board; install it with: sudo apt-get install linux-perf"
+
+
+def test_a_board_with_another_kernel_is_another_campaign(measured: Campaign, tmp_path: Path) -> None:
+    shutil.copytree(measured.folder, tmp_path / "c")
+    boot = tmp_path / "c/boots/qemu-neoverse-n1.1"
+    (boot / "boot.json").write_text((boot / "boot.json").read_text().replace('"kernel": "6.1.', '"kernel": "6.0.'))
+    (boot / "visits.jsonl").write_text("")
+    with pytest.raises(BoardFailed, match="has visits of it on 6.0.*two kernels are two campaigns"):
+        session.collect("qemu-neoverse-n1", tmp_path / "c", measured.design.factors)
 
 
 def test_no_qemu_is_said_with_the_command_that_installs_it(tmp_path: Path) -> None:
