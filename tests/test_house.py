@@ -21,8 +21,8 @@ ALLOWED = {
     "study/analyze": {"study.analyze", "study.campaign", "study.design", "study.errors", "study.paths"},
     "study/publish": {"study.publish", "study.analyze", "study.campaign", "study.design", "study.errors", "study.paths"},
 }
-# What a board is told by name is one table, and counts are read where they are analysed.
-SHARED = {"study.collect.onboard.factors", "study.collect.perfstat"}
+# The names of strategies, guests and exits: one table for the board and for everyone.
+SHARED = {"study.collect.onboard.factors"}
 
 
 def imports(path: Path) -> set[str]:

@@ -11,7 +11,6 @@ from typing import Any
 import pandas as pd
 
 from study.campaign import DERIVED, Campaign, Record
-from study.collect.perfstat import per_round_trip
 from study.design import MAIN, Factors
 from study.errors import BadData, BadRequest
 
@@ -96,13 +95,13 @@ def _values(line: dict[str, Any], emulated: bool) -> Iterator[tuple[str, str, fl
             if not (isinstance(value, float) and math.isfinite(value) and value > 0):
                 raise ValueError(f"pyperf recorded {value!r}")
             yield metric, unit, value * scale
-    for count in per_round_trip(line["windows"]):
-        name, unit = METRICS.get(count.event, (count.event, "events"))
+    for count in line["counts"]:
+        name, unit = METRICS.get(count["event"], (count["event"], "events"))
         if not (emulated and name in EMULATED_ONLY_INSTRUCTIONS):
-            yield name, unit, count.value
-    loops = line["module_loops"]
-    for name, value in line["module"].items():
-        yield f"module-{name.replace('_', '-')}", "events", value / loops
+            yield name, unit, math.nan if count["value"] is None else float(count["value"])
+    loops = line["module"]["loops"]
+    for name in sorted(line["module"].keys() - {"loops"}):
+        yield f"module-{name.replace('_', '-')}", "events", line["module"][name] / loops
 
 
 def pyperf_suites(campaign: Campaign) -> dict[str, dict[str, Any]]:

@@ -36,6 +36,10 @@ class Count:
     running: float = 1.0
     why: str = ""
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the count as a visit's line holds it: null where there is no value."""
+        return {"event": self.event, "value": None if self.why else self.value, "running": self.running, "why": self.why}
+
 
 def parse(text: str) -> list[Count]:
     """Read what ``perf stat -j`` printed: comments and blank lines are passed over.

@@ -11,6 +11,7 @@ from typing import Any
 from study.campaign import Campaign, OpenBoot, cut_torn_line
 from study.collect import boards, provenance
 from study.collect.boards import Board, Link
+from study.collect.perfstat import per_round_trip
 from study.design import Factors, Visit
 from study.errors import BoardFailed
 
@@ -97,12 +98,13 @@ def _measure(link: Link, visit: Visit, factors: Factors) -> dict[str, Any]:
         gic=factors.gic, pmu=factors.pmu, loops=factors.loops, values=factors.values, warmups=factors.warmups,
         events=factors.perf_events, label=label,
     )  # fmt: skip
-    if not measured.get("oracle_ok"):
+    if not measured["checks"]["well"]:
         raise BoardFailed(
             f"visit {visit.name}: under {cell.strategy} the guest's breakpoints did not do what they must (it reported "
-            f"{measured.get('oracle')}): the visit is not recorded, and figures of this board would mean nothing"
+            f"{measured['checks']['oracle']}): the visit is not recorded, and figures of this board would mean nothing"
         )
-    return measured
+    # Read at once, so that a perf whose words cannot be read is noticed while it can be mended.
+    return {**measured, "counts": [count.to_json() for count in per_round_trip(measured["windows"])]}
 
 
 class Progress:

@@ -83,7 +83,7 @@ def test_a_boot_says_what_it_was(measured: Campaign) -> None:
 
 
 def test_the_guest_s_breakpoint_fires_under_every_strategy_but_none(measured: Campaign) -> None:
-    seen = {(record.line["cell"]["strategy"], tuple(record.line["oracle"])) for record in measured.records()}
+    seen = {(record.line["cell"]["strategy"], tuple(record.line["checks"]["oracle"])) for record in measured.records()}
     fires = (0x5A50, 0xC6000022, 0xD6000062, 0x5A50)
     silent = (0x5A50, 0x5A50)
     assert seen == {(name, fires if row.correct else silent) for name, row in STRATEGIES.items()}

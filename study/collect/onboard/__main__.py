@@ -58,10 +58,12 @@ def visit(
             last = words.strip().splitlines()[-1:] or [f"exit status {process.returncode}"]
             raise BoardError(f"the measuring process failed: {last[0]}")
         measured = json.loads(counts.read_text())
-        return {"pyperf": json.loads(suite.read_text()), **measured, "oracle_ok": oracle_ok(chosen, measured["oracle"])}
+        reports = measured.pop("oracle")
+        checks = {"oracle": reports, "well": oracle_well(chosen, reports)}
+        return {"pyperf": json.loads(suite.read_text()), **measured, "checks": checks}
 
 
-def oracle_ok(chosen: str, reports: list[int]) -> bool:
+def oracle_well(chosen: str, reports: list[int]) -> bool:
     """Say whether the guest's breakpoint and watchpoint did what they should under a strategy."""
     return reports == (guest.ORACLE_FIRES if STRATEGIES[chosen].correct else guest.ORACLE_SILENT)
 

@@ -66,12 +66,8 @@ def _counts(measured: guest.Guest, args: argparse.Namespace) -> dict[str, object
     measured.run(args.loops)
     after = strategy.counters()
     measured.close()
-    return {
-        "windows": windows,
-        "module": {name: after[name] - before[name] for name in before},
-        "module_loops": args.loops,
-        "oracle": guest.run_oracle(gic=not args.no_gic, pmu=args.pmu),
-    }
+    counted = {"loops": args.loops, **{name: after[name] - before[name] for name in before}}
+    return {"windows": windows, "module": counted, "oracle": guest.run_oracle(gic=not args.no_gic, pmu=args.pmu)}
 
 
 def short(loops: int) -> int:
