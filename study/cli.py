@@ -188,7 +188,7 @@ def module() -> None:
 
     from study.collect import build
 
-    print(build.module(platform.release(), Path("/")))
+    print(build.module(platform.release()))
 
 
 def main() -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from study.errors import MissingTool, StudyError
@@ -18,6 +19,7 @@ PACKAGES = {
     "git": "git",
     "make": "make",
     "perf": "linux-perf",
+    "setpriv": "util-linux",
     "qemu-system-aarch64": "qemu-system-arm",
     "aarch64-linux-gnu-gcc": "gcc-aarch64-linux-gnu",
     "aarch64-linux-gnu-objcopy": "binutils-aarch64-linux-gnu",
@@ -42,8 +44,8 @@ def run(
     argv: Sequence[str | os.PathLike[str]],
     *,
     cwd: Path | None = None,
-    env: Mapping[str, str] | None = None,
-    stdin: bytes | None = None,
+    stdin: bytes = b"",
+    out: Path | None = None,
 ) -> str:
     """Run a program to its end and return what it printed on standard output.
 
@@ -53,10 +55,10 @@ def run(
         The program and its arguments.
     cwd : path, optional
         Folder to run in.
-    env : mapping, optional
-        Variables added to the environment.
-    stdin : bytes, optional
-        What it reads; nothing by default.
+    stdin : bytes
+        What it reads.
+    out : path, optional
+        File for its standard output, instead of returning it.
 
     Raises
     ------
@@ -64,15 +66,18 @@ def run(
         If it exits with anything but 0, with the last lines that it printed.
     """
     program = need(str(argv[0]))
-    done = subprocess.run(
-        [program, *map(str, argv[1:])],
-        cwd=cwd,
-        env={**os.environ, "LC_ALL": "C", **(env or {})},
-        input=stdin if stdin is not None else b"",
-        capture_output=True,
-        check=False,
-    )
+    with open(out, "wb") if out else contextlib.nullcontext(subprocess.PIPE) as stdout:
+        done = subprocess.run(
+            [program, *map(str, argv[1:])],
+            cwd=cwd,
+            env={**os.environ, "LC_ALL": "C"},
+            input=stdin,
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    printed = (done.stdout or b"").decode(errors="replace")
     if done.returncode != 0:
-        words = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()
+        words = (done.stderr.decode(errors="replace") or printed).strip().splitlines()
         raise StudyError(f"{Path(program).name} failed with exit status {done.returncode}: " + " | ".join(words[-3:]))
-    return done.stdout.decode(errors="replace")
+    return printed

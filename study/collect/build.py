@@ -11,12 +11,14 @@ import json
 import os
 import platform
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable
 from importlib.metadata import distribution
 from pathlib import Path
 
 from study import paths
+from study.collect.onboard import strategy
 from study.errors import StudyError
 from study.process import need, run
 
@@ -55,6 +57,9 @@ cd /study
 $STUDY_UNDER python3 -m onboard <>$port >&0
 poweroff -f
 """
+
+# What is built depends on how: on this file.
+RECIPE = Path(__file__).read_bytes()
 
 
 def say(text: str) -> None:
@@ -144,7 +149,7 @@ def _unpack(archives: list[Path], into: Path, *members: str) -> None:
             run(["dpkg-deb", "--extract", archive, into])
             continue
         with tempfile.NamedTemporaryFile(dir=into, suffix=".tar") as tar:
-            run(["sh", "-c", 'exec dpkg-deb --fsys-tarfile "$1" >"$2"', "sh", archive, tar.name])
+            run(["dpkg-deb", "--fsys-tarfile", archive], out=Path(tar.name))
             run(["tar", "--extract", "--file", tar.name, "--directory", into, "--wildcards", *members])
 
 
@@ -160,7 +165,7 @@ def debian() -> Path:
     need("apt-get")
     host = run(["dpkg", "--print-architecture"]).strip()
     sources = os.environ.get("STUDY_APT_SOURCES", "")
-    recipe = digest(*USER_SPACE, KERNEL, HEADERS, host, *LEFT_OUT, *BOARD_MODULES, sources)
+    recipe = digest(RECIPE, host, sources)
 
     def build(place: Path) -> None:
         say("fetching Debian's arm64 kernel and user space (about 120 MB, once)")
@@ -177,6 +182,7 @@ def debian() -> Path:
         _unpack(sorted(fetched.glob("*.deb")), place / "root")
         for name in LEFT_OUT:
             shutil.rmtree(place / "root" / name, ignore_errors=True)
+        _compile(place / "root/usr/lib/python3.11", place / "root/usr/lib/python3")
         run(["apt-get", *apt, "download", image, headers, common], cwd=fetched)
         run(["apt-get", *host_apt, "download", kbuild], cwd=fetched)
         wanted = ["./boot/vmlinuz-*", "./boot/config-*", *(f"*/{name}.ko" for name in BOARD_MODULES)]
@@ -209,18 +215,19 @@ def payload() -> Path:
         run([compiler, "-c", "-o", place / "payload.o", source])
         run([cross("objcopy"), "-O", "binary", "-j", ".text", place / "payload.o", place / "payload.bin"])
 
-    return cached("payload", digest(compiler, source.read_bytes()), build) / "payload.bin"
+    return cached("payload", digest(RECIPE, compiler, source.read_bytes()), build) / "payload.bin"
 
 
-def module(release: str, headers: Path) -> Path:
+def module(release: str, root: Path | None = None) -> Path:
     """Build the kernel module that chooses the strategy.
 
     Parameters
     ----------
     release : str
         The kernel's release.
-    headers : path
-        The root below which its headers are unpacked; ``/`` on the board itself.
+    root : path, optional
+        Folder below which Debian's arm64 headers of that kernel are unpacked. Without it, the headers that are installed
+        on this machine, an arm64 board.
 
     Returns
     -------
@@ -232,34 +239,50 @@ def module(release: str, headers: Path) -> Path:
     StudyError
         If the headers are not there, or the module does not fit this kernel.
     """
-    folder = headers / f"usr/src/linux-headers-{release}"
-    if not folder.is_dir():
+    if not strategy.fits(release):
+        raise StudyError(strategy.MISFIT.format(release=release))
+    headers = root / f"usr/src/linux-headers-{release}" if root else Path(f"/lib/modules/{release}/build")
+    if not headers.is_dir():
         raise StudyError(
-            f"no headers of kernel {release} in {folder.parent}; install them with: sudo apt-get install linux-headers-{release}"
+            f"no headers of kernel {release} in {headers}; install them with: sudo apt-get install linux-headers-{release}"
         )
 
     def build(place: Path) -> None:
         say(f"building the module for {release}")
         for source in paths.MODULE.iterdir():
             shutil.copy(source, place)
-        variables = ["ARCH=arm64", "CONFIG_DEBUG_INFO_BTF_MODULES="]
-        if platform.machine() != "aarch64":
-            variables += ["CROSS_COMPILE=aarch64-linux-gnu-", "DEB_HOST_ARCH=arm64", "DEB_HOST_GNU_TYPE=aarch64-linux-gnu"]
-            variables += [f"DEB_BUILD_ARCH={run(['dpkg', '--print-architecture']).strip()}"]
-            need(cross("gcc"))
-        # Debian's headers name their other half by an absolute path: name it by where it was unpacked.
-        tree = place / "headers"
-        shutil.copytree(folder, tree, symlinks=True)
-        for link in ("scripts", "tools"):
-            (tree / link).unlink()
-            (tree / link).symlink_to((folder / link).resolve())
-        makefile = (tree / "Makefile").read_text()
-        (tree / "Makefile").write_text(makefile.replace(" /usr/src/", f" {headers.resolve()}/usr/src/".replace("//", "/")))
+        tree, variables = _unpacked_headers(headers, root, place / "headers") if root else (headers, [])
         run(["make", "-s", "-C", tree, f"M={place}", *variables, "modules"])
         run([cross("strip"), "--strip-debug", place / "dbgswitch.ko"])  # it names the folder it was built in
-        shutil.rmtree(tree)
+        if root:
+            shutil.rmtree(tree)
 
-    return cached("module", digest(release, str(headers), tree_digest(paths.MODULE)), build) / "dbgswitch.ko"
+    return cached("module", digest(RECIPE, release, str(headers), tree_digest(paths.MODULE)), build) / "dbgswitch.ko"
+
+
+def _unpacked_headers(headers: Path, root: Path, tree: Path) -> tuple[Path, list[str]]:
+    """Copy Debian's headers so that they work where they were unpacked; return the copy and make's variables for it.
+
+    They name their other half and their tools by absolute or relative paths, as if they were installed.
+    """
+    shutil.copytree(headers, tree, symlinks=True)
+    for name in ("scripts", "tools"):
+        (tree / name).unlink()
+        (tree / name).symlink_to((headers / name).resolve())
+    makefile = tree / "Makefile"
+    makefile.write_text(makefile.read_text().replace(" /usr/src/", f" {root.resolve()}/usr/src/"))
+    variables = ["ARCH=arm64", "CONFIG_DEBUG_INFO_BTF_MODULES="]
+    if platform.machine() != "aarch64":
+        need(cross("gcc"))
+        variables += ["CROSS_COMPILE=aarch64-linux-gnu-", "DEB_HOST_ARCH=arm64", "DEB_HOST_GNU_TYPE=aarch64-linux-gnu"]
+        variables += [f"DEB_BUILD_ARCH={run(['dpkg', '--print-architecture']).strip()}"]
+    return tree, variables
+
+
+def _compile(*folders: Path) -> None:
+    """Compile Python code here: compiling takes an emulated board longer than running."""
+    for folder in folders:
+        run([sys.executable, "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", "."], cwd=folder)
 
 
 def _archive(folder: Path, out: Path) -> None:
@@ -286,7 +309,7 @@ def image() -> Path:
     versions = json.loads((base / "versions.json").read_text())
     driver = module(versions["release"], base / "headers")
     pyperf = distribution("pyperf")
-    recipe = digest(base.name, INIT, tree_digest(paths.ONBOARD), guest.read_bytes(), driver.read_bytes(), pyperf.version)
+    recipe = digest(RECIPE, base.name, tree_digest(paths.ONBOARD), guest.read_bytes(), driver.read_bytes(), pyperf.version)
 
     def build(place: Path) -> None:
         say("assembling the board's image")
@@ -306,9 +329,7 @@ def image() -> Path:
             shutil.copytree(Path(str(pyperf.locate_file("pyperf"))), tree / "study/pyperf", ignore=ignored)
             shutil.copy(guest, tree / "study/onboard/payload.bin")
             shutil.copy(driver, tree / "study/onboard/dbgswitch.ko")
-            # Compiled here, because compiling takes an emulated board longer than running.
-            code = ["usr/lib/python3.11", "usr/lib/python3", "study"]
-            run(["python3", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", *code], cwd=tree)
+            _compile(tree / "study")
             _archive(tree, place / "initrd")
         facts = {**versions, "digest": digest(digest_of(place / "vmlinuz"), digest_of(place / "initrd"))}
         (place / "image.json").write_text(json.dumps(facts, indent=1))

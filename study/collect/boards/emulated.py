@@ -43,6 +43,7 @@ class EmulatedBoard:
         facts = json.loads((image / "image.json").read_text())
         # -icount shift=0: one instruction, one nanosecond, so that clocks and counters count the same thing.
         argv = [
+            need("setpriv"), "--pdeathsig", "KILL", "--",  # no emulator outlives the command that started it
             qemu, "-M", self._machine, "-cpu", CPUS[self.name], "-m", "2G", "-icount", "shift=0",
             "-kernel", str(image / "vmlinuz"), "-initrd", str(image / "initrd"),
             "-append", f"console=ttyAMA0 rdinit=/init panic=-1 loglevel=5 {self._append}".rstrip(),

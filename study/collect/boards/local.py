@@ -27,5 +27,5 @@ class LocalBoard:
             )
         env = {"STUDY_PAYLOAD": str(build.payload()), "PYTHONPATH": str(paths.COLLECT)}
         if any(STRATEGIES[name].module for name in strategies):
-            env["STUDY_MODULE"] = str(build.module(platform.release(), Path("/")))
+            env["STUDY_MODULE"] = str(build.module(platform.release()))
         return Launch([sys.executable, "-m", "onboard"], cwd=console.parent, console=console, env=env)

@@ -15,6 +15,15 @@ MODULE = Path(os.environ.get("STUDY_MODULE", Path(__file__).with_name("dbgswitch
 PARAMETERS = Path("/sys/module/dbgswitch/parameters")
 COUNTERS = ("entries", "switches", "traps_armed", "traps_taken")
 FIRST, LAST = (6, 1), (6, 13)
+MISFIT = (
+    "kernel {release} keeps no dirty bit for the debug registers: the module dbgswitch fits 6.1 to 6.13; "
+    "measure this kernel as it is, with strategies=stock"
+)
+
+
+def fits(release: str) -> bool:
+    """Say whether the module fits a kernel of that release."""
+    return FIRST <= tuple(map(int, re.findall(r"\d+", release)[:2])) <= LAST
 
 
 def choose(name: str) -> None:
@@ -37,12 +46,8 @@ def choose(name: str) -> None:
 
 def _load() -> None:
     release = platform.release()
-    version = tuple(map(int, re.findall(r"\d+", release)[:2]))
-    if not FIRST <= version <= LAST:
-        raise BoardError(
-            f"kernel {release} keeps no dirty bit for the debug registers: the module dbgswitch fits 6.1 to 6.13; "
-            "measure this kernel as it is, with strategies=stock"
-        )
+    if not fits(release):
+        raise BoardError(MISFIT.format(release=release))
     if not MODULE.exists():
         raise BoardError(f"the module for kernel {release} is not built ({MODULE}); build it on the board with: make module")
     done = subprocess.run(["insmod", str(MODULE)], capture_output=True, text=True, check=False)
