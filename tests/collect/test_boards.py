@@ -8,9 +8,11 @@ import math
 import platform
 import re
 import shutil
+import subprocess
 from pathlib import Path
 
 import pandas as pd
+import pyperf
 import pytest
 
 from study import paths
@@ -159,6 +161,25 @@ def test_pyperf_reads_what_is_exported(measured: Campaign, tmp_path: Path) -> No
     assert compared.returncode == 0, compared.stderr
     assert "round trip untouched hvc" in compared.stdout
     assert not any(unit in compared.stdout for unit in (" us", " ns", " ms"))
+
+
+def test_the_timing_is_a_pyperf_program(tmp_path: Path) -> None:
+    """Run by hand on a board, it calibrates, spawns workers, and writes a suite with metadata, as any pyperf program."""
+    board = EmulatedBoard("qemu-neoverse-n1", append='"STUDY_UNDER=sh -s"')
+    launch = board.launch(tmp_path / "console.log", ("stock",))
+    script = (
+        "python3 -m onboard.bench --guest mde -p 2 -n 2 -w 1 --min-time 0.01 --quiet -o /tmp/o >/dev/null; cat /tmp/o; exit\n"
+    )
+    with subprocess.Popen(launch.argv, cwd=launch.cwd, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin and process.stdout
+        process.stdin.write(script)
+        process.stdin.flush()
+        (tmp_path / "suite.json").write_text(process.stdout.read())
+    benchmark = pyperf.Benchmark.load(str(tmp_path / "suite.json"))
+    assert (benchmark.get_name(), benchmark.get_nvalue(), benchmark.get_nrun()) == ("round trip mde hvc", 4, 3)
+    assert benchmark.get_metadata().items() >= {"guest": "mde", "exit": "hvc", "gic": "True", "unit": "second"}.items()
+    assert benchmark.get_total_loops() >= 4096
+    assert benchmark.median() * 1e9 == pytest.approx(1537, rel=0.05)
 
 
 def test_a_guest_without_gic_is_another_guest(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import sys
 from pathlib import Path
@@ -25,7 +26,8 @@ class LocalBoard:
             raise BoardFailed(
                 f"local: this machine is {platform.machine()}, not arm64; measure an emulated board instead: BOARD=qemu-neoverse-n1"
             )
-        env = {"STUDY_PAYLOAD": str(build.payload()), "PYTHONPATH": str(paths.COLLECT)}
+        places = [str(paths.COLLECT), *filter(None, [os.environ.get("PYTHONPATH")])]
+        env = {"STUDY_PAYLOAD": str(build.payload()), "PYTHONPATH": os.pathsep.join(places)}
         if any(STRATEGIES[name].module for name in strategies):
             env["STUDY_MODULE"] = str(build.module(platform.release()))
         return Launch([sys.executable, "-m", "onboard"], cwd=console.parent, console=console, env=env)

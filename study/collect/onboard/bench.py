@@ -24,8 +24,9 @@ from .factors import EXITS, GUEST_STATES
 
 def main() -> None:
     """Run the program."""
-    runner = pyperf.Runner(add_cmdline_args=_forward)
+    runner = pyperf.Runner(add_cmdline_args=_forward, program_args=("-m", f"{__package__}.bench"))
     parser = runner.argparser
+    parser.set_defaults(inherit_environ=["STUDY_PAYLOAD"])
     parser.add_argument("--guest", choices=GUEST_STATES, default="untouched", help="how the guest uses its debug registers")
     parser.add_argument("--exit", choices=EXITS, default="hvc", help="how it leaves for the host")
     parser.add_argument("--touch-every", type=int, default=1, help="round trips per touch, for the guest that touches")

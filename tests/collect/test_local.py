@@ -1,0 +1,110 @@
+"""The local board, measured for real: an emulated board serves as the machine that the study runs on."""
+
+from __future__ import annotations
+
+import base64
+import io
+import subprocess
+import tarfile
+
+import pytest
+
+from study import paths
+from study.analyze import compare, figures, frame, tables
+from study.campaign import Campaign
+from study.collect import build
+from study.collect.boards.emulated import EmulatedBoard
+from study.publish import letter
+
+FACTORS = 'Factors(strategies=("stock", "lazy"), guests=("untouched", "mde"), processes=1)'
+COLLECT = f"""
+from pathlib import Path
+from study.collect import session
+from study.design import Factors
+session.collect("local", Path("/tmp/campaign"), {FACTORS})
+"""
+SCRIPT = """
+mkdir -p /tmp/checkout && cd /tmp/checkout && base64 -d <<END | tar xz
+{files}
+END
+mkdir -p /lib/modules/{release}/build
+STUDY_CACHE=/tmp/checkout/cache PYTHONPATH=/tmp/checkout:/study python3 collect.py >/dev/console 2>&1
+lsmod >/tmp/campaign/lsmod
+tar cz -C /tmp campaign | base64
+exit
+"""
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory: pytest.TempPathFactory) -> Campaign:
+    """A campaign of the local board, with the very commands and files of a checkout on it."""
+    folder = tmp_path_factory.mktemp("local")
+    board = EmulatedBoard("qemu-neoverse-n1", append='"STUDY_UNDER=sh -s"')
+    launch = board.launch(folder / "console.log", ("stock",))
+    release = build.json.loads((build.debian() / "versions.json").read_text())["release"]
+    script = SCRIPT.format(files=base64.encodebytes(_checkout(release)).decode(), release=release)
+    with subprocess.Popen(launch.argv, cwd=launch.cwd, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin and process.stdout
+        process.stdin.write(script.encode())
+        process.stdin.flush()
+        packed = base64.decodebytes(process.stdout.read())
+    assert packed, (folder / "console.log").read_text()
+    with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+        archive.extractall(folder, filter="data")
+    return Campaign(folder / "campaign")
+
+
+def _checkout(release: str) -> bytes:
+    """Pack what a checkout on an arm64 board has after building: the sources, the guest, the module."""
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w:gz") as archive:
+        for path in paths.ROOT.glob("study/**/*"):
+            if path.suffix in (".py", ".S", ".c", "") and path.is_file():
+                archive.add(path, path.relative_to(paths.ROOT))
+        built = {
+            f"payload-{build.digest(build.RECIPE, 'gcc', (paths.ONBOARD / 'payload.S').read_bytes())[:16]}": build.payload(),
+            f"module-{build.digest(build.RECIPE, release, f'/lib/modules/{release}/build', build.tree_digest(paths.MODULE))[:16]}": (
+                build.module(release, build.debian() / "headers")
+            ),
+        }
+        for name, path in built.items():
+            archive.add(path, f"cache/{name}/{path.name}")
+        entry = tarfile.TarInfo("collect.py")
+        entry.size = len(COLLECT)
+        archive.addfile(entry, io.BytesIO(COLLECT.encode()))
+    return stream.getvalue()
+
+
+def test_the_local_board_is_measured_whole(local: Campaign) -> None:
+    assert local.missing("local") == []
+    problems = [str(problem) for problem in local.verify()]
+    assert problems == [
+        f"{local.folder / 'lsmod'}: it is not in SHA256SUMS: foreign, or its boot was interrupted (collect again to close it)"
+    ]
+    (boot,) = local.boots()
+    known = local.facts(boot)
+    assert (known["board"], known["emulated"], known["mode"]) == ("local", False, "vhe")
+    assert all(record.line["checks"]["well"] for record in local.records())
+
+
+def test_the_module_is_gone_when_the_study_is_done(local: Campaign) -> None:
+    assert "dbgswitch" not in (local.folder / "lsmod").read_text()
+
+
+def test_a_board_that_is_not_emulated_reports_time(local: Campaign) -> None:
+    values = frame.tidy(local)
+    assert {"time", "instructions", "cycles"} <= set(values["metric"])
+    assert set(values.query("metric == 'time'")["unit"]) == {"s"}
+    summary = compare.summarise(values, "lazy")
+    text = " ".join(tables.all_tables(summary).split())
+    assert "local, Linux 6.1" in text
+    assert "time in ns" in text
+    assert "path length" not in text
+    cost = {(row.strategy, row.guest): row.median * 1e9 for row in compare.timed(summary).itertuples() if row.arm == "main"}
+    assert cost["stock", "mde"] - cost["stock", "untouched"] == pytest.approx(363, abs=30)
+    posted = letter.render(local, summary, title="x", version=1)
+    assert "emulated" not in posted
+    assert "in ns over an untouched guest" in " ".join(posted.split())
+    (drawing,) = figures.draw_all(values, summary)
+    assert drawing.figure.axes[0].get_ylabel() == "ns per round trip"
+    assert "emulated" not in drawing.figure.axes[0].get_title(loc="left")
