@@ -243,7 +243,7 @@ def describe(factors: Factors) -> str:
         ("hosts", ", ".join(factors.hosts)),
         ("exits", ", ".join(factors.exits)),
         ("visits", f"{visits} = {len(cells)} cells x {factors.processes} processes x {factors.boots} boots"),
-        ("each visit", f"{factors.warmups} warm-up and {factors.values} values of {factors.loops} round trips"),
+        ("each visit", f"{factors.warmups} warm-ups and {factors.values} values of {factors.loops} round trips each"),
         ("events", ", ".join(event for row in factors.perf_events for event in row)),
     ]
     return "\n".join(f"{name + ':':<12}{text}" for name, text in rows)

@@ -24,7 +24,8 @@ SHORT = {compare.CANNOT: "indistinct"}
 NOTE = (
     "Ratios carry 95 % intervals over resampled boots and visits. "
     '"again" is the control arm: the baseline measured a second time. '
-    "A cell that cannot be distinguished from the baseline is indistinct."
+    "A cell that cannot be distinguished from the baseline is indistinct; "
+    "with a single visit nothing can."
 )
 
 tabulate.MIN_PADDING = 0  # a list wants narrow tables
@@ -105,11 +106,16 @@ def comparison(rows: pd.DataFrame, style: str = "text") -> str:
 
 def sizes(rows: pd.DataFrame) -> str:
     """Return n at each level, as a range where cells differ."""
-    words = []
-    for name in ("boot", "visit", "value"):
-        low, high = int(rows[f"{name}s"].min()), int(rows[f"{name}s"].max())
-        words.append((f"{low} {name}" if low == high else f"{low} to {high} {name}") + "s" * (high != 1))
-    return "n of a cell: " + ", ".join(words) + "."
+    levels = []
+    for word in ("boot", "visit", "value"):
+        low, high = int(rows[f"{word}s"].min()), int(rows[f"{word}s"].max())
+        levels.append(("" if low == high else f"{low} to ") + plural(high, word))
+    return "n of a cell: " + ", ".join(levels) + "."
+
+
+def plural(number: int, word: str) -> str:
+    """Return a number with its word: 1 boot, 2 boots."""
+    return f"{number} {word}" + "s" * (number != 1)
 
 
 def all_tables(summary: pd.DataFrame, style: str = "text") -> str:

@@ -47,7 +47,7 @@ def render(campaign: Campaign, summary: pd.DataFrame, *, title: str, version: in
         loader=jinja2.FileSystemLoader(paths.TEMPLATES), undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
         keep_trailing_newline=True, autoescape=False,
     )  # fmt: skip
-    environment.filters["wrap"] = wrap
+    environment.filters |= {"wrap": wrap, "plural": tables.plural}
     text = environment.get_template("letter.txt.j2").render(contents(campaign, summary), title=title, version=version)
     check(text)
     return text
