@@ -9,7 +9,7 @@ VERSION  ?= 1
 PYTHON   ?= python3
 BIN      := .venv/bin
 STUDY    := $(BIN)/study
-OUT      := paper/$(notdir $(CAMPAIGN))
+OUT      := paper/$(notdir $(CAMPAIGN:/=))
 PAGES    := $(OUT)/notebooks
 
 # Free text reaches a recipe through the environment, so that the shell never reads it as code.

@@ -207,6 +207,9 @@ def main() -> None:
     except BrokenPipeError:  # the reader, such as head, has seen enough
         sys.stderr.close()
         raise SystemExit(0) from None
+    except OSError as error:
+        print(f"study: {error.filename or 'the system'}: {error.strerror or error}", file=sys.stderr)
+        raise SystemExit(1) from None
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ def test_help_teaches() -> None:
         (["export", "/nowhere", "--pyperf", "/tmp/x"], "/nowhere is no campaign"),
         (["html", "/nowhere", "/tmp/x"], "holds no executed notebook"),
         (["plan", "--board", "toaster"], "board 'toaster' is unknown"),
+        (["collect", "--campaign", "/proc/x/y", "--profile", "quick"], "/proc/x: No such file or directory"),
         (["fly"], "No such command 'fly'"),
     ],
 )

@@ -32,7 +32,7 @@ METRICS = {
 # On an emulated board the clock moves one nanosecond with each instruction, and so do the cycles: what pyperf times
 # there is a path length, and is never called a time.
 TIME, CLOCK = ("time", "s"), ("clock", "instructions")
-EMULATED_ONLY_INSTRUCTIONS = {"cycles"}
+REPEATS_INSTRUCTIONS = {"cycles"}
 
 
 def tidy(campaign: Campaign) -> pd.DataFrame:
@@ -97,7 +97,7 @@ def _values(line: dict[str, Any], emulated: bool) -> Iterator[tuple[str, str, fl
             yield metric, unit, value * scale
     for count in line["counts"]:
         name, unit = METRICS.get(count["event"], (count["event"], "events"))
-        if not (emulated and name in EMULATED_ONLY_INSTRUCTIONS):
+        if not (emulated and name in REPEATS_INSTRUCTIONS):
             yield name, unit, math.nan if count["value"] is None else float(count["value"])
     loops = line["module"]["loops"]
     for name in sorted(line["module"].keys() - {"loops"}):

@@ -6,7 +6,7 @@ import html
 from pathlib import Path
 
 from study import paths
-from study.errors import BadRequest
+from study.errors import BadData, BadRequest
 
 # What a page may load: nothing but what it holds. Scripts are not among it.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; font-src data:"
@@ -32,11 +32,14 @@ def build(notebooks: Path, out: Path) -> Path:
     ------
     BadRequest
         If there is no executed notebook.
+    BadData
+        If a file is no notebook.
     """
     sources = sorted(notebooks.glob("*.ipynb"))
     if not sources:
         raise BadRequest(f"{notebooks} holds no executed notebook; make some with: make analyze")
     from nbconvert import HTMLExporter
+    from nbformat import ValidationError
     from traitlets.config import Config
 
     exporter = HTMLExporter(
@@ -46,7 +49,10 @@ def build(notebooks: Path, out: Path) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     links = []
     for source in sources:
-        body, _ = exporter.from_filename(str(source), resources={"study_policy": POLICY})
+        try:
+            body, _ = exporter.from_filename(str(source), resources={"study_policy": POLICY})
+        except (ValueError, KeyError, AttributeError, ValidationError):
+            raise BadData(f"{source} is no notebook; make it again with: make analyze") from None
         page = out / f"{source.stem}.html"
         page.write_text(body)
         links.append(f'<li><a href="{html.escape(page.name)}">{html.escape(source.stem)}</a></li>')

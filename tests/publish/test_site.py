@@ -9,7 +9,7 @@ import nbformat
 import pytest
 
 from study.publish import site
-from tests.conftest import run
+from tests.conftest import refused, run
 
 HOSTILE = "<script>document.title='taken'</script><img src=http://192.0.2.1/x>"
 
@@ -52,3 +52,9 @@ def test_what_a_board_said_is_shown_as_text(pages: Path) -> None:
     text = (pages / "hostile.html").read_text()
     assert "&lt;script&gt;" in text
     assert HOSTILE not in text
+
+
+def test_what_is_no_notebook_is_refused_in_one_line(tmp_path: Path) -> None:
+    for text in ("", "{}", "[1]", "no JSON"):
+        (tmp_path / "x.ipynb").write_text(text)
+        assert "x.ipynb is no notebook" in refused(run("html", tmp_path, tmp_path / "out"))
