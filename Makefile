@@ -26,7 +26,7 @@ help:  ## explain every target
 	@echo
 	@echo "Variables, with what they are now:"
 	@echo "  BOARD=$(BOARD)   what is measured; $(STUDY) boards lists them"
-	@echo "  PROFILE=$(PROFILE)   quick (1 min), default (5 min) or full (15 min and more a board)"
+	@echo "  PROFILE=$(PROFILE)   quick (1 min), default (4 min) or full (20 min a board)"
 	@echo "  CAMPAIGN=$(CAMPAIGN)   folder of the data; results go to $(OUT)"
 	@echo "  TITLE, VERSION   of the series, for the letter"
 	@echo "  STUDY_APT_SOURCES   a sources.list for the emulated board, where the machine's own will not do"
@@ -89,7 +89,7 @@ html: setup-python  ## static pages of the executed notebooks
 	@$(STUDY) html $(PAGES) $(OUT)/html
 
 lab: setup-python  ## open the notebooks in JupyterLab, on this machine only
-	@$(BIN)/jupyter lab --ServerApp.ip=127.0.0.1 --notebook-dir=notebooks
+	@$(BIN)/jupyter lab --ServerApp.ip=127.0.0.1 --notebook-dir=notebooks $(if $(filter 0,$(shell id -u)),--allow-root)
 
 module: setup-python  ## on an arm64 board: build the kernel module for the kernel that runs
 	@$(STUDY) module
