@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ast
-import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -76,30 +76,13 @@ def test_make_explains_every_target() -> None:
 
 
 def test_make_says_what_to_install_where_it_may_not(tmp_path: Path) -> None:
-    if os.getuid() == 0:
-        paths_without = tmp_path / "bin"
-        paths_without.mkdir()
-        for tool in ("sh", "make", "uname", "sed", "id", "python3", "notdir"):
-            found = subprocess.run(["sh", "-c", f"command -v {tool}"], capture_output=True, text=True, check=False).stdout.strip()
-            if found:
-                (paths_without / tool).symlink_to(found)
-        (paths_without / "id").unlink()
-        (paths_without / "id").write_text("#!/bin/sh\necho 1000\n")
-        (paths_without / "id").chmod(0o755)
-    done = subprocess.run(
-        ["make", "-s", "setup-system"],
-        cwd=paths.ROOT,
-        env={"PATH": str(tmp_path / "bin")},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    """A user who is neither root nor allowed sudo, on a machine with little on it."""
+    for tool in ("make", "sh", "uname", "python3"):
+        (tmp_path / tool).symlink_to(shutil.which(tool) or tool)
+    (tmp_path / "id").write_text("#!/bin/sh\necho 1000\n")
+    (tmp_path / "id").chmod(0o755)
+    command = [tmp_path / "make", "-s", "setup-system"]
+    done = subprocess.run(command, cwd=paths.ROOT, env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=False)
     assert done.returncode != 0
     assert "sudo apt-get install --no-install-recommends" in done.stdout
     assert "qemu-system-arm" in done.stdout
-
-
-@pytest.mark.parametrize("word", [r"\bissue \d", "TODO", "FIXME"])
-def test_the_project_speaks_of_itself_alone(word: str) -> None:
-    for path in [*STUDY.rglob("*.py"), *paths.NOTEBOOKS.glob("*.ipynb"), *paths.ROOT.glob("*.md")]:
-        assert not re.search(word, path.read_text()), path
