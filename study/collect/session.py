@@ -50,7 +50,7 @@ def collect(board: str, folder: Path, factors: Factors) -> Campaign:
             print(f"{path}: the last line was torn by an interruption; it is cut off and measured again", flush=True)
     missing = campaign.missing(board)
     if not missing:
-        print(f"{folder}: all {len(campaign.design.visits())} visits of {board} are there, nothing to measure")
+        print(f"{campaign.name}: all {len(campaign.design.visits())} visits of {board} are there, nothing to measure")
         campaign.close()
         return campaign
     progress = Progress(board, total=len(campaign.design.visits()), left=len(missing), boots=len({v.boot for v in missing}))
