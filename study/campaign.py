@@ -12,10 +12,12 @@ line. Everything else is derived from these files.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import re
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +28,7 @@ from study.errors import BadData, BadRequest
 
 DESIGN, BOOT, VISITS, CONSOLE, SUMS = "design.json", "boot.json", "visits.jsonl", "console.log", "SHA256SUMS"
 DERIVED = "values.parquet"
+PASSING = (".part", ".err")  # files that a running command has open
 
 
 @dataclass(frozen=True)
@@ -89,23 +92,23 @@ class Campaign:
         BadRequest
             If it is there with another design.
         """
-        if (folder / DESIGN).exists():
-            campaign = cls(folder)
-            if different := differences(campaign.design.factors, factors):
-                raise BadRequest(
-                    f"{folder} was designed otherwise: it has {'; '.join(different)}; "
-                    "ask for what it has, or name another campaign"
-                )
-            return campaign
-        if folder.exists() and any(folder.iterdir()):
+        foreign = [path for path in folder.iterdir() if path.suffix != ".part"] if folder.exists() else []
+        if foreign and not (folder / DESIGN).exists():
             raise BadRequest(f"{folder} is neither empty nor a campaign; name another folder")
-        (folder / "boots").mkdir(parents=True, exist_ok=True)
-        write_whole(folder / DESIGN, _design_text(draw(factors)))
-        return cls(folder)
+        if not (folder / DESIGN).exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(FileExistsError):  # another command was faster
+                write_whole(folder / DESIGN, _design_text(draw(factors)), new=True)
+        campaign = cls(folder)
+        if different := differences(campaign.design.factors, factors):
+            raise BadRequest(
+                f"{folder} was designed otherwise: it has {'; '.join(different)}; ask for what it has, or name another campaign"
+            )
+        return campaign
 
     def boots(self) -> list[Path]:
         """Return the folders of all boots, by name."""
-        return sorted(path.parent for path in (self.folder / "boots").glob(f"*/{BOOT}"))
+        return sorted(path.parent for path in self.folder.glob(f"boots/*/{BOOT}"))
 
     def records(self) -> Iterator[Record]:
         """Yield every recorded visit, boot by boot in the order of measurement.
@@ -160,7 +163,7 @@ class Campaign:
     def raw_files(self) -> list[Path]:
         """Return all files that are not derived, by name."""
         files = [path for path in self.folder.rglob("*") if path.is_file()]
-        return sorted(path for path in files if path.name not in (SUMS, DERIVED) and not path.name.endswith(".part"))
+        return sorted(path for path in files if path.name not in (SUMS, DERIVED) and path.suffix not in PASSING)
 
     def digest(self) -> str:
         """Return the digest that names this state of the campaign: that of its SHA256SUMS as they should be."""
@@ -269,14 +272,28 @@ def cut_torn_line(path: Path) -> bool:
     return True
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a file aside, sync it and rename it, so that it is there whole or not at all."""
-    aside = path.with_name(path.name + ".part")
-    with open(aside, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.rename(path)
+def write_whole(path: Path, text: str, *, new: bool = False) -> None:
+    """Write a file aside, sync it and put it in place, so that it is there whole or not at all.
+
+    Raises
+    ------
+    FileExistsError
+        If it must be new, and is not.
+    """
+    file, name = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.", suffix=".part")
+    aside = Path(name)
+    try:
+        with os.fdopen(file, "w") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(file)
+        aside.chmod(0o644)
+        if new:
+            os.link(aside, path)
+        else:
+            aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def _design_text(design: Design) -> str:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,15 @@ def test_resuming_is_the_visits_that_have_no_line(tmp_path: Path) -> None:
     assert [visit.name for visit in campaign.missing("b")] == planned[2:]
     assert [visit.name for visit in campaign.missing("another")] == planned
     assert campaign.verify() == []
+
+
+def test_commands_that_start_a_campaign_at_once_share_it(tmp_path: Path) -> None:
+    def freeze(number: int) -> list[str]:
+        return [Campaign.freeze(tmp_path / f"c{n}", SMALL).design.to_json()["version"] for n in range(40)]
+
+    with ThreadPoolExecutor(4) as pool:
+        assert len(list(pool.map(freeze, range(4)))) == 4
+    assert not list(tmp_path.rglob("*.part"))
 
 
 def test_another_design_is_refused_and_named(tmp_path: Path) -> None:

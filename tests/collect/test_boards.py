@@ -318,8 +318,9 @@ def test_the_guest_s_numbers_are_finite(measured: Campaign) -> None:
     values = frame.tidy(measured)
     missing = values[values["value"].isna()]
     assert set(missing["metric"]) <= {"stalled-cycles-frontend", "stalled-cycles-frontend:u"}
-    # A difference of two windows may miss zero by a little where there is nothing to count.
-    assert all(math.isfinite(value) and value > -0.5 for value in values["value"].dropna())
+    # Where there is nothing to count, a difference of two windows misses zero: Python's own instructions between switching
+    # the counters on and off vary by some thousand, over 3600 round trips.
+    assert all(math.isfinite(value) and value > -2 for value in values["value"].dropna())
 
 
 def _link(path: Path) -> str:
