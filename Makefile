@@ -13,7 +13,7 @@ OUT      := paper/$(notdir $(CAMPAIGN:/=))
 PAGES    := $(OUT)/notebooks
 
 # Free text reaches a recipe through the environment, so that the shell never reads it as code.
-export TITLE VERSION
+export BOARD CAMPAIGN TITLE VERSION
 
 .DEFAULT_GOAL := help
 .PHONY: help study setup setup-python setup-system setup-board collect analyze figures mail html lab module test lint lock clean
@@ -75,15 +75,15 @@ setup-board: setup-python
 # --- the study ----------------------------------------------------------------------------------------------------
 
 collect: setup-python  ## measure what the campaign still lacks on BOARD, with notebooks/collect.ipynb
-	@$(STUDY) notebook collect $(PAGES)/collect-$(subst :,-,$(BOARD)).ipynb --profile $(PROFILE) -p board $(BOARD) -p campaign $(CAMPAIGN)
+	@$(STUDY) notebook collect $(PAGES)/collect-$(subst :,-,$(BOARD)).ipynb --profile $(PROFILE) -p board "$$BOARD" -p campaign "$$CAMPAIGN"
 
 analyze: setup-python  ## figures and tables of CAMPAIGN, with notebooks/analyze.ipynb
-	@$(STUDY) notebook analyze $(PAGES)/analyze.ipynb -p campaign $(CAMPAIGN)
+	@$(STUDY) notebook analyze $(PAGES)/analyze.ipynb -p campaign "$$CAMPAIGN"
 
 figures: analyze  ## the same: the figures are made with the tables
 
 mail: setup-python  ## the cover letter of CAMPAIGN (TITLE=, VERSION=), with notebooks/cover-letter.ipynb
-	@$(STUDY) notebook cover-letter $(PAGES)/cover-letter.ipynb -p campaign $(CAMPAIGN) -p title "$$TITLE" -p version "$$VERSION"
+	@$(STUDY) notebook cover-letter $(PAGES)/cover-letter.ipynb -p campaign "$$CAMPAIGN" -p title "$$TITLE" -p version "$$VERSION"
 
 html: setup-python  ## static pages of the executed notebooks
 	@$(STUDY) html $(PAGES) $(OUT)/html
@@ -96,7 +96,7 @@ module: setup-python  ## on an arm64 board: build the kernel module for the kern
 
 # --- the house ----------------------------------------------------------------------------------------------------
 
-test: setup-system setup-python  ## lint and test: boots emulated boards, about ten minutes
+test: setup-system setup-python  ## lint and test: boots emulated boards, about six minutes
 	@$(MAKE) --no-print-directory lint
 	@$(BIN)/pytest
 

@@ -13,6 +13,7 @@ line. Everything else is derived from these files.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -73,7 +74,7 @@ class Campaign:
             raise BadRequest(
                 f"{folder} is no campaign: it has no {DESIGN}; collect one with: study collect --campaign {folder}"
             ) from None
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise BadData(f"{folder / DESIGN}: it is not JSON: {error}") from None
         except BadData as error:
             raise BadData(f"{folder / DESIGN}: {error}") from None
@@ -81,7 +82,7 @@ class Campaign:
     @property
     def name(self) -> str:
         """The campaign's name: that of its folder."""
-        return self.folder.resolve().name
+        return self.folder.absolute().name
 
     @classmethod
     def freeze(cls, folder: Path, factors: Factors) -> Campaign:
@@ -126,11 +127,13 @@ class Campaign:
     def facts(self, boot: Path) -> dict[str, Any]:
         """Return what is known of a boot."""
         try:
-            facts = json.loads((boot / BOOT).read_text())
-        except ValueError as error:
+            facts: dict[str, Any] = json.loads((boot / BOOT).read_text())
+        except (ValueError, RecursionError) as error:
             raise BadData(f"{boot / BOOT}: it is not JSON: {error}") from None
-        if not isinstance(facts, dict) or not isinstance(facts.get("board"), str):
-            raise BadData(f"{boot / BOOT}: it does not name a board")
+        kinds = {"board": str, "kernel": str, "mode": str, "emulated": bool}
+        for name, kind in kinds.items():
+            if not isinstance(facts, dict) or not isinstance(facts.get(name), kind):
+                raise BadData(f"{boot / BOOT}: it does not say which {name}")
         return facts
 
     def missing(self, board: str) -> list[Visit]:
@@ -140,25 +143,21 @@ class Campaign:
 
     def describe(self) -> str:
         """Return what is there in a few lines for people: boot by boot, and the digest of it all."""
-        planned = len(self.design.visits())
         lines = []
         for boot in self.boots():
             facts = self.facts(boot)
             count = sum(1 for _ in read_lines(boot / VISITS))
             what = f"Linux {facts.get('kernel')}, {facts.get('mode')}" + (", emulated" if facts.get("emulated") else "")
             lines.append(f"{boot.name}: {count} visits of {facts['board']} ({what}), started {facts.get('started')}")
-        boards = sorted({str(self.facts(boot)["board"]) for boot in self.boots()})
-        lines += [f"{board}: {planned - len(self.missing(board))} of {planned} visits are there" for board in boards]
-        return "\n".join([*lines, f"digest: {self.digest()}"])
+        whole = [f"all {len(self.design.visits())} visits of each board are there"]
+        return "\n".join([*lines, *(self.incomplete() or whole), f"digest: {self.digest()}"])
 
     def open_boot(self, board: str, number: int) -> OpenBoot:
         """Return a new boot to record in. A boot that continues an interrupted one is another boot of the board."""
-        base = f"{board.replace(':', '-')}.{number}"
+        base = f"{_slug(board)}.{number}"
         taken = {path.name for path in (self.folder / "boots").glob(f"{base}*")}
         name = next(name for name in (base, *(f"{base}.{n}" for n in range(2, 10_000))) if name not in taken)
-        folder = self.folder / "boots" / name
-        folder.mkdir(parents=True)
-        return OpenBoot(self, folder)
+        return OpenBoot(self.folder / "boots" / name)
 
     def raw_files(self) -> list[Path]:
         """Return all files that are not derived, by name."""
@@ -166,32 +165,37 @@ class Campaign:
         return sorted(path for path in files if path.name not in (SUMS, DERIVED) and path.suffix not in PASSING)
 
     def digest(self) -> str:
-        """Return the digest that names this state of the campaign: that of its SHA256SUMS as they should be."""
-        return hashlib.sha256(self._sums_text().encode()).hexdigest()
+        """Return the digest that names this state of the campaign: of the digests of all that is raw."""
+        text = "".join(f"{_digest(path)}  {self._name(path)}\n" for path in self.raw_files())
+        return hashlib.sha256(text.encode()).hexdigest()
 
-    def _sums_text(self) -> str:
-        return "".join(f"{_digest(path)}  {path.relative_to(self.folder).as_posix()}\n" for path in self.raw_files())
+    def close(self, board: str) -> None:
+        """Write the sums of the design and of one board's boots. A sum that is there already stays as it is."""
+        ours = [path for path in self.raw_files() if path.name == DESIGN or _is_of(board, path.parent.name)]
+        with open(self.folder / DESIGN) as lock:  # another board's command may close at the same time
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            sums = self._sums()
+            added = {self._name(path): _digest(path) for path in ours if self._name(path) not in sums}
+            if added:
+                write_whole(self.folder / SUMS, "".join(f"{value}  {name}\n" for name, value in sorted((sums | added).items())))
 
-    def close(self) -> None:
-        """Write the sums of all that is raw, if they have changed."""
-        path, text = self.folder / SUMS, self._sums_text()
-        if not path.exists() or path.read_text() != text:
-            write_whole(path, text)
+    def damaged(self) -> list[Problem]:
+        """Compare every file that has a sum with it."""
+        present = {self._name(path): path for path in self.raw_files()}
+        problems = []
+        for name, value in sorted(self._sums().items()):
+            if name not in present:
+                problems.append(Problem(self.folder / name, "it is missing"))
+            elif _digest(present[name]) != value:
+                problems.append(Problem(present[name], f"its bytes do not match {SUMS}"))
+        return problems
 
     def verify(self) -> list[Problem]:
         """Compare every file with its sum and every visit with its digest; an empty list means that all is whole."""
-        problems = []
         sums = self._sums()
-        present = {path.relative_to(self.folder).as_posix(): path for path in self.raw_files()}
-        for name in sorted(sums.keys() - present.keys()):
-            problems.append(Problem(self.folder / name, "it is missing"))
-        for name, path in present.items():
-            if name not in sums:
-                problems.append(
-                    Problem(path, f"it is not in {SUMS}: foreign, or its boot was interrupted (collect again to close it)")
-                )
-            elif _digest(path) != sums[name]:
-                problems.append(Problem(path, f"its bytes do not match {SUMS}"))
+        why = f"it is not in {SUMS}: foreign, or its boot was interrupted (collect again to close it)"
+        unknown = [Problem(path, why) for path in self.raw_files() if self._name(path) not in sums]
+        problems = self.damaged() + unknown
         for boot in self.boots():
             try:
                 self.facts(boot)
@@ -199,6 +203,21 @@ class Campaign:
             except BadData as error:
                 problems.append(Problem(boot / VISITS, str(error).removeprefix(f"{boot / VISITS}: ")))
         return problems
+
+    def unclosed(self) -> list[Path]:
+        """Return the files of visits that have no sum yet: their boot runs, or was interrupted."""
+        sums = self._sums()
+        return [path for path in self.raw_files() if path.name == VISITS and self._name(path) not in sums]
+
+    def incomplete(self) -> list[str]:
+        """Say for each board whose visits are not all there how many are."""
+        planned = len(self.design.visits())
+        boards = sorted({str(self.facts(boot)["board"]) for boot in self.boots()})
+        there = {board: planned - len(self.missing(board)) for board in boards}
+        return [f"{count} of {planned} visits of {board} are there" for board, count in there.items() if count < planned]
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self.folder).as_posix()
 
     def _sums(self) -> dict[str, str]:
         path = self.folder / SUMS
@@ -211,8 +230,12 @@ class Campaign:
 class OpenBoot:
     """A boot that is being recorded."""
 
-    def __init__(self, campaign: Campaign, folder: Path) -> None:
-        self.folder, self._campaign = folder, campaign
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def begin(self) -> None:
+        """Make its folder."""
+        self.folder.mkdir(parents=True)
 
     @property
     def console(self) -> Path:
@@ -230,6 +253,15 @@ class OpenBoot:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
+
+
+def _slug(board: str) -> str:
+    return board.replace(":", "-").replace("/", "-")
+
+
+def _is_of(board: str, boot: str) -> bool:
+    """Say whether a boot's folder is one of a board."""
+    return re.fullmatch(re.escape(_slug(board)) + r"(\.\d+){1,2}", boot) is not None
 
 
 def line_digest(line: dict[str, Any]) -> str:
@@ -252,7 +284,7 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
         try:
             line = json.loads(text)
             whole = line["sha256"] == line_digest(line)
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             whole = False
         if not whole:
             raise BadData(f"{path}: line {number} does not match its digest; see: study verify {path.parent.parent.parent}")

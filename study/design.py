@@ -26,6 +26,11 @@ EVENTS = (
 )
 
 
+# What numbers make sense. Ten loops are the fewest that two windows of different length can be made of.
+LEAST = {"processes": 1, "values": 1, "warmups": 0, "loops": 10, "boots": 1, "seed": 0, "touch_every": 1}
+MOST = 10**9
+
+
 @dataclass(frozen=True)
 class Cell:
     """One combination that is measured; `arm` tells the baseline's second measurement, the control arm, apart."""
@@ -97,10 +102,8 @@ class Factors:
         _check_names("exits", [text.partition(":")[0] for text in self.exits], EXITS)
         for text in self.exits:
             _check_names(f"guests of exit {text}", _guests_of(text, self.guests), self.guests)
-        for name in ("processes", "values", "loops", "boots", "touch_every"):
-            _check_number(name, getattr(self, name), least=1)
-        for name in ("warmups", "seed"):
-            _check_number(name, getattr(self, name), least=0)
+        for name, least in LEAST.items():
+            _check_number(name, getattr(self, name), least)
         for name in ("gic", "pmu"):
             if not isinstance(getattr(self, name), bool):
                 raise BadRequest(f"{name} is {getattr(self, name)!r}: it must be True or False")
@@ -290,6 +293,6 @@ def _check_names(what: str, names: Iterable[str], known: Iterable[str]) -> None:
         raise BadRequest(f"{what}: a name is given twice in {','.join(names)}")
 
 
-def _check_number(name: str, value: object, *, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise BadRequest(f"{name} is {value!r}: it must be a whole number of at least {least}")
+def _check_number(name: str, value: object, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= MOST:
+        raise BadRequest(f"{name} is {value!r}: it must be a whole number from {least} to {MOST}")

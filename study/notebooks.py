@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from study import paths
-from study.design import choose
+from study.design import Factors, choose
 from study.errors import BadRequest, StudyError
 
 # The last cell of every notebook calls finished(), which prints this: papermill calls dead notebooks completed.
@@ -69,7 +69,8 @@ def parameters(profile: str | None, given: Mapping[str, str]) -> dict[str, Any]:
 
     factors = dataclasses.asdict(choose(profile)) if profile else {}
     texts = {name: ",".join(value) if isinstance(value, tuple) else value for name, value in factors.items()}
-    return texts | {name: _resolve_type(value) for name, value in given.items()}
+    numbers = {field.name for field in dataclasses.fields(Factors) if isinstance(field.default, int)} | {"version"}
+    return texts | {name: _resolve_type(value) if name in numbers else value for name, value in given.items()}
 
 
 def run(name: str, out: Path, parameters: Mapping[str, Any]) -> Path:

@@ -18,4 +18,4 @@ MODULE = COLLECT / "module"
 
 def cache() -> Path:
     """Return the folder of what is built once and kept: $STUDY_CACHE, else .cache in the checkout."""
-    return Path(os.environ.get("STUDY_CACHE", ROOT / ".cache"))
+    return Path(os.environ.get("STUDY_CACHE", ROOT / ".cache")).absolute()

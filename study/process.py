@@ -14,6 +14,7 @@ from study.errors import MissingTool, StudyError
 # Which Debian package brings a program that the study calls.
 PACKAGES = {
     "apt-get": "apt",
+    "apt-cache": "apt",
     "dpkg-deb": "dpkg",
     "cpio": "cpio",
     "git": "git",
@@ -23,6 +24,9 @@ PACKAGES = {
     "qemu-system-aarch64": "qemu-system-arm",
     "aarch64-linux-gnu-gcc": "gcc-aarch64-linux-gnu",
     "aarch64-linux-gnu-objcopy": "binutils-aarch64-linux-gnu",
+    "aarch64-linux-gnu-strip": "binutils-aarch64-linux-gnu",
+    "objcopy": "binutils",
+    "strip": "binutils",
 }
 
 

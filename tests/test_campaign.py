@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from study.campaign import Campaign, cut_torn_line, line_digest, read_lines
+from study.collect import session
 from study.design import Factors
 from study.errors import BadData, BadRequest
 
@@ -21,10 +22,11 @@ def recorded(folder: Path, visits: int) -> Campaign:
     """A campaign with some visits of a board that was never there."""
     campaign = Campaign.freeze(folder, SMALL)
     boot = campaign.open_boot("b", 1)
+    boot.begin()
     boot.describe({"board": "b", "kernel": "k", "mode": "vhe", "emulated": True})
     for visit in campaign.missing("b")[:visits]:
         boot.record({"visit": visit.name, "text": "\u2603 {}\n"})
-    campaign.close()
+    campaign.close("b")
     return campaign
 
 
@@ -47,8 +49,8 @@ def test_commands_that_start_a_campaign_at_once_share_it(tmp_path: Path) -> None
 
 def test_another_design_is_refused_and_named(tmp_path: Path) -> None:
     recorded(tmp_path / "c", 1)
-    with pytest.raises(BadRequest, match="it has loops 4000 not 7; seed 1 not 3"):
-        Campaign.freeze(tmp_path / "c", Factors(strategies=("stock", "lazy"), guests=("untouched",), loops=7, seed=3))
+    with pytest.raises(BadRequest, match="it has loops 4000 not 70; seed 1 not 3"):
+        Campaign.freeze(tmp_path / "c", Factors(strategies=("stock", "lazy"), guests=("untouched",), loops=70, seed=3))
 
 
 def test_a_folder_that_is_something_else_is_left_alone(tmp_path: Path) -> None:
@@ -56,6 +58,37 @@ def test_a_folder_that_is_something_else_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(BadRequest, match="neither empty nor a campaign"):
         Campaign.freeze(tmp_path, SMALL)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_closing_again_signs_nothing_that_was_changed(tmp_path: Path) -> None:
+    campaign = recorded(tmp_path / "c", 2)
+    path = campaign.folder / "boots/b.1/boot.json"
+    path.write_text(path.read_text().replace('"k"', '"l"'))
+    campaign.close("b")
+    assert [problem.file for problem in campaign.verify()] == [path]
+    with pytest.raises(BadData, match="boot.json: its bytes do not match SHA256SUMS: nothing is measured"):
+        session.collect("qemu-neoverse-n1", campaign.folder, SMALL)
+
+
+def test_a_board_closes_its_own_boots_alone(tmp_path: Path) -> None:
+    campaign = recorded(tmp_path / "c", 1)
+    other = campaign.open_boot("other", 1)
+    other.begin()
+    other.describe({"board": "other", "kernel": "k", "mode": "vhe", "emulated": True})
+    campaign.close("b")
+    assert [problem.file for problem in campaign.verify()] == [other.folder / "boot.json"]
+    campaign.close("other")
+    assert campaign.verify() == []
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, "{}", "[]", "null", '{"board": 1}', '{"board": "b", "kernel": null, "mode": "vhe", "emulated": true}']
+)
+def test_a_boot_that_does_not_say_what_it_was_is_bad_data(tmp_path: Path, text: str) -> None:
+    campaign = recorded(tmp_path / "c", 1)
+    (campaign.folder / "boots/b.1/boot.json").write_text(text)
+    with pytest.raises(BadData, match="boot.json: it "):
+        list(campaign.records())
 
 
 def test_a_torn_last_line_is_cut_off_and_the_rest_stays(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ def some(table: dict[str, object]) -> st.SearchStrategy[tuple[str, ...]]:
 
 factors = st.builds(
     Factors, strategies=some(STRATEGIES), guests=some(GUEST_STATES), exits=some(EXITS), processes=st.integers(1, 4),
-    boots=st.integers(1, 3), seed=st.integers(0, 2**40), loops=st.integers(1, 10**9), gic=st.booleans(),
+    boots=st.integers(1, 3), seed=st.integers(0, 10**9), loops=st.integers(10, 10**9), gic=st.booleans(),
     events=st.lists(st.sampled_from(["branches", "cache-misses:u", "kvm:*"]), unique=True).map(tuple),
 )  # fmt: skip
 
@@ -80,11 +80,11 @@ def test_an_exit_can_be_limited_to_guests() -> None:
         ({"exits": "mmio:nobody"}, "'nobody' is unknown"),
         ({"guests": ""}, "none given"),
         ({"guests": "mde,mde"}, "given twice"),
-        ({"loops": 0}, "loops is 0: it must be a whole number of at least 1"),
+        ({"loops": 0}, "loops is 0: it must be a whole number from 10 to"),
         ({"loops": -5}, "loops is -5"),
         ({"values": 1.5}, "values is 1.5"),
         ({"processes": True}, "processes is True"),
-        ({"seed": -1}, "seed is -1: it must be a whole number of at least 0"),
+        ({"seed": -1}, "seed is -1: it must be a whole number from 0 to"),
         ({"gic": "yes"}, "gic is 'yes'"),
     ],
 )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import re
+import shutil
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from study import paths
-from study.analyze import compare, figures, tables
+from study.analyze import compare, figures, frame, tables
 from study.campaign import Campaign
 from study.collect.perfstat import parse
 from study.design import PROFILES, Factors
@@ -135,8 +136,38 @@ def test_figures_say_what_they_are(values: pd.DataFrame, summary: pd.DataFrame) 
         assert all(axis.get_ylabel() == "instructions per round trip" for axis in drawing.figure.axes)
         assert "untouched from" in drawing.alt
         drawing.figure.canvas.draw()  # type: ignore[attr-defined]
-        frame = drawing.figure.get_tightbbox()
-        assert frame.x0 >= -0.2, "a label is cut off"
+        box = drawing.figure.get_tightbbox()
+        assert box.x0 >= -0.2, "a label is cut off"
+
+
+def test_a_campaign_of_both_kinds_says_which_figure_is_a_time(reference: Campaign, tmp_path: Path) -> None:
+    """As if the second board were no emulated one."""
+    shutil.copytree(reference.folder, tmp_path / "c")
+    for path in tmp_path.glob("c/boots/*n1*/boot.json"):
+        path.write_text(path.read_text().replace('"emulated": true', '"emulated": false'))
+    mixed = Campaign(tmp_path / "c")
+    values = frame.tidy(mixed)
+    summary = compare.summarise(values, "lazy")
+    for drawing in figures.draw_all(values, summary):
+        labels = [axis.get_ylabel() for axis in drawing.figure.axes]
+        assert labels == ["instructions per round trip", "ns per round trip"]
+        assert all(axis.get_ylim()[1] < 20_000 for axis in drawing.figure.axes)
+        assert "in instructions (emulated, not time)" in drawing.alt
+        assert "in ns:" in drawing.alt
+    text = " ".join(letter.render(mixed, summary, title="x", version=1).split())
+    assert "The figures of qemu-cortex-a57 come from emulation: they are path length" in text
+
+
+def test_a_letter_says_what_was_measured_and_not_what_was_planned(reference: Campaign, tmp_path: Path) -> None:
+    shutil.copytree(reference.folder, tmp_path / "c")
+    for path in tmp_path.glob("c/boots/*.2"):
+        shutil.rmtree(path)
+    part = Campaign(tmp_path / "c")
+    summary = compare.summarise(frame.tidy(part), "lazy")
+    text = " ".join(letter.render(part, summary, title="x", version=1).split())
+    assert "n of a cell: 1 boot, 3 visits, 15 values." in text
+    assert "not complete: 135 of 270 visits of qemu-cortex-a57 are there" in text
+    assert "2 boots" not in text
 
 
 def test_no_path_of_the_collecting_machine_is_in_the_data(reference: Campaign) -> None:

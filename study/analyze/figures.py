@@ -100,11 +100,11 @@ def cost(frame: pd.DataFrame, summary: pd.DataFrame, leave: str) -> Figure:
 
 
 def _labelled(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return rows in the unit that is printed, with its word and a label for each strategy and arm."""
-    factor, word = UNITS[rows["unit"].iloc[0]]
+    """Return rows, each in the unit that is printed, with its word and a label for its strategy and arm."""
+    factors, words = ([UNITS[unit][which] for unit in rows["unit"]] for which in (0, 1))
     labels = [label(row.strategy, row.arm) for row in rows.itertuples()]
-    scaled = {name: rows[name] * factor for name in ("median", "ci_low", "ci_high", "value") if name in rows}
-    return rows.assign(**scaled, word=word, label=labels)
+    scaled = {name: rows[name] * factors for name in ("median", "ci_low", "ci_high", "value") if name in rows}
+    return rows.assign(**scaled, word=words, label=labels)
 
 
 def _heading(row: pd.Series) -> str:
@@ -115,18 +115,16 @@ def _heading(row: pd.Series) -> str:
 
 def describe(summary: pd.DataFrame, leave: str) -> str:
     """Return what cost() shows, in words: on each board, for each guest, the cheapest and the dearest strategy."""
-    rows = compare.timed(summary).query("exit == @leave and arm == 'main'")
-    factor, word = UNITS[rows["unit"].iloc[0]]
+    rows = _labelled(compare.timed(summary).query("exit == @leave and arm == 'main'"))
     parts = []
     for board, here in rows.groupby("board", sort=False):
         cells = []
         for guest, cell in here.groupby("guest", sort=False):
             low, high = cell.loc[cell["median"].idxmin()], cell.loc[cell["median"].idxmax()]
-            cells.append(
-                f"{guest} from {low['median'] * factor:.0f} ({low.strategy}) to {high['median'] * factor:.0f} ({high.strategy})"
-            )
-        parts.append(f"{board}: " + ", ".join(cells))
-    return f"{word.capitalize()} per {leave} round trip by guest state and strategy. " + "; ".join(parts) + "."
+            cells.append(f"{guest} from {low['median']:.0f} ({low.strategy}) to {high['median']:.0f} ({high.strategy})")
+        emulated = " (emulated, not time)" if here["metric"].iloc[0] == "clock" else ""
+        parts.append(f"{board}, in {here['word'].iloc[0]}{emulated}: " + ", ".join(cells))
+    return f"Cost of a round trip ({leave}) by guest state and strategy. " + "; ".join(parts) + "."
 
 
 def draw_all(frame: pd.DataFrame, summary: pd.DataFrame) -> list[Drawing]:

@@ -16,7 +16,7 @@ from study.errors import BadData, BadRequest
 
 COLUMNS = [
     "board", "kernel", "mode", "strategy", "guest", "host", "exit", "arm", "boot", "visit",
-    "value_index", "loops", "metric", "unit", "value", "emulated", "gic", "pmu", "touch_every",
+    "value_index", "loops", "metric", "unit", "value", "running", "emulated", "gic", "pmu", "touch_every",
 ]  # fmt: skip
 
 # A metric for each event that perf counts in every visit, and its unit. Events of the user's own keep their name.
@@ -46,8 +46,10 @@ def tidy(campaign: Campaign) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        COLUMNS; `value` is per round trip, in `unit`. A value that could not be counted is NaN. On an emulated board
-        the metric `clock` takes the place of `time`: pyperf's values, in instructions.
+        COLUMNS; `value` is per round trip, in `unit`. A value that could not be counted is NaN; one that perf counted in a
+        share of the time only is an estimate, and `running` is that share. On an emulated board the metric `clock` takes
+        the place of `time`: pyperf's values, in instructions. A boot is a start of the machine: a board that went on running
+        between two sessions has one.
 
     Raises
     ------
@@ -56,7 +58,12 @@ def tidy(campaign: Campaign) -> pd.DataFrame:
     BadData
         If a visit is damaged.
     """
-    rows = [row for record in campaign.records() for row in _rows(record, campaign.design.factors)]
+    starts: dict[tuple[str, str], str] = {}
+    rows: list[tuple[Any, ...]] = []
+    for record in campaign.records():
+        machine = str(record.facts.get("boot_id") or record.boot)
+        boot = starts.setdefault((record.facts["board"], machine), record.boot)
+        rows += _rows(record, boot, campaign.design.factors)
     if not rows:
         raise BadRequest(f"{campaign.folder} holds no visit yet; collect some with: study collect --campaign {campaign.folder}")
     return pd.DataFrame(rows, columns=COLUMNS)
@@ -71,37 +78,37 @@ def write(campaign: Campaign, frame: pd.DataFrame) -> Path:
     return path
 
 
-def _rows(record: Record, factors: Factors) -> Iterator[tuple[Any, ...]]:
+def _rows(record: Record, boot: str, factors: Factors) -> Iterator[tuple[Any, ...]]:
     line, facts = record.line, record.facts
     try:
         cell = line["cell"]
         emulated = bool(facts["emulated"])
         tags = (facts["board"], facts["kernel"], facts["mode"], cell["strategy"], cell["guest"], cell["host"], cell["exit"],
-                line["arm"], record.boot, line["visit"])  # fmt: skip
+                line["arm"], boot, line["visit"])  # fmt: skip
         rest = (emulated, factors.gic, factors.pmu, factors.touch_every)
-        for index, (metric, unit, value) in enumerate(_values(line, emulated)):
-            yield (*tags, index, line["loops"], metric, unit, value, *rest)
+        for index, (metric, unit, value, running) in enumerate(_values(line, emulated)):
+            yield (*tags, index, line["loops"], metric, unit, value, running, *rest)
     except (KeyError, TypeError, ValueError) as error:
         raise BadData(
             f"boot {record.boot}, visit {line.get('visit')}: {type(error).__name__} {error}: it is not a visit"
         ) from None
 
 
-def _values(line: dict[str, Any], emulated: bool) -> Iterator[tuple[str, str, float]]:
+def _values(line: dict[str, Any], emulated: bool) -> Iterator[tuple[str, str, float, float]]:
     metric, unit = CLOCK if emulated else TIME
     scale = 1e9 if emulated else 1.0
     for run in line["pyperf"]["benchmarks"][0]["runs"]:
         for value in run.get("values", ()):
             if not (isinstance(value, float) and math.isfinite(value) and value > 0):
                 raise ValueError(f"pyperf recorded {value!r}")
-            yield metric, unit, value * scale
+            yield metric, unit, value * scale, 1.0
     for count in line["counts"]:
         name, unit = METRICS.get(count["event"], (count["event"], "events"))
         if not (emulated and name in REPEATS_INSTRUCTIONS):
-            yield name, unit, math.nan if count["value"] is None else float(count["value"])
+            yield name, unit, math.nan if count["value"] is None else float(count["value"]), count["running"]
     loops = line["module"]["loops"]
     for name in sorted(line["module"].keys() - {"loops"}):
-        yield f"module-{name.replace('_', '-')}", "events", line["module"][name] / loops
+        yield f"module-{name.replace('_', '-')}", "events", line["module"][name] / loops, 1.0
 
 
 def pyperf_suites(campaign: Campaign) -> dict[str, dict[str, Any]]:

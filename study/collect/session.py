@@ -13,7 +13,7 @@ from study.collect import boards, provenance
 from study.collect.boards import Board, Link
 from study.collect.perfstat import per_round_trip
 from study.design import Factors, Visit
-from study.errors import BoardFailed
+from study.errors import BadData, BoardFailed
 
 # Seconds that a boot and a visit take on an emulated board, until this run has seen its own.
 EXPECTED_BOOT, EXPECTED_VISIT = 8.0, 3.5
@@ -40,31 +40,36 @@ def collect(board: str, folder: Path, factors: Factors) -> Campaign:
     ------
     BadRequest
         If the board is unknown, or the campaign has another design. Nothing is measured then.
+    BadData
+        If a file of the campaign is damaged. Nothing is measured then.
     BoardFailed
         If the board cannot be measured. What was recorded stays.
     """
     machine = boards.find(board)
     campaign = Campaign.freeze(folder, factors)
-    for path in sorted((folder / "boots").glob("*/visits.jsonl")):
+    if damaged := campaign.damaged():
+        raise BadData(f"{damaged[0]}: nothing is measured until this is mended; see: study verify {folder}")
+    for path in campaign.unclosed():
         if cut_torn_line(path):
             print(f"{path}: the last line was torn by an interruption; it is cut off and measured again", flush=True)
     missing = campaign.missing(board)
     if not missing:
         print(f"{campaign.name}: all {len(campaign.design.visits())} visits of {board} are there, nothing to measure")
-        campaign.close()
+        campaign.close(board)
         return campaign
     progress = Progress(board, total=len(campaign.design.visits()), left=len(missing), boots=len({v.boot for v in missing}))
     try:
         for number, visits in itertools.groupby(missing, key=lambda visit: visit.boot):
             _walk_boot(machine, campaign, campaign.open_boot(board, number), list(visits), progress)
     finally:
-        campaign.close()
+        campaign.close(board)
     return campaign
 
 
 def _walk_boot(board: Board, campaign: Campaign, boot: OpenBoot, visits: list[Visit], progress: Progress) -> None:
     factors = campaign.design.factors
     launch = board.launch(boot.console, factors.strategies)
+    boot.begin()
     progress.booting()
     with Link(board.name, launch) as link:
         facts = link.ask("facts", events=factors.perf_events, strategies=list(factors.strategies))

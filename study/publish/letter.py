@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from pathlib import Path
 from typing import Any
 
 import jinja2
@@ -11,6 +12,7 @@ import pandas as pd
 from study import paths
 from study.analyze import compare, tables
 from study.campaign import Campaign
+from study.collect.onboard.factors import STRATEGIES
 from study.design import Factors, options
 from study.errors import BadRequest, StudyError
 
@@ -58,16 +60,20 @@ def contents(campaign: Campaign, summary: pd.DataFrame) -> dict[str, Any]:
     timed = compare.timed(summary)
     factors = campaign.design.factors
     return {
-        "emulated": bool((timed["metric"] == "clock").any()),
+        "emulated": list(dict.fromkeys(timed[timed["metric"] == "clock"]["board"])),
+        "all_emulated": bool((timed["metric"] == "clock").all()),
+        "incomplete": campaign.incomplete(),
         "findings": findings(summary),
         "results": [(heading, tables.costs(rows)) for heading, rows in tables.contexts(summary)],
         "control_arm": control_arm(summary),
         "sizes": tables.sizes(timed),
         "boards": [f"{row.board}, Linux {row.kernel} ({row.mode})" for row in timed.drop_duplicates("board").itertuples()],
         "factors": factors,
+        "module": [name for name in factors.strategies if STRATEGIES[name].module],
+        "fair": STRATEGIES[factors.baseline].module,
         "baseline": factors.baseline,
         "agreement": compare.agreement(summary),
-        "commands": commands(campaign.name, list(dict.fromkeys(timed["board"])), factors),
+        "commands": commands(campaign.folder, list(dict.fromkeys(timed["board"])), factors),
         "digest": campaign.digest(),
     }
 
@@ -105,9 +111,11 @@ def findings(summary: pd.DataFrame, leave: str = "hvc") -> list[str]:
     return sentences
 
 
-def commands(name: str, boards: list[str], factors: Factors) -> list[str]:
+def commands(folder: Path, boards: list[str], factors: Factors) -> list[str]:
     """Return the commands that draw the figures again and measure them anew, each line narrow enough for a letter."""
-    lines = ["make setup", f"make figures mail CAMPAIGN=data/{name}"]
+    place = folder.absolute()
+    shown = place.relative_to(paths.ROOT) if place.is_relative_to(paths.ROOT) else f"data/{place.name}"
+    lines = ["make setup", f"make figures mail CAMPAIGN={shown}"]
     for board in boards:
         words = f".venv/bin/study collect --board {board} --campaign data/again {options(factors)}"
         broken = textwrap.wrap(words, WIDTH - 10, break_long_words=False, break_on_hyphens=False)
@@ -121,6 +129,8 @@ def control_arm(summary: pd.DataFrame) -> str:
     if rows.empty:
         return "The control arm was not measured."
     worst = (rows["ratio"] - 1).abs().max()
+    if (rows["visits"] == 1).all():
+        return "Control arm: with a single visit of each cell it cannot say how far the baseline is from itself."
     told = int((rows["verdict"] != compare.CANNOT).sum())
     return (
         f"Control arm: {rows['baseline'].iloc[0]}, measured a second time under another name, differs from itself by at most "

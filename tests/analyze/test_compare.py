@@ -35,7 +35,7 @@ def tidy(**boots: list[list[float]]) -> pd.DataFrame:
                     1,
                     "clock",
                 )
-                rows.append((*tags, "instructions", value, True, True, False, 1))
+                rows.append((*tags, "instructions", value, 1.0, True, True, False, 1))
     return pd.DataFrame(rows, columns=frame.COLUMNS)
 
 

@@ -21,6 +21,7 @@ from study.campaign import Campaign
 from study.collect import boards, build, session
 from study.collect.boards import Link
 from study.collect.boards.emulated import EmulatedBoard
+from study.collect.onboard import facts as onboard_facts
 from study.collect.onboard.factors import STRATEGIES
 from study.collect.perfstat import parse
 from study.design import Factors
@@ -180,6 +181,32 @@ def test_the_timing_is_a_pyperf_program(tmp_path: Path) -> None:
     assert benchmark.get_metadata().items() >= {"guest": "mde", "exit": "hvc", "gic": "True", "unit": "second"}.items()
     assert benchmark.get_total_loops() >= 4096
     assert benchmark.median() * 1e9 == pytest.approx(1537, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("said", "mode"),
+    [
+        ("VHE mode initialized successfully", "vhe"),
+        ("Hyp mode initialized successfully", "nvhe"),
+        ("Hyp nVHE mode initialized successfully", "nvhe"),
+        ("Hyp hVHE mode initialized successfully", "hvhe"),
+        ("Protected nVHE mode initialized successfully", "nvhe"),
+        ("VHE+NV2 mode initialized successfully", "vhe"),
+        ("HYP mode not available", "unknown"),
+    ],
+)
+def test_every_kernel_s_words_for_its_mode_are_read(said: str, mode: str) -> None:
+    assert onboard_facts.mode(f"[    0.1] kvm [1]: vgic interrupt IRQ9\n[    0.2] kvm [1]: {said}\n") == mode
+
+
+def test_a_host_that_gives_no_gic_is_told_how_to_go_on(tmp_path: Path) -> None:
+    board = EmulatedBoard("qemu-cortex-a57", machine="virt,virtualization=on,gic-version=2")
+    how = {"chosen": "stock", "state": "mde", "leave": "hvc", "touch_every": 1, "loops": 1000, "values": 1, "warmups": 1}
+    with Link(board.name, board.launch(tmp_path / "console.log", ("stock",))) as link:
+        assert link.ask("facts", events=Factors().perf_events, strategies=["stock"])["mode"] == "nvhe"
+        with pytest.raises(BoardFailed, match="gives its guests no GICv3.*--no-gic"):
+            link.ask("visit", gic=True, pmu=False, events=[], label={}, **how)
+        assert link.ask("visit", gic=False, pmu=False, events=[], label={}, **how)["checks"]["well"]
 
 
 def test_a_guest_without_gic_is_another_guest(tmp_path: Path) -> None:

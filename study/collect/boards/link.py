@@ -82,11 +82,7 @@ class Link:
             self._process.stdin.close()
         except OSError:
             pass
-        try:
-            self._process.wait(timeout=20 if error is None else 3)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        self._end(patience=20 if error is None else 0.5)
         self._process.stdout.close()
         self._errors.close()
         errors = self._launch.console.with_suffix(".err")
@@ -94,6 +90,16 @@ class Link:
             with open(self._launch.console, "ab") as console:
                 console.write(text)
         errors.unlink()
+
+    def _end(self, patience: float) -> None:
+        """Wait for the process to end by itself, then ask it to, then make it."""
+        for insist, wait in ((self._process.terminate, patience), (self._process.kill, 10.0)):
+            try:
+                self._process.wait(timeout=wait)
+                return
+            except subprocess.TimeoutExpired:
+                insist()
+        self._process.wait()
 
     def ask(self, do: str, patience: float | None = None, **arguments: Any) -> dict[str, Any]:
         """Ask the board to do something and return its answer.

@@ -12,8 +12,8 @@
  *   kvm_arm_set_dreg32("MDSCR_EL1", ...)   last of all: DEBUG_DIRTY now says whether the registers are switched
  *
  * A probe on the first makes the decision, so that the trap follows it; a probe on the last makes it again, where KVM
- * has added "MDE means dirty" to it. No text of the kernel is changed, and unregistering the probes restores it entirely.
- * KVM itself clears DEBUG_DIRTY on every exit, whichever strategy set it.
+ * has added "MDE means dirty" to it. Beyond its own tracepoints no code of the kernel is changed, and unregistering the
+ * probes restores it. KVM itself clears DEBUG_DIRTY on every exit, whichever strategy set it.
  *
  *   strategy   what the probes do
  *   stock      nothing: they are not registered
@@ -236,15 +236,18 @@ static int __init dbgswitch_init(void)
 		}
 	}
 	mutex_lock(&lock);
-	found = true;
 	error = change_strategy(first);
+	found = !error;
 	mutex_unlock(&lock);
 	return error;
 }
 
 static void __exit dbgswitch_exit(void)
 {
+	mutex_lock(&lock);
+	found = false;		/* the parameter outlives this function by a little: it changes nothing any more */
 	change_strategy(STOCK);
+	mutex_unlock(&lock);
 }
 
 module_init(dbgswitch_init);

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -46,6 +47,7 @@ def visit(
         suite, counts = Path(folder, "suite.json"), Path(folder, "counts.json")
         command = [sys.executable, "-m", f"{__package__}.bench", "--worker", "--quiet", "-o", str(suite), "--counts", str(counts)]
         command += ["--loops", str(loops), "--values", str(values), "--warmups", str(warmups)]
+        command += ["--affinity", str(facts.measuring_cpu())]
         command += ["--guest", state, "--exit", leave, "--touch-every", str(touch_every)]
         command += ["--no-gic"] * (not gic) + ["--pmu"] * pmu
         command += ["--events", json.dumps(events), "--label", json.dumps(label)]
@@ -54,6 +56,10 @@ def visit(
                 words = process.communicate(timeout=VISIT_LIMIT)[0]
             except subprocess.TimeoutExpired:
                 raise BoardError(f"a visit took longer than {VISIT_LIMIT:.0f} s; ask for fewer loops or values") from None
+        if (now := strategy.in_force()) != chosen:
+            raise BoardError(
+                f"the strategy was changed to {now} while {chosen} was measured: something else uses the module dbgswitch"
+            )
         if process.returncode != 0:
             last = words.strip().splitlines()[-1:] or [f"exit status {process.returncode}"]
             raise BoardError(f"the measuring process failed: {last[0]}")
@@ -95,7 +101,8 @@ def answer(line: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Answer until the host hangs up, then leave the kernel as it was."""
+    """Answer until the host hangs up or ends us, then leave the kernel as it was."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         for line in sys.stdin:
             if line.strip() == "":

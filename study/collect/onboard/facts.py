@@ -36,18 +36,19 @@ def collect() -> dict[str, object]:
         "boot_id": Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
         "cpu": _cpu(),
         "cpus": os.cpu_count(),
+        "measuring_cpu": measuring_cpu(),
         "mode": _mode(),
         "breakpoints": breakpoints,
         "watchpoints": watchpoints,
         "clocksource": _read("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
-        "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        "governor": _read(f"/sys/devices/system/cpu/cpu{measuring_cpu()}/cpufreq/scaling_governor"),
         "tools": {"python": platform.python_version(), "pyperf": pyperf.__version__, "perf": _perf_version()},
     }
 
 
 def debug_registers() -> tuple[int, int]:
     """Return how many breakpoints and watchpoints a guest has here, from its ID_AA64DFR0_EL1 (Arm ARM D19.2.59)."""
-    machine = kvm.Machine(guest.PAYLOAD.read_bytes(), {})
+    machine = kvm.Machine(guest.PAYLOAD.read_bytes(), {}, gic=False)
     try:
         dfr0 = machine.register(kvm.ID_AA64DFR0_EL1)
     finally:
@@ -62,21 +63,32 @@ def _read(path: str) -> str:
         return ""
 
 
+def measuring_cpu() -> int:
+    """Return the CPU that visits are pinned to: the last one that we may use, far from the first, which serves interrupts."""
+    return max(os.sched_getaffinity(0))
+
+
 def _mode() -> str:
-    """Return ``vhe`` or ``nvhe``: how this KVM runs, as it said in the kernel log (arch/arm64/kvm/arm.c)."""
     try:
         log = subprocess.run(["dmesg"], capture_output=True, text=True, errors="replace", check=False).stdout
     except OSError:
         log = ""
-    found = re.search(r"kvm \[\d+\]: (VHE|Hyp|Protected nVHE|nVHE) mode initialized", log)
-    if not found:
-        return "unknown"
-    return {"VHE": "vhe", "Hyp": "nvhe", "nVHE": "nvhe", "Protected nVHE": "protected"}[found[1]]
+    return mode(log)
+
+
+def mode(log: str) -> str:
+    """Return how KVM runs, as it said in the kernel log: ``vhe``, ``nvhe`` or ``hvhe``, or ``unknown``.
+
+    Source: arch/arm64/kvm/arm.c, whose words are "VHE mode" and "Hyp mode" to 6.3, and later name nVHE or hVHE behind "Hyp"
+    or "Protected".
+    """
+    found = re.search(r"kvm \[\d+\]: (?:Protected |Hyp )?([nh]?VHE|Hyp)\S* mode initialized", log)
+    return {"Hyp": "nvhe"}.get(found[1], found[1].lower()) if found else "unknown"
 
 
 def _cpu() -> str:
-    """Return implementer and part of the first CPU, as MIDR_EL1 says."""
-    midr = _read("/sys/devices/system/cpu/cpu0/regs/identification/midr_el1")
+    """Return implementer and part of the CPU that measures, as its MIDR_EL1 says."""
+    midr = _read(f"/sys/devices/system/cpu/cpu{measuring_cpu()}/regs/identification/midr_el1")
     return f"MIDR_EL1 {midr}" if midr else platform.processor() or "unknown"
 
 

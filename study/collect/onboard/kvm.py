@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from . import BoardError
 
 KVM_CREATE_VM = 0xAE01
+KVM_CHECK_EXTENSION, KVM_CAP_ARM_VM_IPA_SIZE = 0xAE03, 165
 KVM_GET_VCPU_MMAP_SIZE = 0xAE04
 KVM_CREATE_VCPU = 0xAE41
 KVM_SET_USER_MEMORY_REGION = 0x4020AE46
@@ -94,7 +95,8 @@ class Machine:
             raise BoardError(f"KVM refused to make the guest: {error.strerror}") from None
 
     def _create(self, kvm: int, image: bytes, registers: dict[int, int], gic: bool, pmu: bool) -> None:
-        vm = self._keep(fcntl.ioctl(kvm, KVM_CREATE_VM, 0))
+        widest = fcntl.ioctl(kvm, KVM_CHECK_EXTENSION, KVM_CAP_ARM_VM_IPA_SIZE)
+        vm = self._keep(fcntl.ioctl(kvm, KVM_CREATE_VM, min(40, widest)))  # bits of guest address; 0, on old kernels, is 40
         self._memory = mmap.mmap(-1, MEMORY_SIZE)
         self._memory[: len(image)] = image
         address = ctypes.addressof(ctypes.c_char.from_buffer(self._memory))
@@ -120,7 +122,13 @@ class Machine:
 
     def _create_gic(self, vm: int) -> None:
         request = bytearray(struct.pack("=III", DEVICE_VGIC_V3, 0, 0))
-        fcntl.ioctl(vm, KVM_CREATE_DEVICE, request)
+        try:
+            fcntl.ioctl(vm, KVM_CREATE_DEVICE, request)
+        except OSError as error:
+            self.close()
+            raise BoardError(
+                f"this host gives its guests no GICv3 ({error.strerror}): measure guests without one, with --no-gic"
+            ) from None
         gic = self._keep(struct.unpack_from("=I", request, 4)[0])
         for attribute, base in ((VGIC_ATTR_DISTRIBUTOR, DISTRIBUTOR), (VGIC_ATTR_REDISTRIBUTOR, REDISTRIBUTOR)):
             set_attribute(gic, VGIC_GROUP_ADDRESS, attribute, ctypes.c_uint64(base))

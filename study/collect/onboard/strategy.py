@@ -44,6 +44,11 @@ def choose(name: str) -> None:
         raise BoardError(f"the module dbgswitch would not change to {name}: {error.strerror}; run the study as root") from None
 
 
+def in_force() -> str:
+    """Return the strategy that is in force now."""
+    return (PARAMETERS / "strategy").read_text().strip() if PARAMETERS.exists() else "stock"
+
+
 def _load() -> None:
     release = platform.release()
     if not fits(release):
