@@ -96,7 +96,7 @@ module: setup-python  ## on an arm64 board: build the kernel module for the kern
 
 # --- the house ----------------------------------------------------------------------------------------------------
 
-test: setup-system setup-python  ## lint and test: boots emulated boards, about six minutes
+test: setup-system setup-python  ## lint and test: boots emulated boards, about seven minutes
 	@$(MAKE) --no-print-directory lint
 	@$(BIN)/pytest
 
