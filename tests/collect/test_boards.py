@@ -321,6 +321,7 @@ def test_a_board_with_another_kernel_is_another_campaign(measured: Campaign, tmp
     boot = tmp_path / "c/boots/qemu-neoverse-n1.1"
     (boot / "boot.json").write_text((boot / "boot.json").read_text().replace('"kernel": "6.1.', '"kernel": "6.0.'))
     (boot / "visits.jsonl").write_text("")
+    (tmp_path / "c/SHA256SUMS").unlink()
     with pytest.raises(BoardFailed, match="has visits of it on 6.0.*two kernels are two campaigns"):
         session.collect("qemu-neoverse-n1", tmp_path / "c", measured.design.factors)
 

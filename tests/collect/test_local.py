@@ -98,8 +98,7 @@ def test_an_interrupted_study_leaves_no_module_and_no_process(local: Campaign) -
     after = (local.folder / "after").read_text()
     assert re.search(r"^ *[1-9]\d* .*visits.jsonl", after, re.MULTILINE), "it was interrupted before its first visit"
     assert "dbgswitch" not in after
-    assert "onboard.bench" not in after
-    assert after.count("python3 -m onboard") == 1, "the shell that runs this alone"
+    assert "onboard" not in after.replace("sh -s python3 -m onboard", ""), "more than the shell that this test itself runs under"
 
 
 def test_a_board_that_is_not_emulated_reports_time(local: Campaign) -> None:
