@@ -138,7 +138,8 @@ class Campaign:
 
     def missing(self, board: str) -> list[Visit]:
         """Return the visits of one board that have no line yet, in order."""
-        done = {record.line["visit"] for record in self.records() if record.facts["board"] == board}
+        ours = [boot for boot in self.boots() if self.facts(boot)["board"] == board]
+        done = {line["visit"] for boot in ours for line in read_lines(boot / VISITS)}
         return [visit for visit in self.design.visits() if visit.name not in done]
 
     def describe(self) -> str:
@@ -204,10 +205,11 @@ class Campaign:
                 problems.append(Problem(boot / VISITS, str(error).removeprefix(f"{boot / VISITS}: ")))
         return problems
 
-    def unclosed(self) -> list[Path]:
-        """Return the files of visits that have no sum yet: their boot runs, or was interrupted."""
+    def unclosed(self, board: str) -> list[Path]:
+        """Return the files of a board's visits that have no sum yet: their boot was interrupted."""
         sums = self._sums()
-        return [path for path in self.raw_files() if path.name == VISITS and self._name(path) not in sums]
+        files = [path for path in self.raw_files() if path.name == VISITS and _is_of(board, path.parent.name)]
+        return [path for path in files if self._name(path) not in sums]
 
     def incomplete(self) -> list[str]:
         """Say for each board whose visits are not all there how many are."""

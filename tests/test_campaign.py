@@ -91,6 +91,17 @@ def test_a_boot_that_does_not_say_what_it_was_is_bad_data(tmp_path: Path, text: 
         list(campaign.records())
 
 
+def test_what_another_board_is_writing_is_left_alone(tmp_path: Path) -> None:
+    campaign = recorded(tmp_path / "c", 1)
+    other = campaign.open_boot("other", 1)
+    other.begin()
+    other.describe({"board": "other", "kernel": "k", "mode": "vhe", "emulated": True})
+    (other.folder / "visits.jsonl").write_text('{"visit": "b1-00')
+    assert campaign.unclosed("b") == []
+    assert campaign.unclosed("other") == [other.folder / "visits.jsonl"]
+    assert len(campaign.missing("b")) == len(campaign.design.visits()) - 1
+
+
 def test_a_torn_last_line_is_cut_off_and_the_rest_stays(tmp_path: Path) -> None:
     campaign = recorded(tmp_path / "c", 2)
     (lines,) = campaign.folder.glob("boots/*/visits.jsonl")

@@ -49,7 +49,7 @@ def collect(board: str, folder: Path, factors: Factors) -> Campaign:
     campaign = Campaign.freeze(folder, factors)
     if damaged := campaign.damaged():
         raise BadData(f"{damaged[0]}: nothing is measured until this is mended; see: study verify {folder}")
-    for path in campaign.unclosed():
+    for path in campaign.unclosed(board):
         if cut_torn_line(path):
             print(f"{path}: the last line was torn by an interruption; it is cut off and measured again", flush=True)
     missing = campaign.missing(board)
