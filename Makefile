@@ -26,7 +26,7 @@ help:  ## explain every target
 	@echo
 	@echo "Variables, with what they are now:"
 	@echo "  BOARD=$(BOARD)   what is measured; $(STUDY) boards lists them"
-	@echo "  PROFILE=$(PROFILE)   quick (1 min), default (4 min) or full (20 min a board)"
+	@echo "  PROFILE=$(PROFILE)   quick (1 min), default (4 min) or full (20 min a board); a rig takes 1 min"
 	@echo "  CAMPAIGN=$(CAMPAIGN)   folder of the data; results go to $(OUT)"
 	@echo "  TITLE, VERSION   of the series, for the letter"
 	@echo "  STUDY_APT_SOURCES   a sources.list for the emulated board, where the machine's own will not do"
@@ -38,21 +38,30 @@ study:  ## set up, collect, analyse, write letter, figures and page
 	@$(MAKE) --no-print-directory html
 	@echo
 	@echo "letter:   $(OUT)/letter.txt"
-	@echo "figures:  $(OUT)/cost-hvc.svg"
+	@echo "figures:  $(OUT)/*.svg"
 	@echo "page:     $(OUT)/html/index.html"
 
 setup: setup-system setup-python setup-board  ## install what is needed, and build the emulated board
 
 # --- what must be there -------------------------------------------------------------------------------------------
 
-# Programs and the Debian packages that bring them. An arm64 machine builds with its own compiler.
+# Programs, or files, and the Debian packages that bring them. An arm64 machine builds with its own compiler.
 NATIVE := $(filter aarch64,$(shell uname -m))
 CROSS  := $(if $(NATIVE),gcc=gcc objcopy=binutils,aarch64-linux-gnu-gcc=gcc-aarch64-linux-gnu)
-TOOLS  := make=make git=git $(CROSS) $(if $(filter qemu-%,$(BOARD)),qemu-system-aarch64=qemu-system-arm cpio=cpio,perf=linux-perf)
+ARMV7  := arm-linux-gnueabihf-gcc=gcc-arm-linux-gnueabihf
+QEMU   := qemu-system-aarch64=qemu-system-arm
+# What each kind of board needs, by the first word of its name.
+TOOLS_qemu  := $(CROSS) $(QEMU) cpio=cpio
+TOOLS_rig   := $(CROSS) $(ARMV7) $(QEMU)
+TOOLS_local := $(CROSS) perf=linux-perf
+TOOLS_tests := $(TOOLS_qemu) $(TOOLS_rig) /usr/lib/u-boot/qemu_arm64/u-boot.bin=u-boot-qemu
+KIND         = $(if $(filter test,$(MAKECMDGOALS)),tests,$(firstword $(subst -, ,$(subst :, ,$(BOARD)))))
+TOOLS        = make=make git=git $(sort $(TOOLS_$(KIND)))
 
 setup-system:
 	@missing=; \
-	for tool in $(TOOLS); do command -v "$${tool%%=*}" >/dev/null || missing="$$missing $${tool#*=}"; done; \
+	for tool in $(TOOLS); do \
+	  command -v "$${tool%%=*}" >/dev/null || [ -e "$${tool%%=*}" ] || missing="$$missing $${tool#*=}"; done; \
 	$(PYTHON) -c 'import ensurepip' 2>/dev/null || missing="$$missing python3-venv"; \
 	[ -z "$$missing" ] && exit 0; \
 	if [ "$$(id -u)" = 0 ]; then sudo=; elif sudo -n true 2>/dev/null; then sudo=sudo; else \
@@ -70,12 +79,15 @@ setup-python: .venv/ready
 	@touch $@
 
 setup-board: setup-python
-	@case "$(BOARD)" in qemu-*) $(STUDY) image;; esac
+	@case "$(BOARD)" in \
+	  qemu-*) $(STUDY) image;; \
+	  rig-cortex-a15|rig-cortex-a7) $(STUDY) rig armv7;; \
+	  rig-*) $(STUDY) rig aarch64;; esac
 
 # --- the study ----------------------------------------------------------------------------------------------------
 
 collect: setup-python  ## measure what the campaign still lacks on BOARD, with notebooks/collect.ipynb
-	@$(STUDY) notebook collect $(PAGES)/collect-$(subst :,-,$(BOARD)).ipynb --profile $(PROFILE) -p board "$$BOARD" -p campaign "$$CAMPAIGN"
+	@$(STUDY) notebook collect $(PAGES)/collect-$(subst /,-,$(subst :,-,$(BOARD))).ipynb --profile $(PROFILE) -p board "$$BOARD" -p campaign "$$CAMPAIGN"
 
 analyze: setup-python  ## figures and tables of CAMPAIGN, with notebooks/analyze.ipynb
 	@$(STUDY) notebook analyze $(PAGES)/analyze.ipynb -p campaign "$$CAMPAIGN"

@@ -1,6 +1,7 @@
 """A campaign on disk: freeze a design, record visits, resume, verify.
 
-    <campaign>/design.json               the frozen design
+    <campaign>/design.json               the frozen design; design-rig.json or design-kvm.json if a board of the
+                                         other kind joined later
     <campaign>/boots/<boot>/boot.json    what the board, the kernel and the tools were
     <campaign>/boots/<boot>/visits.jsonl one line for each visit, with its own digest
     <campaign>/boots/<boot>/console.log  what the board said
@@ -24,10 +25,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from study.collect.onboard.factors import KVM, kind_of
 from study.design import Design, Factors, Visit, differences, draw
 from study.errors import BadData, BadRequest
 
 DESIGN, BOOT, VISITS, CONSOLE, SUMS = "design.json", "boot.json", "visits.jsonl", "console.log", "SHA256SUMS"
+MORE_DESIGNS = "design-*.json"
 DERIVED = "values.parquet"
 PASSING = (".part", ".err")  # files that a running command has open
 
@@ -68,16 +71,31 @@ class Campaign:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        try:
-            self.design = Design.from_json(json.loads((folder / DESIGN).read_text()))
-        except FileNotFoundError:
-            raise BadRequest(
-                f"{folder} is no campaign: it has no {DESIGN}; collect one with: study collect --campaign {folder}"
-            ) from None
-        except (ValueError, RecursionError) as error:
-            raise BadData(f"{folder / DESIGN}: it is not JSON: {error}") from None
-        except BadData as error:
-            raise BadData(f"{folder / DESIGN}: {error}") from None
+        if not (folder / DESIGN).exists():
+            raise BadRequest(f"{folder} is no campaign: it has no {DESIGN}; collect one with: study collect --campaign {folder}")
+        read = [_read_design(path) for path in (folder / DESIGN, *sorted(folder.glob(MORE_DESIGNS)))]
+        self.designs = {design.factors.kind: design for design in read}
+
+    def design_of(self, board: str) -> Design:
+        """Return the design of the boards of one board's kind.
+
+        Raises
+        ------
+        BadRequest
+            If the campaign has none.
+        """
+        kind = kind_of(board)
+        if kind not in self.designs:
+            raise BadRequest(f"{self.folder} has no design for boards like {board}; collect with that board to make one")
+        return self.designs[kind]
+
+    def baselines(self) -> dict[str, str]:
+        """Return for each board that was measured the strategy that others are compared to."""
+        return {board: self.design_of(board).factors.baseline for board in self.boards()}
+
+    def boards(self) -> list[str]:
+        """Return the names of the boards that were measured."""
+        return sorted({str(self.facts(boot)["board"]) for boot in self.boots()})
 
     @property
     def name(self) -> str:
@@ -88,10 +106,12 @@ class Campaign:
     def freeze(cls, folder: Path, factors: Factors) -> Campaign:
         """Return the campaign in `folder`, made with a design drawn from `factors` if it is not there yet.
 
+        A campaign has one design for each kind of board; the first is in design.json.
+
         Raises
         ------
         BadRequest
-            If it is there with another design.
+            If it is there with another design for that kind of board.
         """
         foreign = [path for path in folder.iterdir() if path.suffix != ".part"] if folder.exists() else []
         if foreign and not (folder / DESIGN).exists():
@@ -101,7 +121,11 @@ class Campaign:
             with contextlib.suppress(FileExistsError):  # another command was faster
                 write_whole(folder / DESIGN, _design_text(draw(factors)), new=True)
         campaign = cls(folder)
-        if different := differences(campaign.design.factors, factors):
+        if factors.kind not in campaign.designs:
+            with contextlib.suppress(FileExistsError):
+                write_whole(folder / MORE_DESIGNS.replace("*", factors.kind), _design_text(draw(factors)), new=True)
+            campaign = cls(folder)
+        if different := differences(campaign.designs[factors.kind].factors, factors):
             raise BadRequest(
                 f"{folder} was designed otherwise: it has {'; '.join(different)}; ask for what it has, or name another campaign"
             )
@@ -140,7 +164,7 @@ class Campaign:
         """Return the visits of one board that have no line yet, in order."""
         ours = [boot for boot in self.boots() if self.facts(boot)["board"] == board]
         done = {line["visit"] for boot in ours for line in read_lines(boot / VISITS)}
-        return [visit for visit in self.design.visits() if visit.name not in done]
+        return [visit for visit in self.design_of(board).visits() if visit.name not in done]
 
     def describe(self) -> str:
         """Return what is there in a few lines for people: boot by boot, and the digest of it all."""
@@ -148,9 +172,9 @@ class Campaign:
         for boot in self.boots():
             facts = self.facts(boot)
             count = sum(1 for _ in read_lines(boot / VISITS))
-            what = f"Linux {facts.get('kernel')}, {facts.get('mode')}" + (", emulated" if facts.get("emulated") else "")
+            what = f"{system(facts['board'], facts['kernel'])}, {facts['mode']}" + (", emulated" if facts["emulated"] else "")
             lines.append(f"{boot.name}: {count} visits of {facts['board']} ({what}), started {facts.get('started')}")
-        whole = [f"all {len(self.design.visits())} visits of each board are there"]
+        whole = ["all visits of each board are there"]
         return "\n".join([*lines, *(self.incomplete() or whole), f"digest: {self.digest()}"])
 
     def open_boot(self, board: str, number: int) -> OpenBoot:
@@ -172,7 +196,7 @@ class Campaign:
 
     def close(self, board: str) -> None:
         """Write the sums of the design and of one board's boots. A sum that is there already stays as it is."""
-        ours = [path for path in self.raw_files() if path.name == DESIGN or _is_of(board, path.parent.name)]
+        ours = [path for path in self.raw_files() if _is_design(path) or _is_of(board, path.parent.name)]
         with open(self.folder / DESIGN) as lock:  # another board's command may close at the same time
             fcntl.flock(lock, fcntl.LOCK_EX)
             sums = self._sums()
@@ -213,10 +237,8 @@ class Campaign:
 
     def incomplete(self) -> list[str]:
         """Say for each board whose visits are not all there how many are."""
-        planned = len(self.design.visits())
-        boards = sorted({str(self.facts(boot)["board"]) for boot in self.boots()})
-        there = {board: planned - len(self.missing(board)) for board in boards}
-        return [f"{count} of {planned} visits of {board} are there" for board, count in there.items() if count < planned]
+        sizes = {board: (len(self.missing(board)), len(self.design_of(board).visits())) for board in self.boards()}
+        return [f"{planned - left} of {planned} visits of {board} are there" for board, (left, planned) in sizes.items() if left]
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self.folder).as_posix()
@@ -255,6 +277,24 @@ class OpenBoot:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
+
+
+def system(board: str, kernel: str) -> str:
+    """Return what ran on a board: Linux of some release, or the rig's own image."""
+    return f"Linux {kernel}" if kind_of(board) == KVM else kernel
+
+
+def _is_design(path: Path) -> bool:
+    return path.name == DESIGN or path.match(MORE_DESIGNS)
+
+
+def _read_design(path: Path) -> Design:
+    try:
+        return Design.from_json(json.loads(path.read_text()))
+    except (ValueError, RecursionError) as error:
+        raise BadData(f"{path}: it is not JSON: {error}") from None
+    except BadData as error:
+        raise BadData(f"{path}: {error}") from None
 
 
 def _slug(board: str) -> str:

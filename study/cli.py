@@ -35,10 +35,10 @@ def factors(command: Any) -> Any:
     """Add the options that make up a design."""
     options = [
         click.option("--profile", default="default", show_default=True, help="Start from quick, default or full."),
-        click.option("--strategies", help="Of stock, lazy, eager, control-scan, none; separated by commas."),
+        click.option("--strategies", help="Separated by commas; study strategies lists them."),
         click.option("--guests", help="Of untouched, mde, one, half, all, one-no-mde, touch."),
-        click.option("--hosts", help="What the host itself has enabled: none."),
-        click.option("--exits", help="Of hvc, mmio; mmio:untouched+mde for some guests only."),
+        click.option("--hosts", help="What the host itself has enabled: none; on the rig one, half, all."),
+        click.option("--exits", help="Of hvc, mmio, on the rig sysreg; mmio:untouched+mde for some guests only."),
         click.option("--processes", type=int, help="Visits of each cell on each boot, each a fresh process and VM."),
         click.option("--values", type=int, help="pyperf values in each visit."),
         click.option("--warmups", type=int, help="Values thrown away before."),
@@ -46,6 +46,7 @@ def factors(command: Any) -> Any:
         click.option("--boots", type=int, help="How often the board is started."),
         click.option("--seed", type=int, help="Of the random order."),
         click.option("--touch-every", type=int, help="For the guest that touches: round trips per touch."),
+        click.option("--touch-by", help="What a touch is: write or, on the rig, read."),
         click.option("--gic/--no-gic", default=None, help="Whether the guest has an in-kernel GICv3."),
         click.option("--pmu/--no-pmu", default=None, help="Whether the guest has a PMU."),
         click.option("--events", help="More events for perf stat to count."),
@@ -62,10 +63,20 @@ CAMPAIGN = click.argument("campaign", type=click.Path(path_type=Path))
 @study.command()
 def boards() -> None:
     """List the boards that can be measured."""
-    from study.collect.boards import BOARDS
+    from study.collect.boards import BOARDS, SERIAL
 
-    for name in BOARDS:
+    for name in [*BOARDS, f"{SERIAL}PORT"]:
         print(name)
+
+
+@study.command()
+def strategies() -> None:
+    """List the ways of switching, and where each can be measured."""
+    from study.collect.onboard.factors import STRATEGIES
+    from study.design import KINDS
+
+    for name, row in STRATEGIES.items():
+        print(f"{name:<14}{row.says} (on {' and '.join(KINDS[kind] for kind in row.on)})")
 
 
 @study.command()
@@ -77,11 +88,13 @@ def plan(board: str, **options: Any) -> None:
     from study.collect import boards as known
     from study.collect import session
 
-    known.find(board)
-    drawn = design.draw(design.choose(**options))
+    machine = known.find(board)
+    drawn = design.draw(design.choose(kind=design.kind_of(board), **options))
     visits = drawn.visits()
     print(design.describe(drawn.factors))
-    print(f"{'time:':<12}about {session.duration(session.expected(len(visits), drawn.factors.boots))} on an emulated board\n")
+    boot, visit_ = machine.seconds
+    seconds = len(visits) * visit_ + drawn.factors.boots * boot
+    print(f"{'time:':<12}about {session.duration(seconds)} on an emulated board\n")
     for visit in visits:
         cell = visit.cell
         arm = "" if cell.arm == design.MAIN else f" ({cell.arm} arm)"
@@ -100,7 +113,7 @@ def collect(board: str, campaign: Path, **options: Any) -> None:
     from study import design
     from study.collect import session
 
-    print(session.collect(board, campaign, design.choose(**options)).describe())
+    print(session.collect(board, campaign, design.choose(kind=design.kind_of(board), **options)).describe())
 
 
 @study.command()
@@ -112,7 +125,7 @@ def summary(campaign: Path, as_json: bool) -> None:
     from study.campaign import Campaign
 
     measured = Campaign(campaign)
-    rows = compare.summarise(frame.tidy(measured), measured.design.factors.baseline)
+    rows = compare.summarise(frame.tidy(measured), measured.baselines())
     if as_json:
         print(json.dumps(json.loads(rows.to_json(orient="records", double_precision=10)), indent=1))
     else:
@@ -160,7 +173,7 @@ def notebook(name: str, out: Path, profile: str | None, given: tuple[tuple[str, 
     """
     from study import notebooks
 
-    print(notebooks.run(name, out, notebooks.parameters(profile, dict(given))))
+    print(notebooks.run(name, out, notebooks.parameters(dict(given) | ({"profile": profile} if profile else {}))))
 
 
 @study.command()
@@ -175,10 +188,19 @@ def html(notebooks: Path, out: Path) -> None:
 
 @study.command()
 def image() -> None:
-    """Assemble the image of the emulated boards, or say where it is."""
+    """Assemble the image of the emulated Linux boards, or say where it is."""
     from study.collect import build
 
     print(build.image())
+
+
+@study.command()
+@click.argument("architecture", type=click.Choice(["aarch64", "armv7"]))
+def rig(architecture: str) -> None:
+    """Build the bare-metal rig for an architecture, and say where the image for its boot loader is."""
+    from study.collect.rig import build
+
+    print(build.image(architecture))
 
 
 @study.command()

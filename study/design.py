@@ -14,8 +14,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from study import __version__
-from study.collect.onboard.factors import EXITS, GUEST_STATES, HOST_STATES, STRATEGIES
+from study.collect.onboard.factors import EXITS, GUEST_STATES, HOST_STATES, KVM, RIG, STRATEGIES, kind_of, names
 from study.errors import BadData, BadRequest
+
+__all__ = [
+    "Cell",
+    "Design",
+    "Factors",
+    "Visit",
+    "choose",
+    "describe",
+    "differences",
+    "draw",
+    "from_parameters",
+    "kind_of",
+    "options",
+]
 
 MAIN, CONTROL = "main", "control"
 
@@ -58,9 +72,11 @@ class Factors:
 
     Parameters
     ----------
+    kind : str
+        Of the boards that are measured: ``kvm`` or ``rig``.
     strategies, guests, hosts, exits : tuple of str
-        Rows of the tables in study/collect/onboard/factors.py. An exit may be limited to some guests:
-        ``mmio:untouched+mde``.
+        Rows of the tables in study/collect/onboard/factors.py that this kind of board has. An exit may be limited to some
+        guests: ``mmio:untouched+mde``.
     processes : int
         Visits of each cell on each boot: fresh processes with a fresh guest.
     values : int
@@ -75,12 +91,15 @@ class Factors:
         Of the random order.
     touch_every : int
         Round trips per touch, for the guest that touches.
+    touch_by : str
+        What a touch is: ``write`` or, on the rig, ``read``.
     gic, pmu : bool
         Whether the guest has an in-kernel GICv3 and a PMU.
     events : tuple of str
         Events of the user's own, counted apart from the study's.
     """
 
+    kind: str = KVM
     strategies: tuple[str, ...] = ("stock", "lazy", "eager", "control-scan")
     guests: tuple[str, ...] = tuple(GUEST_STATES)
     hosts: tuple[str, ...] = ("none",)
@@ -92,14 +111,17 @@ class Factors:
     boots: int = 1
     seed: int = 1
     touch_every: int = 1
+    touch_by: str = "write"
     gic: bool = True
     pmu: bool = False
     events: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name, known in (("strategies", STRATEGIES), ("guests", GUEST_STATES), ("hosts", HOST_STATES)):
-            _check_names(name, getattr(self, name), known)
-        _check_names("exits", [text.partition(":")[0] for text in self.exits], EXITS)
+        _check_names("kind", [self.kind], PROFILES)
+        for name, table in (("strategies", STRATEGIES), ("guests", GUEST_STATES), ("hosts", HOST_STATES)):
+            _check_names(name, getattr(self, name), names(table, self.kind), f" on {KINDS[self.kind]}")
+        _check_names("exits", [text.partition(":")[0] for text in self.exits], names(EXITS, self.kind), f" on {KINDS[self.kind]}")
+        _check_names("touch_by", [self.touch_by], ("write", "read") if self.kind == RIG else ("write",))
         for text in self.exits:
             _check_names(f"guests of exit {text}", _guests_of(text, self.guests), self.guests)
         for name, least in LEAST.items():
@@ -130,19 +152,34 @@ class Factors:
         ]
 
 
-PROFILES: dict[str, dict[str, Any]] = {
-    "quick": {"guests": ("untouched", "mde", "touch"), "processes": 1},
-    "default": {},
-    "full": {"exits": ("hvc", "mmio:untouched+mde"), "processes": 3, "boots": 2},
+# Kinds of board in words, and for each the profiles: what is measured unless it is asked otherwise.
+KINDS = {KVM: "a Linux board", RIG: "the rig"}
+_RIG: dict[str, Any] = {
+    "kind": RIG, "strategies": names(STRATEGIES, RIG), "hosts": names(HOST_STATES, RIG), "processes": 1, "values": 2, "warmups": 1,
+    "loops": 1000, "boots": 2,
+}  # fmt: skip
+PROFILES: dict[str, dict[str, dict[str, Any]]] = {
+    KVM: {
+        "quick": {"guests": ("untouched", "mde", "touch"), "processes": 1},
+        "default": {},
+        "full": {"exits": ("hvc", "mmio:untouched+mde"), "processes": 3, "boots": 2},
+    },
+    RIG: {
+        "quick": {**_RIG, "guests": ("untouched", "mde", "touch"), "hosts": ("none",), "boots": 1},
+        "default": _RIG,
+        "full": {**_RIG, "exits": names(EXITS, RIG)},
+    },
 }
 
 
-def choose(profile: str, **changes: Any) -> Factors:
+def choose(profile: str, kind: str = KVM, **changes: Any) -> Factors:
     """Return the factors of a profile with some of them changed.
 
     Parameters
     ----------
     profile : str
+        A profile of that kind of board.
+    kind : str
         A row of PROFILES.
     **changes
         Factors by name. A text is split at commas where a factor has several names; None leaves the profile's.
@@ -152,20 +189,25 @@ def choose(profile: str, **changes: Any) -> Factors:
     BadRequest
         If there is no such profile, or a value makes no sense.
     """
-    _check_names("profile", [profile], PROFILES)
+    _check_names("kind", [kind], PROFILES)
+    _check_names("profile", [profile], PROFILES[kind])
     given = {name: value for name, value in changes.items() if value is not None}
     several = {field.name for field in dataclasses.fields(Factors) if isinstance(field.default, tuple)}
     split: dict[str, Any] = {
         name: _split(value) if name in several and isinstance(value, str) else value for name, value in given.items()
     }
-    changed: dict[str, Any] = {**PROFILES[profile], **split}
+    changed: dict[str, Any] = {**PROFILES[kind][profile], **split}
     return Factors(**changed)
 
 
-def from_parameters(parameters: Mapping[str, Any]) -> Factors:
-    """Return the factors that the parameters of the collect notebook ask for, among others that are none."""
-    names = {field.name for field in dataclasses.fields(Factors)}
-    return choose("default", **{name: value for name, value in parameters.items() if name in names})
+def from_parameters(parameters: Mapping[str, Any], kind: str) -> Factors:
+    """Return the factors that the parameters of the collect notebook ask for, among others that are none.
+
+    An empty text and a number of -1 leave what the profile has.
+    """
+    known = {field.name for field in dataclasses.fields(Factors)}
+    asked = {name: value for name, value in parameters.items() if name in known and value not in ("", -1)}
+    return choose(parameters["profile"], kind, **asked)
 
 
 def _split(text: str) -> tuple[str, ...]:
@@ -247,15 +289,16 @@ def describe(factors: Factors) -> str:
         ("exits", ", ".join(factors.exits)),
         ("visits", f"{visits} = {len(cells)} cells x {factors.processes} processes x {factors.boots} boots"),
         ("each visit", f"{factors.warmups} warm-ups and {factors.values} values of {factors.loops} round trips each"),
-        ("events", ", ".join(event for row in factors.perf_events for event in row)),
     ]
+    if factors.kind == KVM:
+        rows.append(("events", ", ".join(event for row in factors.perf_events for event in row)))
     return "\n".join(f"{name + ':':<12}{text}" for name, text in rows)
 
 
 def options(factors: Factors) -> str:
     """Return the options of ``study collect`` that ask for these factors: a profile, and what differs from it."""
-    profile = min(PROFILES, key=lambda name: len(differences(choose(name), factors)))
-    base, words = choose(profile), [f"--profile {profile}"]
+    profile = min(PROFILES[factors.kind], key=lambda name: len(differences(choose(name, factors.kind), factors)))
+    base, words = choose(profile, factors.kind), [f"--profile {profile}"]
     for field in dataclasses.fields(Factors):
         value = getattr(factors, field.name)
         if value == getattr(base, field.name):
@@ -282,15 +325,15 @@ def _guests_of(text: str, guests: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(limited.split("+")) if limited else guests
 
 
-def _check_names(what: str, names: Iterable[str], known: Iterable[str]) -> None:
-    names, known = list(names), list(known)
-    if not names:
+def _check_names(what: str, given: Iterable[str], known: Iterable[str], where: str = "") -> None:
+    given, known = list(given), list(known)
+    if not given:
         raise BadRequest(f"{what}: none given; choose from {', '.join(known)}")
-    for name in names:
+    for name in given:
         if name not in known:
-            raise BadRequest(f"{what}: {name!r} is unknown; choose from {', '.join(known)}")
-    if len(set(names)) < len(names):
-        raise BadRequest(f"{what}: a name is given twice in {','.join(names)}")
+            raise BadRequest(f"{what}: {name!r} is unknown{where}; choose from {', '.join(known)}")
+    if len(set(given)) < len(given):
+        raise BadRequest(f"{what}: a name is given twice in {','.join(given)}")
 
 
 def _check_number(name: str, value: object, least: int) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from study import paths
-from study.design import Factors, choose
+from study.design import Factors
 from study.errors import BadRequest, StudyError
 
 # The last cell of every notebook calls finished(), which prints this: papermill calls dead notebooks completed.
@@ -55,22 +55,18 @@ def finished() -> None:
     print(END)
 
 
-def parameters(profile: str | None, given: Mapping[str, str]) -> dict[str, Any]:
-    """Return papermill parameters: those of a profile, and those given as text, turned into numbers where they are some.
+def parameters(given: Mapping[str, str]) -> dict[str, Any]:
+    """Return papermill parameters, given as text, with those that are numbers turned into some.
 
     Parameters
     ----------
-    profile : str or None
-        A row of study.design.PROFILES.
     given : mapping of str to str
         As on papermill's own command line, with its rules for numbers.
     """
     from papermill.cli import _resolve_type
 
-    factors = dataclasses.asdict(choose(profile)) if profile else {}
-    texts = {name: ",".join(value) if isinstance(value, tuple) else value for name, value in factors.items()}
     numbers = {field.name for field in dataclasses.fields(Factors) if isinstance(field.default, int)} | {"version"}
-    return texts | {name: _resolve_type(value) if name in numbers else value for name, value in given.items()}
+    return {name: _resolve_type(value) if name in numbers else value for name, value in given.items()}
 
 
 def run(name: str, out: Path, parameters: Mapping[str, Any]) -> Path:

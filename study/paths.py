@@ -14,6 +14,7 @@ TEMPLATES = PAPER / "templates"
 COLLECT = ROOT / "study" / "collect"
 ONBOARD = COLLECT / "onboard"
 MODULE = COLLECT / "module"
+RIG = COLLECT / "rig"
 
 
 def cache() -> Path:

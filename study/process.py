@@ -22,6 +22,8 @@ PACKAGES = {
     "perf": "linux-perf",
     "setpriv": "util-linux",
     "qemu-system-aarch64": "qemu-system-arm",
+    "arm-linux-gnueabihf-gcc": "gcc-arm-linux-gnueabihf",
+    "arm-linux-gnueabihf-objcopy": "binutils-arm-linux-gnueabihf",
     "aarch64-linux-gnu-gcc": "gcc-aarch64-linux-gnu",
     "aarch64-linux-gnu-objcopy": "binutils-aarch64-linux-gnu",
     "aarch64-linux-gnu-strip": "binutils-aarch64-linux-gnu",

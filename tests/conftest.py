@@ -54,7 +54,7 @@ def values(reference: Campaign) -> pd.DataFrame:
 
 @pytest.fixture(scope="session")
 def summary(reference: Campaign, values: pd.DataFrame) -> pd.DataFrame:
-    return compare.summarise(values, reference.design.factors.baseline)
+    return compare.summarise(values, reference.baselines())
 
 
 @pytest.fixture(scope="session")

@@ -32,7 +32,7 @@ def recorded(folder: Path, visits: int) -> Campaign:
 
 def test_resuming_is_the_visits_that_have_no_line(tmp_path: Path) -> None:
     campaign = recorded(tmp_path / "c", 2)
-    planned = [visit.name for visit in campaign.design.visits()]
+    planned = [visit.name for visit in campaign.designs["kvm"].visits()]
     assert [visit.name for visit in campaign.missing("b")] == planned[2:]
     assert [visit.name for visit in campaign.missing("another")] == planned
     assert campaign.verify() == []
@@ -40,7 +40,7 @@ def test_resuming_is_the_visits_that_have_no_line(tmp_path: Path) -> None:
 
 def test_commands_that_start_a_campaign_at_once_share_it(tmp_path: Path) -> None:
     def freeze(number: int) -> list[str]:
-        return [Campaign.freeze(tmp_path / f"c{n}", SMALL).design.to_json()["version"] for n in range(40)]
+        return [Campaign.freeze(tmp_path / f"c{n}", SMALL).designs["kvm"].to_json()["version"] for n in range(40)]
 
     with ThreadPoolExecutor(4) as pool:
         assert len(list(pool.map(freeze, range(4)))) == 4
@@ -99,7 +99,7 @@ def test_what_another_board_is_writing_is_left_alone(tmp_path: Path) -> None:
     (other.folder / "visits.jsonl").write_text('{"visit": "b1-00')
     assert campaign.unclosed("b") == []
     assert campaign.unclosed("other") == [other.folder / "visits.jsonl"]
-    assert len(campaign.missing("b")) == len(campaign.design.visits()) - 1
+    assert len(campaign.missing("b")) == len(campaign.designs["kvm"].visits()) - 1
 
 
 def test_a_torn_last_line_is_cut_off_and_the_rest_stays(tmp_path: Path) -> None:

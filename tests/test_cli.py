@@ -21,7 +21,10 @@ def test_help_teaches() -> None:
     ("words", "says"),
     [
         (["collect", "--campaign", "/tmp/x", "--board", "toaster"], "board 'toaster' is unknown; choose from local"),
-        (["collect", "--campaign", "/tmp/x", "--strategies", "fast"], "'fast' is unknown; choose from stock, lazy"),
+        (
+            ["collect", "--campaign", "/tmp/x", "--strategies", "fast"],
+            "'fast' is unknown on a Linux board; choose from stock, lazy",
+        ),
         (["collect", "--campaign", "/tmp/x", "--guests", "nobody"], "'nobody' is unknown"),
         (["collect", "--campaign", "/tmp/x", "--loops", "0"], "loops is 0"),
         (["collect", "--campaign", "/tmp/x", "--loops", "-3"], "loops is -3"),

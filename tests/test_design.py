@@ -2,29 +2,35 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Mapping
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from study import design
-from study.collect.onboard.factors import EXITS, GUEST_STATES, STRATEGIES
-from study.design import Factors
+from study.collect.onboard.factors import EXITS, GUEST_STATES, HOST_STATES, KVM, RIG, STRATEGIES, Row, names
+from study.design import KINDS, PROFILES, Factors
 from study.errors import BadData, BadRequest
 
 
-def some(table: dict[str, object]) -> st.SearchStrategy[tuple[str, ...]]:
-    return st.lists(st.sampled_from(list(table)), min_size=1, unique=True).map(tuple)
+@st.composite
+def factors(draw: st.DrawFn) -> Factors:
+    """Factors of either kind of board."""
+    kind = draw(st.sampled_from(list(KINDS)))
+
+    def some(table: Mapping[str, Row]) -> tuple[str, ...]:
+        return tuple(draw(st.lists(st.sampled_from(names(table, kind)), min_size=1, unique=True)))
+
+    return Factors(
+        kind=kind, strategies=some(STRATEGIES), guests=some(GUEST_STATES), hosts=some(HOST_STATES), exits=some(EXITS),
+        processes=draw(st.integers(1, 4)), boots=draw(st.integers(1, 3)), seed=draw(st.integers(0, 10**9)),
+        loops=draw(st.integers(10, 10**9)), gic=draw(st.booleans()),
+        events=tuple(draw(st.lists(st.sampled_from(["branches", "cache-misses:u", "kvm:*"]), unique=True))),
+    )  # fmt: skip
 
 
-factors = st.builds(
-    Factors, strategies=some(STRATEGIES), guests=some(GUEST_STATES), exits=some(EXITS), processes=st.integers(1, 4),
-    boots=st.integers(1, 3), seed=st.integers(0, 10**9), loops=st.integers(10, 10**9), gic=st.booleans(),
-    events=st.lists(st.sampled_from(["branches", "cache-misses:u", "kvm:*"]), unique=True).map(tuple),
-)  # fmt: skip
-
-
-@given(factors)
+@given(factors())
 def test_every_block_holds_every_cell_once(chosen: Factors) -> None:
     visits = design.draw(chosen).visits()
     cells = sorted(map(repr, chosen.cells()))
@@ -34,14 +40,14 @@ def test_every_block_holds_every_cell_once(chosen: Factors) -> None:
     assert len({visit.name for visit in visits}) == len(visits)
 
 
-@given(factors)
+@given(factors())
 def test_the_same_seed_draws_the_same_order_and_survives_the_file(chosen: Factors) -> None:
     drawn = design.draw(chosen)
     assert design.draw(chosen) == drawn
     assert design.Design.from_json(json.loads(json.dumps(drawn.to_json()))) == drawn
 
 
-@given(factors)
+@given(factors())
 def test_options_ask_for_the_same_factors(chosen: Factors) -> None:
     words = design.options(chosen).split(" --")
     changes = {}
@@ -50,7 +56,7 @@ def test_options_ask_for_the_same_factors(chosen: Factors) -> None:
         field = name.removeprefix("no-").replace("-", "_")
         changes[field] = text if text else not name.startswith("no-")
     changes = {name: int(text) if isinstance(text, str) and text.isdigit() else text for name, text in changes.items()}
-    assert design.choose(words[0].split()[-1], **changes) == chosen
+    assert design.choose(words[0].split()[-1], chosen.kind, **changes) == chosen
 
 
 def test_another_seed_draws_another_order() -> None:
@@ -73,10 +79,13 @@ def test_an_exit_can_be_limited_to_guests() -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"strategies": "lazy,fast"}, "'fast' is unknown; choose from stock"),
+        ({"strategies": "lazy,fast"}, "'fast' is unknown on a Linux board; choose from stock"),
         ({"guests": "all,nobody"}, "'nobody' is unknown"),
-        ({"hosts": "one"}, "'one' is unknown; choose from none"),
-        ({"exits": "smc"}, "'smc' is unknown; choose from hvc, mmio"),
+        ({"hosts": "one"}, "'one' is unknown on a Linux board; choose from none"),
+        ({"strategies": "partial"}, "'partial' is unknown on a Linux board"),
+        ({"kind": "rig", "strategies": "stock"}, "'stock' is unknown on the rig; choose from lazy"),
+        ({"touch_by": "read"}, "'read' is unknown; choose from write"),
+        ({"exits": "smc"}, "'smc' is unknown on a Linux board; choose from hvc, mmio"),
         ({"exits": "mmio:nobody"}, "'nobody' is unknown"),
         ({"guests": ""}, "none given"),
         ({"guests": "mde,mde"}, "given twice"),
@@ -91,6 +100,25 @@ def test_an_exit_can_be_limited_to_guests() -> None:
 def test_nonsense_is_refused(changes: dict[str, object], words: str) -> None:
     with pytest.raises(BadRequest, match=words):
         design.choose("default", **changes)
+
+
+def test_every_profile_can_be_drawn_and_asks_for_what_its_boards_have() -> None:
+    for kind, profiles in PROFILES.items():
+        assert profiles.keys() == {"quick", "default", "full"}
+        for name in profiles:
+            assert design.draw(design.choose(name, kind)).factors.kind == kind
+
+
+def test_parameters_leave_what_the_profile_has() -> None:
+    parameters = {"board": "x", "profile": "full", "strategies": "", "loops": -1, "seed": 7, "gic": False, "exits": "sysreg"}
+    assert design.from_parameters(parameters, RIG) == design.choose("full", RIG, seed=7, gic=False, exits="sysreg")
+
+
+@pytest.mark.parametrize(
+    ("board", "kind"), [("local", KVM), ("qemu-neoverse-n1", KVM), ("rig-cortex-a15", RIG), ("serial:/dev/ttyUSB0", RIG)]
+)
+def test_the_name_of_a_board_tells_its_kind(board: str, kind: str) -> None:
+    assert design.kind_of(board) == kind
 
 
 def test_an_unknown_profile_is_refused() -> None:

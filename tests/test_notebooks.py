@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import json
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from study import notebooks, paths
 from study.campaign import Campaign
-from study.design import Factors, choose
+from study.design import KINDS, Factors, choose, from_parameters
 from tests.conftest import SMALL, refused, run
 
 NOTEBOOKS = sorted(paths.NOTEBOOKS.glob("*.ipynb"))
@@ -40,15 +41,15 @@ def test_every_parameter_is_typed_and_explained(path: Path) -> None:
     assert all(line.partition("#")[2].strip()[:30] in shown for line in lines)
 
 
-def test_collect_starts_with_the_defaults_of_the_design() -> None:
+def test_collect_starts_with_the_defaults_of_the_profile() -> None:
     parameters = {
         node.target.id: ast.literal_eval(node.value)
         for node in ast.parse(cells(paths.NOTEBOOKS / "collect.ipynb")[0].source).body
     }  # type: ignore[attr-defined]
-    factors = notebooks.parameters("default", {})
-    assert parameters.keys() - factors.keys() == {"board", "campaign"}
-    assert {name: parameters[name] for name in factors} == factors
-    assert choose("default", **factors) == Factors()
+    factors = {field.name for field in dataclasses.fields(Factors)}
+    assert parameters.keys() == {"board", "campaign", "profile"} | factors - {"kind"}
+    for kind in KINDS:
+        assert from_parameters(parameters, kind) == choose("default", kind)
 
 
 def test_papermill_measures_with_the_notebook_alone(measured: Campaign, tmp_path: Path) -> None:
@@ -65,12 +66,13 @@ def test_papermill_measures_with_the_notebook_alone(measured: Campaign, tmp_path
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
-        ("straegies", "lazy", "parameter 'straegies' is unknown; this notebook has board, campaign, strategies"),
+        ("straegies", "lazy", "parameter 'straegies' is unknown; this notebook has board, campaign, profile, strategies"),
         ("loops", "abc", "parameter loops is 'abc': it must be of type int"),
         ("loops", "1e6", "parameter loops is 1000000.0: it must be of type int"),
         ("loops", "0", "loops is 0: it must be a whole number from 10 to"),
         ("board", "qemu-m68k", "board 'qemu-m68k' is unknown; choose from local, qemu-neoverse-n1"),
         ("guests", "host", "guests: 'host' is unknown"),
+        ("board", "serial:", "board 'serial:' is unknown"),
     ],
 )
 def test_a_wrong_parameter_is_refused_before_anything_is_measured(tmp_path: Path, name: str, value: str, words: str) -> None:

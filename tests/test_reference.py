@@ -14,7 +14,7 @@ from study import paths
 from study.analyze import compare, figures, frame, tables
 from study.campaign import Campaign
 from study.collect.perfstat import parse
-from study.design import PROFILES, Factors
+from study.design import KINDS, choose
 from study.publish import letter
 from tests.conftest import BIN, BOARDS, run
 
@@ -33,7 +33,7 @@ def cost(request: pytest.FixtureRequest, summary: pd.DataFrame) -> dict[tuple[st
 
 def test_the_reference_is_whole_and_complete(reference: Campaign) -> None:
     assert reference.verify() == []
-    assert reference.design.factors == Factors(**PROFILES["full"])
+    assert {kind: design.factors for kind, design in reference.designs.items()} == {kind: choose("full", kind) for kind in KINDS}
     for board in BOARDS:
         assert reference.missing(board) == []
     assert all(str(reference.facts(boot)["kernel"]).startswith("6.1.") for boot in reference.boots())
@@ -147,7 +147,7 @@ def test_a_campaign_of_both_kinds_says_which_figure_is_a_time(reference: Campaig
         path.write_text(path.read_text().replace('"emulated": true', '"emulated": false'))
     mixed = Campaign(tmp_path / "c")
     values = frame.tidy(mixed)
-    summary = compare.summarise(values, "lazy")
+    summary = compare.summarise(values, mixed.baselines())
     for drawing in figures.draw_all(values, summary):
         labels = [axis.get_ylabel() for axis in drawing.figure.axes]
         assert labels == ["instructions per round trip", "ns per round trip"]
@@ -163,7 +163,7 @@ def test_a_letter_says_what_was_measured_and_not_what_was_planned(reference: Cam
     for path in tmp_path.glob("c/boots/*.2"):
         shutil.rmtree(path)
     part = Campaign(tmp_path / "c")
-    summary = compare.summarise(frame.tidy(part), "lazy")
+    summary = compare.summarise(frame.tidy(part), part.baselines())
     text = " ".join(letter.render(part, summary, title="x", version=1).split())
     assert "n of a cell: 1 boot, 3 visits, 15 values." in text
     assert "not complete: 135 of 270 visits of qemu-cortex-a57 are there" in text

@@ -7,12 +7,13 @@ never single values. A comparison is a ratio to the baseline in the same cell ot
 from __future__ import annotations
 
 import zlib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from study.collect.onboard.factors import EXITS, GUEST_STATES, STRATEGIES
+from study.collect.onboard.factors import EXITS, GUEST_STATES, HOST_STATES, RIG, STRATEGIES, kind_of
 from study.design import CONTROL, MAIN
 
 # A cell of the summary: these tags tell its rows apart.
@@ -28,15 +29,15 @@ SMALLEST_EFFECT = 0.01
 BASELINE, LOWER, HIGHER, CANNOT = "baseline", "lower", "higher", "cannot distinguish"
 
 
-def summarise(frame: pd.DataFrame, baseline: str) -> pd.DataFrame:
+def summarise(frame: pd.DataFrame, baselines: Mapping[str, str]) -> pd.DataFrame:
     """Return one row for each cell and metric: median, interval, n at each level, ratio to the baseline, verdict.
 
     Parameters
     ----------
     frame : DataFrame
         As study.analyze.frame.tidy returns it.
-    baseline : str
-        The strategy to compare with. Its control arm is compared with it like any other.
+    baselines : mapping of str to str
+        For each board the strategy to compare with. Its control arm is compared with it like any other.
 
     Returns
     -------
@@ -60,6 +61,7 @@ def summarise(frame: pd.DataFrame, baseline: str) -> pd.DataFrame:
         }  # fmt: skip
     for key, row in rows.items():
         tags = dict(zip(CELL, key, strict=True))
+        baseline = baselines[tags["board"]]
         against = tuple({**tags, "strategy": baseline, "arm": MAIN}.values())
         row |= {"baseline": baseline} | (
             {"ratio": 1.0, "ratio_low": 1.0, "ratio_high": 1.0, "verdict": BASELINE}
@@ -85,13 +87,15 @@ def summarise(frame: pd.DataFrame, baseline: str) -> pd.DataFrame:
 
 def in_order(rows: pd.DataFrame) -> pd.DataFrame:
     """Return rows in the order of the tables of factors, the control arm last; names that no table has come last."""
-    tables = {"guest": list(GUEST_STATES), "strategy": list(STRATEGIES), "exit": list(EXITS), "arm": [MAIN, CONTROL]}
+    tables = {"guest": list(GUEST_STATES), "host": list(HOST_STATES), "strategy": list(STRATEGIES), "exit": list(EXITS)}
+    tables["arm"] = [MAIN, CONTROL]
 
     def rank(column: pd.Series) -> pd.Series:
         names = tables.get(str(column.name))
         return column if names is None else column.map({name: n for n, name in enumerate(names)}).fillna(len(names))
 
-    return rows.sort_values(["board", "kernel", "exit", "metric", "guest", "arm", "strategy"], key=rank, ignore_index=True)
+    order = ["board", "kernel", "exit", "host", "metric", "guest", "arm", "strategy"]
+    return rows.sort_values(order, key=rank, ignore_index=True)
 
 
 def resample(boots: list[np.ndarray], seed: int, resamples: int = RESAMPLES) -> np.ndarray:
@@ -156,6 +160,60 @@ def _compare(
 def timed(rows: pd.DataFrame) -> pd.DataFrame:
     """Return the rows that pyperf timed: a path length on an emulated board, a time on any other."""
     return rows[rows["metric"].isin(["clock", "time"])]
+
+
+def of_kind(rows: pd.DataFrame, kind: str) -> pd.DataFrame:
+    """Return the rows of one kind of board: ``kvm`` or ``rig``."""
+    return rows[rows["board"].map(kind_of) == kind]
+
+
+def exact(rows: pd.DataFrame) -> bool:
+    """Say whether every visit of every cell gave the same, so that nothing is left for an interval to say."""
+    return bool((rows["visits"] > 1).all() and (rows["ci_low"] == rows["ci_high"]).all())
+
+
+def costs(summary: pd.DataFrame, leave: str = "hvc", host: str = "none") -> pd.DataFrame:
+    """Return what a round trip costs, a row for each board and guest, a column for each strategy; the control arm apart."""
+    rows = timed(summary).query("arm == 'main' and exit == @leave and host == @host")
+    return rows.pivot_table(index=["board", "guest"], columns="strategy", values="median", sort=False, observed=True)
+
+
+def rankings(summary: pd.DataFrame, strategies: Sequence[str] = ("lazy", "eager", "control-scan")) -> pd.DataFrame:
+    """Return for each board and guest the strategies from the cheapest to the dearest (hvc, nothing enabled in the host).
+
+    Returns
+    -------
+    DataFrame
+        Index guest, a column for each board; a cell is like ``lazy < control-scan < eager``.
+    """
+    table = costs(summary)
+    named = table[[name for name in strategies if name in table]]
+    ranked = named.dropna().apply(lambda row: " < ".join(row.sort_values(kind="stable").index), axis=1)
+    wide = ranked.unstack("board")
+    return wide.reindex([name for name in GUEST_STATES if name in wide.index])
+
+
+def trap_costs(summary: pd.DataFrame, strategy: str = "control-scan") -> pd.Series:
+    """Return for each board what one trapped access costs: guest touch, once a round trip, over guest untouched.
+
+    The strategy must be one that does not switch for an access.
+    """
+    table = costs(summary)
+    if strategy not in table:
+        return pd.Series(dtype=float)
+    cost = table[strategy].unstack("guest").reindex(columns=["touch", "untouched"])
+    return (cost["touch"] - cost["untouched"]).dropna()
+
+
+def parts(summary: pd.DataFrame, leave: str = "hvc", host: str = "none") -> pd.DataFrame:
+    """Return what a round trip on the rig consists of: rows board, guest, strategy; columns of instructions and events."""
+    named = {"part-base": "base", "part-scan": "scan", "part-switch": "switch", "part-trap": "trap", "debug-reads": "reads",
+             "debug-writes": "writes", "isbs": "ISBs", "traps": "traps"}  # fmt: skip
+    rows = of_kind(summary, RIG).query("arm == 'main' and exit == @leave and host == @host")
+    wide = rows[rows["metric"].isin(named)].pivot_table(
+        index=["board", "guest", "strategy"], columns="metric", values="median", sort=False, observed=True
+    )
+    return wide[[name for name in named if name in wide]].rename(columns=named)
 
 
 def control_arm(summary: pd.DataFrame) -> pd.DataFrame:

@@ -16,7 +16,8 @@ from matplotlib.figure import Figure
 
 from study.analyze import compare
 from study.analyze.tables import UNITS, label
-from study.collect.onboard.factors import STRATEGIES
+from study.campaign import system
+from study.collect.onboard.factors import GUEST_STATES, HOST_STATES, KVM, RIG, STRATEGIES
 from study.design import CONTROL
 
 STYLE = Path(__file__).with_name("style.mplstyle")
@@ -33,7 +34,7 @@ class Look:
 
 
 _COLOURS = sns.color_palette("colorblind")
-_MARKERS = ["o", "s", "^", "D", "v", "p", "X"]
+_MARKERS = ["o", "s", "^", "D", "v", "p", "X", "P"]
 LOOKS = {name: Look(_COLOURS[n], _MARKERS[n]) for n, name in enumerate(STRATEGIES)}
 LOOKS |= {label(name, CONTROL): dataclasses.replace(look, filled=False) for name, look in LOOKS.items()}
 
@@ -110,7 +111,7 @@ def _labelled(rows: pd.DataFrame) -> pd.DataFrame:
 def _heading(row: pd.Series) -> str:
     """Return a panel's title: what was measured, and that it is no time if it is none."""
     emulated = ", emulated: path length in instructions, not time" if row["metric"] == "clock" else ""
-    return f"{row['board']}, Linux {row['kernel']}, {row['mode']}{emulated}"
+    return f"{row['board']}, {system(row['board'], row['kernel'])}, {row['mode']}{emulated}"
 
 
 def describe(summary: pd.DataFrame, leave: str) -> str:
@@ -127,10 +128,82 @@ def describe(summary: pd.DataFrame, leave: str) -> str:
     return f"Cost of a round trip ({leave}) by guest state and strategy. " + "; ".join(parts) + "."
 
 
+def above_floor(summary: pd.DataFrame, leave: str) -> pd.DataFrame:
+    """Return what strategies cost above the floor on the rig: tags, and `above`; the cost itself where no floor was measured."""
+    rows = _labelled(compare.timed(compare.of_kind(summary, RIG)).query("exit == @leave and arm == 'main'"))
+    floors = rows[rows["strategy"] == "none"].set_index(["board", "guest", "host"])["median"]
+    keys = pd.MultiIndex.from_frame(rows[["board", "guest", "host"]])
+    return rows.assign(above=rows["median"] - floors.reindex(keys, fill_value=0.0).to_numpy())
+
+
+def rig(summary: pd.DataFrame, leave: str) -> Figure:
+    """Draw what each strategy costs above the floor on the rig: a grid of numbers for each board and host state.
+
+    Parameters
+    ----------
+    summary : DataFrame
+        Of a campaign that has measured rigs.
+    leave : str
+        The exit.
+    """
+    rows = compare.in_order(above_floor(summary, leave))
+    rows = rows[rows["strategy"] != "none"]
+    boards = list(dict.fromkeys(rows["board"]))
+    hosts = [host for host in HOST_STATES if host in set(rows["host"])]
+    guests = [guest for guest in GUEST_STATES if guest in set(rows["guest"])]
+    top = rows["above"].max()
+    with plt.style.context(STYLE):
+        figure, axes = plt.subplots(len(hosts), len(boards), figsize=(WIDTH, 1.2 + 2.2 * len(hosts)), sharex=True, sharey=True,
+                                    squeeze=False, layout="constrained")  # fmt: skip
+        for line, host in zip(axes, hosts, strict=True):
+            for axis, board in zip(line, boards, strict=True):
+                here = rows[(rows["board"] == board) & (rows["host"] == host)]
+                grid = here.pivot(index="strategy", columns="guest", values="above")
+                order = [name for name in STRATEGIES if name in grid.index]
+                sns.heatmap(
+                    grid.reindex(index=order, columns=guests), ax=axis, annot=True, fmt=".0f", cmap="Greys", vmin=0, vmax=1.4 * top,
+                    cbar=False, linewidths=1, annot_kws={"size": 9},
+                )  # fmt: skip
+                axis.set(xlabel="", ylabel="", title=f"{board}, host: {HOST_STATES[host].says}")
+                axis.tick_params(length=0)
+                axis.tick_params(axis="x", labelrotation=30)
+        word = rows["word"].iloc[0]
+        emulated = ", emulated: path length, not time" if rows["metric"].iloc[0] == "clock" else ""
+        figure.supxlabel(
+            f"{word} per {leave} round trip above no switch at all, by guest state and strategy{emulated}", fontsize="medium"
+        )
+        plt.close(figure)
+    return figure
+
+
+def describe_rig(summary: pd.DataFrame, leave: str) -> str:
+    """Return what rig() shows, in words: for each board and host state the cheapest and the dearest strategy of each guest."""
+    rows = above_floor(summary, leave).query("strategy != 'none'")
+    sentences = []
+    for (board, host), here in rows.groupby(["board", "host"], sort=False):
+        cells = []
+        for guest, cell in here.groupby("guest", sort=False):
+            low, high = cell.loc[cell["above"].idxmin()], cell.loc[cell["above"].idxmax()]
+            cells.append(f"{guest} from {low['above']:.0f} ({low.strategy}) to {high['above']:.0f} ({high.strategy})")
+        sentences.append(f"{board}, host {host}: " + ", ".join(cells))
+    emulated = " (emulated, not time)" if rows["metric"].iloc[0] == "clock" else ""
+    return (
+        f"Cost of each strategy above no switch at all, per {leave} round trip on the bare-metal rig, in {rows['word'].iloc[0]}"
+        f"{emulated}. {'; '.join(sentences)}."
+    )
+
+
 def draw_all(frame: pd.DataFrame, summary: pd.DataFrame) -> list[Drawing]:
-    """Draw every figure of a campaign."""
-    exits = list(dict.fromkeys(compare.in_order(summary)["exit"]))
-    return [Drawing(f"cost-{leave}", cost(frame, summary, leave), describe(summary, leave)) for leave in exits]
+    """Draw every figure of a campaign: for each exit the Linux boards, and the rigs.
+
+    What a strategy costs on the rig does not depend on the exit, so that one exit is drawn.
+    """
+    linux, values, rigs = compare.of_kind(summary, KVM), compare.of_kind(frame, KVM), compare.of_kind(summary, RIG)
+    exits = dict.fromkeys(compare.in_order(linux)["exit"])
+    drawings = [Drawing(f"cost-{leave}", cost(values, linux, leave), describe(linux, leave)) for leave in exits]
+    for leave in list(dict.fromkeys(compare.in_order(rigs)["exit"]))[:1]:
+        drawings.append(Drawing(f"rig-{leave}", rig(rigs, leave), describe_rig(rigs, leave)))
+    return drawings
 
 
 def save_all(drawings: list[Drawing], folder: Path, progress: Callable[[str], object] = print) -> list[Path]:

@@ -16,7 +16,7 @@ from study.errors import BadData, BadRequest
 
 COLUMNS = [
     "board", "kernel", "mode", "strategy", "guest", "host", "exit", "arm", "boot", "visit",
-    "value_index", "loops", "metric", "unit", "value", "running", "emulated", "gic", "pmu", "touch_every",
+    "value_index", "loops", "metric", "unit", "value", "running", "emulated", "gic", "pmu", "touch_every", "touch_by",
 ]  # fmt: skip
 
 # A metric for each event that perf counts in every visit, and its unit. Events of the user's own keep their name.
@@ -28,6 +28,17 @@ METRICS = {
     "kvm:kvm_entry": ("entries", "events"),
     "kvm:kvm_exit": ("exits", "events"),
     "kvm:trap_reg": ("traps", "events"),
+    "rig:instructions": ("instructions", "instructions"),
+    "rig:cycles": ("cycles", "cycles"),
+    "rig:base": ("part-base", "instructions"),
+    "rig:scan": ("part-scan", "instructions"),
+    "rig:switch": ("part-switch", "instructions"),
+    "rig:trap": ("part-trap", "instructions"),
+    "rig:reads": ("debug-reads", "events"),
+    "rig:writes": ("debug-writes", "events"),
+    "rig:traps": ("traps", "events"),
+    "rig:isbs": ("isbs", "events"),
+    "rig:switches": ("switches", "events"),
 }
 # On an emulated board the clock moves one nanosecond with each instruction, and so do the cycles: what pyperf times
 # there is a path length, and is never called a time.
@@ -63,7 +74,7 @@ def tidy(campaign: Campaign) -> pd.DataFrame:
     for record in campaign.records():
         machine = str(record.facts.get("boot_id") or record.boot)
         boot = starts.setdefault((record.facts["board"], machine), record.boot)
-        rows += _rows(record, boot, campaign.design.factors)
+        rows += _rows(record, boot, campaign.design_of(record.facts["board"]).factors)
     if not rows:
         raise BadRequest(f"{campaign.folder} holds no visit yet; collect some with: study collect --campaign {campaign.folder}")
     return pd.DataFrame(rows, columns=COLUMNS)
@@ -85,7 +96,7 @@ def _rows(record: Record, boot: str, factors: Factors) -> Iterator[tuple[Any, ..
         emulated = bool(facts["emulated"])
         tags = (facts["board"], facts["kernel"], facts["mode"], cell["strategy"], cell["guest"], cell["host"], cell["exit"],
                 line["arm"], boot, line["visit"])  # fmt: skip
-        rest = (emulated, factors.gic, factors.pmu, factors.touch_every)
+        rest = (emulated, factors.gic, factors.pmu, factors.touch_every, factors.touch_by)
         for index, (metric, unit, value, running) in enumerate(_values(line, emulated)):
             yield (*tags, index, line["loops"], metric, unit, value, running, *rest)
     except (KeyError, TypeError, ValueError) as error:
@@ -106,9 +117,9 @@ def _values(line: dict[str, Any], emulated: bool) -> Iterator[tuple[str, str, fl
         name, unit = METRICS.get(count["event"], (count["event"], "events"))
         if not (emulated and name in REPEATS_INSTRUCTIONS):
             yield name, unit, math.nan if count["value"] is None else float(count["value"]), count["running"]
-    loops = line["module"]["loops"]
-    for name in sorted(line["module"].keys() - {"loops"}):
-        yield f"module-{name.replace('_', '-')}", "events", line["module"][name] / loops, 1.0
+    module = line.get("module", {})
+    for name in sorted(module.keys() - {"loops"}):
+        yield f"module-{name.replace('_', '-')}", "events", module[name] / module["loops"], 1.0
 
 
 def pyperf_suites(campaign: Campaign) -> dict[str, dict[str, Any]]:

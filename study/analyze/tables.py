@@ -12,6 +12,8 @@ import pandas as pd
 import tabulate
 
 from study.analyze import compare
+from study.campaign import system
+from study.collect.onboard.factors import HOST_STATES, STRATEGIES
 from study.design import CONTROL
 
 # How a value of a unit is printed: factor, and the word for it.
@@ -28,17 +30,23 @@ NOTE = (
     "with a single visit nothing can."
 )
 
+EXACT = "Every visit of a cell gave the same count, the control arm's too: here a difference is a difference."
+
+WIDTH = 72  # columns that a table may have in a mail
+
 tabulate.MIN_PADDING = 0  # a list wants narrow tables
 
 EMULATED = "path length in instructions (emulated, not a time)"
 
 
 def contexts(summary: pd.DataFrame) -> Iterable[tuple[str, pd.DataFrame]]:
-    """Yield a heading and the timed rows for each board, kernel and exit."""
-    for (board, kernel, mode, leave), rows in compare.timed(summary).groupby(["board", "kernel", "mode", "exit"], sort=False):
+    """Yield a heading and the timed rows for each board, kernel, exit and host state."""
+    tags = ["board", "kernel", "mode", "exit", "host"]
+    for (board, kernel, mode, leave, host), rows in compare.timed(summary).groupby(tags, sort=False):
         unit = UNITS[rows["unit"].iloc[0]][1]
         what = f"{EMULATED}" if rows["metric"].iloc[0] == "clock" else f"time in {unit}"
-        yield f"{board}, Linux {kernel} ({mode}), {leave} round trip: {what}", compare.in_order(rows)
+        trip = f"{leave} round trip" + ("" if host == "none" else f", the host has {HOST_STATES[host].says}")
+        yield f"{board}, {system(board, kernel)} ({mode}), {trip}: {what}", compare.in_order(rows)
 
 
 def label(strategy: str, arm: str) -> str:
@@ -64,22 +72,22 @@ def ratio(middle: float, low: float, high: float) -> str:
 
 
 def costs(rows: pd.DataFrame, style: str = "text") -> str:
-    """Return medians: a row for each guest state, a column for each strategy.
+    """Return medians: a row for each guest state, a column for each strategy, or the other way round if that is too wide.
 
     Parameters
     ----------
     rows : DataFrame
-        The summary of one board and exit.
+        The summary of one board, exit and host state.
     style : str
         A row of FORMATS.
     """
     names = list(dict.fromkeys(label(row.strategy, row.arm) for row in rows.itertuples()))
     guests = list(dict.fromkeys(rows["guest"]))
     cells = {(row.guest, label(row.strategy, row.arm)): number(row.median, row.unit) for row in rows.itertuples()}
-    body = [[guest, *(cells.get((guest, name), "-") for name in names)] for guest in guests]
-    return tabulate.tabulate(
-        body, ["guest", *names], FORMATS[style], colalign=["left", *["right"] * len(names)], disable_numparse=True
-    )
+    upright = [["guest", *names], *([guest, *(cells.get((guest, name), "-") for name in names)] for guest in guests)]
+    turned = [["strategy", *guests], *([name, *(cells.get((guest, name), "-") for guest in guests)] for name in names)]
+    head, *body = upright if sum(len(word) + 2 for word in upright[0]) <= WIDTH else turned
+    return tabulate.tabulate(body, head, FORMATS[style], colalign=["left", *["right"] * (len(head) - 1)], disable_numparse=True)
 
 
 def comparison(rows: pd.DataFrame, style: str = "text") -> str:
@@ -104,6 +112,66 @@ def comparison(rows: pd.DataFrame, style: str = "text") -> str:
     )
 
 
+# The cases of the thread of 2015, and the guest of its objection: name, words, guest, host.
+CASES = [
+    ("case 1", "everything enabled in guest and host", "all", "all"),
+    ("case 2", "half of it enabled in guest and host", "half", "half"),
+    ("case 3", "nothing enabled, and the guest never touches", "untouched", "none"),
+    ("monitor mode", "kept on by the guest, nothing enabled", "mde", "none"),
+]
+
+
+def thread(summary: pd.DataFrame, board: str, style: str = "text", leave: str = "hvc") -> str:
+    """Return the thread's three cases and its objection: a row for each strategy, the cost above the floor in brackets.
+
+    Parameters
+    ----------
+    summary : DataFrame
+        Of a campaign with boards whose host debugs.
+    board : str
+        The board to speak of.
+    style : str
+        A row of FORMATS.
+    leave : str
+        The exit.
+
+    Returns
+    -------
+    str
+        Empty if the board has not measured the cases.
+    """
+    rows = compare.timed(summary).query("arm == 'main' and exit == @leave and board == @board")
+    unit = rows["unit"].iloc[0] if len(rows) else "instructions"
+    cost = {(row.strategy, row.guest, row.host): row.median for row in rows.itertuples()}
+    names = [name for name in STRATEGIES if all((name, guest, host) in cost for _, _, guest, host in CASES)]
+
+    def cell(strategy: str, guest: str, host: str) -> str:
+        floor = cost.get(("none", guest, host))
+        above = "" if floor is None else f" ({(cost[strategy, guest, host] - floor) * UNITS[unit][0]:+.0f})"
+        return number(cost[strategy, guest, host], unit) + above
+
+    body = [[name, *(cell(name, guest, host) for _, _, guest, host in CASES)] for name in names]
+    heads = ["strategy", *(name for name, *_ in CASES)]
+    table = tabulate.tabulate(body, heads, FORMATS[style], colalign=["left", *["right"] * len(CASES)], disable_numparse=True)
+    return str(table) if names else ""
+
+
+def split(summary: pd.DataFrame, board: str, guest: str, style: str = "text") -> str:
+    """Return what a round trip of one guest on the rig consists of: instructions by part, and events, by strategy."""
+    rows = compare.parts(summary)
+    if (board, guest) not in rows.index.droplevel("strategy"):
+        return ""
+    here = rows.loc[(board, guest)]
+    body = [[name, *(f"{value:.0f}" for value in row)] for name, row in zip(here.index, here.to_numpy(), strict=True)]
+    return tabulate.tabulate(
+        body,
+        ["strategy", *here.columns],
+        FORMATS[style],
+        colalign=["left", *["right"] * len(here.columns)],
+        disable_numparse=True,
+    )
+
+
 def sizes(rows: pd.DataFrame) -> str:
     """Return n at each level, as a range where cells differ."""
     levels = []
@@ -122,16 +190,19 @@ def all_tables(summary: pd.DataFrame, style: str = "text") -> str:
     """Return the table of costs and the comparison for every board and exit, each under its heading."""
     parts = []
     for heading, rows in contexts(summary):
-        parts += [_heading(heading, style), costs(rows, style), "", comparison(rows, style), "", _prose(sizes(rows), style), ""]
+        compared = _prose(EXACT, style) if compare.exact(rows) else comparison(rows, style)
+        parts += [_heading(heading, style), costs(rows, style), "", compared, "", _prose(sizes(rows), style), ""]
     return "\n".join([*parts, _prose(NOTE, style)]) + "\n"
 
 
 def _heading(text: str, style: str) -> str:
-    return {"text": textwrap.fill(text, 72) + "\n", "markdown": f"### {text}\n", "html": f"<h3>{html.escape(text)}</h3>"}[style]
+    return {"text": textwrap.fill(text, WIDTH) + "\n", "markdown": f"### {text}\n", "html": f"<h3>{html.escape(text)}</h3>"}[
+        style
+    ]
 
 
 def _prose(text: str, style: str) -> str:
-    return {"text": textwrap.fill(text, 72), "markdown": text, "html": f"<p>{html.escape(text)}</p>"}[style]
+    return {"text": textwrap.fill(text, WIDTH), "markdown": text, "html": f"<p>{html.escape(text)}</p>"}[style]
 
 
 def save_all(summary: pd.DataFrame, folder: Path) -> list[Path]:

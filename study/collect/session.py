@@ -6,17 +6,15 @@ import itertools
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from study.campaign import Campaign, OpenBoot, cut_torn_line
 from study.collect import boards, provenance
 from study.collect.boards import Board, Link
-from study.collect.perfstat import per_round_trip
 from study.design import Factors, Visit
 from study.errors import BadData, BoardFailed
 
-# Seconds that a boot and a visit take on an emulated board, until this run has seen its own.
-EXPECTED_BOOT, EXPECTED_VISIT = 8.0, 3.5
+# Seconds between two lines of progress.
+MOMENT = 1.0
 
 
 def collect(board: str, folder: Path, factors: Factors) -> Campaign:
@@ -52,12 +50,12 @@ def collect(board: str, folder: Path, factors: Factors) -> Campaign:
     for path in campaign.unclosed(board):
         if cut_torn_line(path):
             print(f"{path}: the last line was torn by an interruption; it is cut off and measured again", flush=True)
-    missing = campaign.missing(board)
+    missing, planned = campaign.missing(board), len(campaign.design_of(board).visits())
     if not missing:
-        print(f"{campaign.name}: all {len(campaign.design.visits())} visits of {board} are there, nothing to measure")
+        print(f"{campaign.name}: all {planned} visits of {board} are there, nothing to measure")
         campaign.close(board)
         return campaign
-    progress = Progress(board, total=len(campaign.design.visits()), left=len(missing), boots=len({v.boot for v in missing}))
+    progress = Progress(board, total=planned, left=len(missing), boots=len({v.boot for v in missing}), each=machine.seconds)
     try:
         for number, visits in itertools.groupby(missing, key=lambda visit: visit.boot):
             _walk_boot(machine, campaign, campaign.open_boot(board, number), list(visits), progress)
@@ -67,18 +65,23 @@ def collect(board: str, folder: Path, factors: Factors) -> Campaign:
 
 
 def _walk_boot(board: Board, campaign: Campaign, boot: OpenBoot, visits: list[Visit], progress: Progress) -> None:
-    factors = campaign.design.factors
+    factors = campaign.design_of(board.name).factors
     launch = board.launch(boot.console, factors.strategies)
     boot.begin()
     progress.booting()
     with Link(board.name, launch) as link:
-        facts = link.ask("facts", events=factors.perf_events, strategies=list(factors.strategies))
+        facts = {**launch.facts, **board.describe(link, factors)}
         _same_kernel(campaign, board, str(facts["kernel"]))
-        host = {"board": board.name, "emulated": board.emulated, **provenance.of_the_host()}
-        boot.describe({**facts, **launch.facts, **host})
+        boot.describe({**facts, "board": board.name, "emulated": board.emulated, **provenance.of_the_host()})
         for visit in visits:
             started = time.monotonic()
-            measured = _measure(link, visit, factors)
+            measured = board.measure(link, visit, factors)
+            if not measured["checks"]["well"]:
+                raise BoardFailed(
+                    f"visit {visit.name}: under {visit.cell.strategy} the guest's breakpoints did not do what they must (it "
+                    f"reported {measured['checks']['oracle']}): the visit is not recorded, and figures of this board would "
+                    "mean nothing"
+                )
             line = {"visit": visit.name, "block": visit.block, "arm": visit.cell.arm, "ended": "well",
                     "cell": {name: getattr(visit.cell, name) for name in ("strategy", "guest", "host", "exit")},
                     "loops": factors.loops, **measured}  # fmt: skip
@@ -95,23 +98,6 @@ def _same_kernel(campaign: Campaign, board: Board, kernel: str) -> None:
         )
 
 
-def _measure(link: Link, visit: Visit, factors: Factors) -> dict[str, Any]:
-    cell = visit.cell
-    label = {"strategy": cell.strategy, "host": cell.host, "arm": cell.arm, "visit": visit.name}
-    measured = link.ask(
-        "visit", patience=900.0, chosen=cell.strategy, state=cell.guest, leave=cell.exit, touch_every=factors.touch_every,
-        gic=factors.gic, pmu=factors.pmu, loops=factors.loops, values=factors.values, warmups=factors.warmups,
-        events=factors.perf_events, label=label,
-    )  # fmt: skip
-    if not measured["checks"]["well"]:
-        raise BoardFailed(
-            f"visit {visit.name}: under {cell.strategy} the guest's breakpoints did not do what they must (it reported "
-            f"{measured['checks']['oracle']}): the visit is not recorded, and figures of this board would mean nothing"
-        )
-    # Read at once, so that a perf whose words cannot be read is noticed while it can be mended.
-    return {**measured, "counts": [count.to_json() for count in per_round_trip(measured["windows"])]}
-
-
 class Progress:
     """One line for each visit: done, left, time expected. In a terminal it stays on one line."""
 
@@ -122,15 +108,18 @@ class Progress:
         total: int,
         left: int,
         boots: int,
+        each: tuple[float, float],
         write: Callable[[str], object] = lambda text: print(text, flush=True),
     ) -> None:
         self._board, self._total, self._left, self._boots, self._write = board, total, left, boots, write
+        self._boot, self._visit = each
         self._seconds: list[float] = []
+        self._said = -MOMENT
 
     def expected(self) -> float:
         """Return the seconds that are left, by the mean of this run's visits."""
-        each = sum(self._seconds) / len(self._seconds) if self._seconds else EXPECTED_VISIT
-        return expected(self._left, self._boots, each)
+        each = sum(self._seconds) / len(self._seconds) if self._seconds else self._visit
+        return self._left * each + self._boots * self._boot
 
     def booting(self) -> None:
         """Say that a boot begins."""
@@ -138,19 +127,20 @@ class Progress:
         self._boots -= 1
 
     def visited(self, visit: Visit, seconds: float) -> None:
-        """Say that a visit is done."""
+        """Say that a visit is done, unless the last one was a moment ago: a rig makes dozens a second."""
         self._left -= 1
         self._seconds.append(seconds)
+        if self._left and time.monotonic() - self._said < MOMENT:
+            return
+        self._said = time.monotonic()
         cell = visit.cell
-        what = " ".join((cell.strategy, cell.guest, cell.exit)) + (" (control arm)" if cell.arm != "main" else "")
+        host = "" if cell.host == "none" else f"host-{cell.host}"
+        what = " ".join(filter(None, (cell.strategy, cell.guest, host, cell.exit))) + (
+            " (control arm)" if cell.arm != "main" else ""
+        )
         self._write(
             f"{self._board}: {self._total - self._left}/{self._total} {what}, {seconds:.1f} s; about {duration(self.expected())} left"
         )
-
-
-def expected(visits: int, boots: int, each: float = EXPECTED_VISIT) -> float:
-    """Return the seconds that visits and boots take on an emulated board."""
-    return visits * each + boots * EXPECTED_BOOT
 
 
 def duration(seconds: float) -> str:

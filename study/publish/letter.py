@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import textwrap
-from pathlib import Path
 from typing import Any
 
 import jinja2
@@ -11,12 +10,17 @@ import pandas as pd
 
 from study import paths
 from study.analyze import compare, tables
-from study.campaign import Campaign
-from study.collect.onboard.factors import STRATEGIES
-from study.design import Factors, options
+from study.campaign import Campaign, system
+from study.collect.onboard.factors import KVM, RIG, STRATEGIES, kind_of
+from study.design import options
 from study.errors import BadRequest, StudyError
 
 WIDTH = 75  # columns that a kernel list is used to
+WHY_TRAPS_DIFFER = (
+    "In Linux such a trap leaves the guest for the host, whose exit handling decodes it, and enters the guest again; the rig "
+    "handles it in its exception vector. So a guest that touches its registers often ranks the strategies otherwise on the rig "
+    "than in Linux, where each trap weighs more; guests that take no trap rank them alike on both."
+)
 LARGEST = 100_000  # bytes that a kernel list accepts
 
 
@@ -58,24 +62,56 @@ def render(campaign: Campaign, summary: pd.DataFrame, *, title: str, version: in
 def contents(campaign: Campaign, summary: pd.DataFrame) -> dict[str, Any]:
     """Return what the template of the letter is filled with."""
     timed = compare.timed(summary)
-    factors = campaign.design.factors
+    linux, rigs = compare.of_kind(timed, KVM), compare.of_kind(timed, RIG)
+    factors = {kind: design.factors for kind, design in campaign.designs.items()}
+    on_linux = factors.get(KVM)
+    machines = (
+        f"{row.board}, {system(row.board, row.kernel)} ({row.mode})" for row in timed.drop_duplicates("board").itertuples()
+    )
     return {
         "emulated": list(dict.fromkeys(timed[timed["metric"] == "clock"]["board"])),
         "all_emulated": bool((timed["metric"] == "clock").all()),
         "incomplete": campaign.incomplete(),
-        "findings": findings(summary),
-        "results": [(heading, tables.costs(rows)) for heading, rows in tables.contexts(summary)],
+        "findings": findings(compare.of_kind(summary, KVM)),
+        "results": [(heading, tables.costs(rows)) for heading, rows in tables.contexts(linux)],
+        "linux_sizes": "" if linux.empty else tables.sizes(linux),
+        "cases": tables.CASES,
+        "answers": answers(summary, list(dict.fromkeys(rigs["board"]))),
+        "traps": traps(summary),
         "control_arm": control_arm(summary),
-        "sizes": tables.sizes(timed),
-        "boards": [f"{row.board}, Linux {row.kernel} ({row.mode})" for row in timed.drop_duplicates("board").itertuples()],
-        "factors": factors,
-        "module": [name for name in factors.strategies if STRATEGIES[name].module],
-        "fair": STRATEGIES[factors.baseline].module,
-        "baseline": factors.baseline,
+        "boards": list(machines),
+        "linux": on_linux if not linux.empty else None,
+        "rig": factors.get(RIG) if not rigs.empty else None,
+        "module": [name for name in on_linux.strategies if STRATEGIES[name].module] if on_linux else [],
+        "fair": on_linux is not None and STRATEGIES[on_linux.baseline].module,
+        "baseline": on_linux.baseline if on_linux else "",
         "agreement": compare.agreement(summary),
-        "commands": commands(campaign.folder, list(dict.fromkeys(timed["board"])), factors),
+        "commands": commands(campaign),
         "digest": campaign.digest(),
     }
+
+
+def answers(summary: pd.DataFrame, boards: list[str]) -> list[tuple[str, str]]:
+    """Return for each rig a heading and the table of the thread's cases."""
+    found = []
+    for board in boards:
+        table = tables.thread(summary, board)
+        if table:
+            unit = compare.timed(summary).query("board == @board")["metric"].iloc[0]
+            what = tables.EMULATED if unit == "clock" else "time in ns"
+            found.append((f"{board}, hvc round trip: {what}; in brackets what it costs above no switch at all", table))
+    return found
+
+
+def traps(summary: pd.DataFrame) -> str:
+    """Return what one trapped access costs on each board, in a sentence; empty where no guest touched."""
+    cost = compare.trap_costs(summary)
+    if cost.empty:
+        return ""
+    units = compare.timed(summary).drop_duplicates("board").set_index("board")["unit"]
+    shown = ", ".join(f"{value * tables.UNITS[units[board]][0]:.0f} on {board}" for board, value in cost.items())
+    sentence = f"One trapped access to a debug register costs, in {tables.UNITS[units.iloc[0]][1]} under control-scan: {shown}."
+    return f"{sentence} {WHY_TRAPS_DIFFER}" if {KVM, RIG} <= set(map(kind_of, cost.index)) else sentence
 
 
 def findings(summary: pd.DataFrame, leave: str = "hvc") -> list[str]:
@@ -94,7 +130,7 @@ def findings(summary: pd.DataFrame, leave: str = "hvc") -> list[str]:
         A sentence for each board; none where the campaign has not measured both guests.
     """
     sentences = []
-    main = compare.timed(summary).query("arm == 'main' and exit == @leave")
+    main = compare.timed(summary).query("arm == 'main' and exit == @leave and host == 'none'")
     for board, rows in compare.in_order(main).groupby("board", sort=False):
         cost = rows.pivot_table(index="strategy", columns="guest", values="median", sort=False)
         if not {"untouched", "mde"} <= set(cost):
@@ -111,13 +147,13 @@ def findings(summary: pd.DataFrame, leave: str = "hvc") -> list[str]:
     return sentences
 
 
-def commands(folder: Path, boards: list[str], factors: Factors) -> list[str]:
+def commands(campaign: Campaign) -> list[str]:
     """Return the commands that draw the figures again and measure them anew, each line narrow enough for a letter."""
-    place = folder.absolute()
+    place = campaign.folder.absolute()
     shown = place.relative_to(paths.ROOT) if place.is_relative_to(paths.ROOT) else f"data/{place.name}"
     lines = ["make setup", f"make figures mail CAMPAIGN={shown}"]
-    for board in boards:
-        words = f".venv/bin/study collect --board {board} --campaign data/again {options(factors)}"
+    for board in campaign.boards():
+        words = f".venv/bin/study collect --board {board} --campaign data/again {options(campaign.design_of(board).factors)}"
         broken = textwrap.wrap(words, WIDTH - 10, break_long_words=False, break_on_hyphens=False)
         lines.append(" \\\n        ".join(broken))
     return lines

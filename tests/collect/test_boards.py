@@ -35,7 +35,7 @@ VIRTUAL = "virt,virtualization=on,gic-version=3"
 @pytest.fixture(scope="module")
 def cells(measured: Campaign) -> pd.DataFrame:
     """Medians of the small campaign: a row for each board, strategy and guest, a column for each metric."""
-    rows = compare.summarise(frame.tidy(measured), "lazy").query("arm == 'main'")
+    rows = compare.summarise(frame.tidy(measured), measured.baselines()).query("arm == 'main'")
     return rows.pivot_table(index=["board", "strategy", "guest"], columns="metric", values="median")
 
 
@@ -48,7 +48,7 @@ def facts(tmp_path: Path, **how: object) -> dict[str, object]:
 
 def test_a_killed_campaign_loses_nothing_and_repeats_nothing(measured: Campaign) -> None:
     assert measured.verify() == []
-    planned = [visit.name for visit in measured.design.visits()]
+    planned = [visit.name for visit in measured.design_of(BOARDS[0]).visits()]
     for board in BOARDS:
         names = [record.line["visit"] for record in measured.records() if record.facts["board"] == board]
         assert names == planned
@@ -323,7 +323,7 @@ def test_a_board_with_another_kernel_is_another_campaign(measured: Campaign, tmp
     (boot / "visits.jsonl").write_text("")
     (tmp_path / "c/SHA256SUMS").unlink()
     with pytest.raises(BoardFailed, match="has visits of it on 6.0.*two kernels are two campaigns"):
-        session.collect("qemu-neoverse-n1", tmp_path / "c", measured.design.factors)
+        session.collect("qemu-neoverse-n1", tmp_path / "c", measured.design_of(BOARDS[0]).factors)
 
 
 def test_no_qemu_is_said_with_the_command_that_installs_it(tmp_path: Path) -> None:

@@ -8,11 +8,17 @@ from functools import partial
 from study.collect.boards.emulated import CPUS, EmulatedBoard
 from study.collect.boards.link import Board, Launch, Link
 from study.collect.boards.local import LocalBoard
+from study.collect.boards.rig import RIGS, EmulatedRig, SerialRig
 from study.errors import BadRequest
 
-__all__ = ["BOARDS", "Board", "Launch", "Link", "find"]
+__all__ = ["BOARDS", "SERIAL", "Board", "Launch", "Link", "find"]
 
-BOARDS: dict[str, Callable[[], Board]] = {"local": LocalBoard, **{name: partial(EmulatedBoard, name) for name in CPUS}}
+BOARDS: dict[str, Callable[[], Board]] = {
+    "local": LocalBoard,
+    **{name: partial(EmulatedBoard, name) for name in CPUS},
+    **{name: partial(EmulatedRig, name) for name in RIGS},
+}
+SERIAL = "serial:"
 
 
 def find(name: str) -> Board:
@@ -23,6 +29,8 @@ def find(name: str) -> Board:
     BadRequest
         If there is none.
     """
+    if name.startswith(SERIAL) and name != SERIAL:
+        return SerialRig(name.removeprefix(SERIAL))
     if name not in BOARDS:
-        raise BadRequest(f"board {name!r} is unknown; choose from {', '.join(BOARDS)}")
+        raise BadRequest(f"board {name!r} is unknown; choose from {', '.join(BOARDS)}, {SERIAL}PORT")
     return BOARDS[name]()

@@ -7,13 +7,14 @@ from pathlib import Path
 
 from study.collect import build
 from study.collect.boards.link import Launch
+from study.collect.boards.linux import LinuxBoard
 from study.process import need, run
 
 # Board name: QEMU's CPU. The first runs KVM with VHE, the second without (nVHE).
 CPUS = {"qemu-neoverse-n1": "neoverse-n1", "qemu-cortex-a57": "cortex-a57"}
 
 
-class EmulatedBoard:
+class EmulatedBoard(LinuxBoard):
     """A machine of the emulator; started afresh for every boot.
 
     Parameters

@@ -1,7 +1,7 @@
-"""The line to a board: a process whose input and output carry one line of JSON each way.
+"""The line to a board: a process whose input carries one line for each request, its output one line for each answer.
 
-It is the same for every board; boards differ only in the process that is started. When a board stops answering, the
-error holds its last words and where all of them are kept.
+Boards differ in the process that is started and, where they do not speak JSON both ways, in how a line is written and
+read. When a board stops answering, the error holds its last words and where all of them are kept.
 """
 
 from __future__ import annotations
@@ -11,15 +11,21 @@ import os
 import selectors
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from study.design import Factors, Visit
 from study.errors import BoardFailed
 
 # A line longer than this is no answer of ours.
 LONGEST_LINE = 16 << 20
+
+
+def json_request(number: int, do: str, arguments: Mapping[str, Any]) -> str:
+    """Write a request as a line of JSON."""
+    return json.dumps({"id": number, "do": do, "with": arguments})
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,14 @@ class Launch:
         What only the host knows of this boot: emulator, image.
     patience : float
         Seconds until the first answer must have come.
+    write : callable
+        From a request's number, what to do, and its arguments, to the line that the board reads.
+    read : callable
+        From a line to the answer, a mapping with ``id`` and either ``result`` or ``error``; ValueError if it is none.
+    greeting : str
+        What is in the first line, which the board says unasked; empty if it says nothing unasked.
+    farewell : str
+        The line that ends the boot.
     """
 
     argv: list[str]
@@ -48,16 +62,27 @@ class Launch:
     env: Mapping[str, str] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
     patience: float = 120.0
+    write: Callable[[int, str, Mapping[str, Any]], str] = json_request
+    read: Callable[[bytes], Any] = json.loads
+    greeting: str = ""
+    farewell: str = ""
 
 
 class Board(Protocol):
-    """A kind of machine that is measured."""
+    """A kind of machine that is measured. `seconds` is what a boot and a visit take, until a run has seen its own."""
 
     name: str
     emulated: bool
+    seconds: tuple[float, float]
 
     def launch(self, console: Path, strategies: tuple[str, ...]) -> Launch:
         """Build what a boot needs and say how to start it."""
+
+    def describe(self, link: Link, factors: Factors) -> dict[str, Any]:
+        """Ask a boot what it is, after trying what visits need: at least ``kernel`` and ``mode``."""
+
+    def measure(self, link: Link, visit: Visit, factors: Factors) -> dict[str, Any]:
+        """Measure one visit: ``pyperf``, ``counts`` and ``checks``, and what else the board has to say."""
 
 
 class Link:
@@ -78,7 +103,7 @@ class Link:
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
         assert self._process.stdin and self._process.stdout
         try:
-            self._process.stdin.write(b"\n")  # an empty line: we are done
+            self._process.stdin.write(f"{self._launch.farewell}\n".encode())
             self._process.stdin.close()
         except OSError:
             pass
@@ -120,7 +145,9 @@ class Link:
         """
         assert self._process.stdin
         self._asked += 1
-        line = json.dumps({"id": self._asked, "do": do, "with": arguments}) + "\n"
+        line = self._launch.write(self._asked, do, arguments) + "\n"
+        if self._asked == 1 and self._launch.greeting:
+            self._greeted()
         try:
             self._process.stdin.write(line.encode())
             self._process.stdin.flush()
@@ -128,15 +155,23 @@ class Link:
             raise self._failed("it ended") from None
         text = self._line(time.monotonic() + (patience or self._launch.patience))
         try:
-            answer = json.loads(text)
+            answer = self._launch.read(text)
             number, result = answer["id"], answer.get("result")
-        except (ValueError, TypeError, KeyError, AttributeError):
-            raise self._failed(f"it answered with something else than JSON: {text[:80]!r}") from None
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            if self._launch.greeting and self._launch.greeting.encode() in text:
+                raise self._failed("it started anew in the middle of its work") from None
+            raise self._failed(f"it gave no answer that can be read: {text[:80]!r}") from None
         if "error" in answer:
             raise BoardFailed(f"{self._board}: {answer['error']}")
         if number != self._asked or not isinstance(result, dict):
             raise self._failed("it answered a question that was not asked")
         return result
+
+    def _greeted(self) -> None:
+        """Wait until the board has said that it is there."""
+        text = self._line(time.monotonic() + self._launch.patience)
+        if self._launch.greeting.encode() not in text:
+            raise self._failed(f"it did not start as it should: {text[:200].decode(errors='replace').strip()}")
 
     def _line(self, deadline: float) -> bytes:
         assert self._process.stdout

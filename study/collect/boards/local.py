@@ -10,11 +10,12 @@ from pathlib import Path
 from study import paths
 from study.collect import build
 from study.collect.boards.link import Launch
+from study.collect.boards.linux import LinuxBoard
 from study.collect.onboard.factors import STRATEGIES
 from study.errors import BoardFailed
 
 
-class LocalBoard:
+class LocalBoard(LinuxBoard):
     """This machine."""
 
     name = "local"

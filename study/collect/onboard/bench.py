@@ -19,7 +19,7 @@ from pathlib import Path
 import pyperf
 
 from . import BoardError, counting, facts, guest, strategy
-from .factors import EXITS, GUEST_STATES
+from .factors import EXITS, GUEST_STATES, KVM, names
 
 
 def main() -> None:
@@ -27,8 +27,10 @@ def main() -> None:
     runner = pyperf.Runner(add_cmdline_args=_forward, program_args=("-m", f"{__package__}.bench"))
     parser = runner.argparser
     parser.set_defaults(inherit_environ=["STUDY_PAYLOAD"])
-    parser.add_argument("--guest", choices=GUEST_STATES, default="untouched", help="how the guest uses its debug registers")
-    parser.add_argument("--exit", choices=EXITS, default="hvc", help="how it leaves for the host")
+    parser.add_argument(
+        "--guest", choices=names(GUEST_STATES, KVM), default="untouched", help="how the guest uses its debug registers"
+    )
+    parser.add_argument("--exit", choices=names(EXITS, KVM), default="hvc", help="how it leaves for the host")
     parser.add_argument("--touch-every", type=int, default=1, help="round trips per touch, for the guest that touches")
     parser.add_argument("--no-gic", action="store_true", help="give the guest no in-kernel interrupt controller")
     parser.add_argument("--pmu", action="store_true", help="give the guest a PMU")

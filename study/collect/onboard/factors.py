@@ -5,7 +5,13 @@ Pure, and without imports from the rest: the board reads these tables, and so do
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
+
+# Kinds of board: Linux with KVM, and the bare-metal rig. Rows of the tables say where they can be measured.
+KVM, RIG = "kvm", "rig"
+EVERYWHERE = (KVM, RIG)
 
 MDE, KDE = 1 << 15, 1 << 13  # MDSCR_EL1, Arm ARM D19.3.20
 
@@ -22,18 +28,24 @@ class Strategy:
         Whether the kernel module must put it in force.
     correct : bool
         Whether a guest's breakpoints work under it; one that is not correct is a floor to measure from.
+    on : tuple of str
+        Kinds of board that have it.
     """
 
     says: str
     module: bool = True
     correct: bool = True
+    on: tuple[str, ...] = EVERYWHERE
 
 
 STRATEGIES = {
-    "stock": Strategy("the kernel left as it is", module=False),
+    "stock": Strategy("the kernel left as it is", module=False, on=(KVM,)),
     "lazy": Strategy("a dirty bit; monitor debug mode means dirty (the patch of 2015, and KVM to 6.13)"),
     "eager": Strategy("switch everything on every entry and exit, never trap"),
     "control-scan": Strategy("switch everything if a control register has its enable bit set, else trap"),
+    "host-mask": Strategy("clear the host's enable bits meanwhile; switch everything if the guest has one set", on=(RIG,)),
+    "partial": Strategy("switch only the registers that are enabled, trap every access", on=(RIG,)),
+    "summary-scan": Strategy("control-scan, with its answer kept as a bit when a control register changes", on=(RIG,)),
     "none": Strategy("never switch: guest breakpoints do not work", correct=False),
 }
 
@@ -51,13 +63,16 @@ class GuestState:
     enabled : float
         Which share of all breakpoints and watchpoints it enables; any share above 0 is at least one breakpoint.
     touches : bool
-        Whether it writes a debug register once in so many round trips.
+        Whether it accesses a debug register once in so many round trips.
+    on : tuple of str
+        Kinds of board that have it.
     """
 
     says: str
     mdscr: int = 0
     enabled: float = 0.0
     touches: bool = False
+    on: tuple[str, ...] = EVERYWHERE
 
 
 GUEST_STATES = {
@@ -67,11 +82,35 @@ GUEST_STATES = {
     "half": GuestState("monitor debug mode on, half of all enabled", mdscr=MDE, enabled=0.5),
     "all": GuestState("monitor debug mode on, all enabled", mdscr=MDE, enabled=1.0),
     "one-no-mde": GuestState("one breakpoint, monitor debug mode off", enabled=1e-9),
-    "touch": GuestState("writes a debug register, nothing enabled", touches=True),
+    "touch": GuestState("accesses a debug register, nothing enabled", touches=True),
 }
 
-# What the host itself has enabled in its debug registers, in words.
-HOST_STATES = {"none": "nothing enabled"}
+
+@dataclass(frozen=True)
+class HostState:
+    """What the host itself has enabled in its debug registers.
+
+    Parameters
+    ----------
+    says : str
+        The state in words.
+    enabled : float
+        Which share of all breakpoints and watchpoints; any share above 0 is at least one breakpoint.
+    on : tuple of str
+        Kinds of board that have it.
+    """
+
+    says: str
+    enabled: float = 0.0
+    on: tuple[str, ...] = EVERYWHERE
+
+
+HOST_STATES = {
+    "none": HostState("nothing enabled"),
+    "one": HostState("one breakpoint", enabled=1e-9, on=(RIG,)),
+    "half": HostState("half of all enabled", enabled=0.5, on=(RIG,)),
+    "all": HostState("all enabled", enabled=1.0, on=(RIG,)),
+}
 
 
 @dataclass(frozen=True)
@@ -86,14 +125,41 @@ class Exit:
         Its number in payload.S.
     to_user_space : bool
         Whether each round trip goes through the VMM.
+    on : tuple of str
+        Kinds of board that have it.
     """
 
     says: str
     number: int
     to_user_space: bool
+    on: tuple[str, ...] = EVERYWHERE
 
 
 EXITS = {
     "hvc": Exit("a hypercall, handled in the kernel", 0, to_user_space=False),
+    "sysreg": Exit("a read of a trapped system register", 2, to_user_space=False, on=(RIG,)),
     "mmio": Exit("a store that no memory backs, handled in user space", 1, to_user_space=True),
 }
+
+
+class Row(Protocol):
+    """A row of any of the tables above."""
+
+    @property
+    def on(self) -> tuple[str, ...]:
+        """Kinds of board that have it."""
+
+
+def names(table: Mapping[str, Row], kind: str) -> tuple[str, ...]:
+    """Return the names of the rows that a kind of board has."""
+    return tuple(name for name, row in table.items() if kind in row.on)
+
+
+def kind_of(board: str) -> str:
+    """Return the kind of a board, which its name tells."""
+    return RIG if board.startswith(("rig-", "serial:")) else KVM
+
+
+def share(count: int, part: float, least: int = 0) -> int:
+    """Return `part` of `count` rounded down, but at least `least` if any part is asked for."""
+    return max(int(count * part), least) if part else 0

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from . import BoardError, kvm
-from .factors import EXITS, GUEST_STATES, KDE, MDE
+from .factors import EXITS, GUEST_STATES, KDE, MDE, share
 
 PAYLOAD = Path(os.environ.get("STUDY_PAYLOAD", Path(__file__).with_name("payload.bin")))
 
@@ -42,7 +42,7 @@ class Guest:
         self, state: str, leave: str, *, breakpoints: int, watchpoints: int, touch_every: int, gic: bool, pmu: bool
     ) -> None:
         row = GUEST_STATES[state]
-        enabled = {2: share(breakpoints, row.enabled), 3: int(watchpoints * row.enabled)}
+        enabled = {2: share(breakpoints, row.enabled, least=1), 3: share(watchpoints, row.enabled)}
         touch = touch_every if row.touches else 0
         self._exit = EXITS[leave]
         self._machine = kvm.Machine(
@@ -75,11 +75,6 @@ class Guest:
     def close(self) -> None:
         """End the VM."""
         self._machine.close()
-
-
-def share(number: int, part: float) -> int:
-    """Return `part` of `number` rounded down, but at least 1 if any part is asked for."""
-    return max(1, int(number * part)) if part else 0
 
 
 def run_oracle(*, gic: bool, pmu: bool) -> list[int]:

@@ -1,0 +1,35 @@
+"""What every board with Linux and KVM is asked, whatever process carries the line: the requests of the agent on it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from study.collect.boards.link import Link
+from study.collect.perfstat import per_round_trip
+from study.design import Factors, Visit
+
+VISIT_PATIENCE = 900.0  # seconds
+
+
+class LinuxBoard:
+    """A board on which study/collect/onboard answers."""
+
+    seconds = (8.0, 3.5)
+
+    def describe(self, link: Link, factors: Factors) -> dict[str, Any]:
+        """Ask a boot what it is, after it has tried perf, KVM and every strategy."""
+        return link.ask("facts", events=factors.perf_events, strategies=list(factors.strategies))
+
+    def measure(self, link: Link, visit: Visit, factors: Factors) -> dict[str, Any]:
+        """Measure one visit with pyperf, perf, the module's counters and the oracle.
+
+        What perf said is read at once, so that a perf whose words cannot be read is noticed while it can be mended.
+        """
+        cell = visit.cell
+        label = {"strategy": cell.strategy, "host": cell.host, "arm": cell.arm, "visit": visit.name}
+        measured = link.ask(
+            "visit", patience=VISIT_PATIENCE, chosen=cell.strategy, state=cell.guest, leave=cell.exit,
+            touch_every=factors.touch_every, gic=factors.gic, pmu=factors.pmu, loops=factors.loops, values=factors.values,
+            warmups=factors.warmups, events=factors.perf_events, label=label,
+        )  # fmt: skip
+        return {**measured, "counts": [count.to_json() for count in per_round_trip(measured["windows"])]}

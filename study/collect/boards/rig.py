@@ -1,0 +1,233 @@
+"""The bare-metal rig: emulated, or on the end of a serial line. It counts what a world switch executes."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import tempfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from study.collect.boards.link import Launch, Link
+from study.collect.build import digest_of
+from study.collect.onboard.factors import GUEST_STATES, STRATEGIES
+from study.collect.rig import build
+from study.collect.rig.script import Machine, Script, oracle, states
+from study.design import Factors, Visit
+from study.errors import BoardFailed
+from study.process import need, run
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What differs between architectures for those who ask a rig.
+
+    Parameters
+    ----------
+    mode : str
+        Where the host runs.
+    monitor : int
+        Bits that turn monitor debug mode on for a guest's kernel: MDSCR_EL1.MDE and KDE; DBGDSCR.MDBGEN.
+    entry : int
+        DBGDSCR.MOE, which MDSCR_EL1 does not have.
+    """
+
+    mode: str
+    monitor: int
+    entry: int
+
+
+ARCHITECTURES = {
+    "aarch64": Architecture("el2", monitor=1 << 15 | 1 << 13, entry=0),
+    "armv7": Architecture("hyp", monitor=1 << 15, entry=0b1111 << 2),
+}
+
+# What the counting variant of the switch reports, and the unit.
+PARTS = {"base": "instructions", "scan": "instructions", "switch": "instructions", "trap": "instructions"}
+EVENTS = {"reads": "events", "writes": "events", "traps": "events", "isbs": "events", "switches": "events"}
+WINDOW = ("instructions", "cycles", "ticks")
+
+GREETING = '{"rig":"ready"'
+DEFAULT_BAUD = 115200
+VISIT_PATIENCE, SCRIPT_PATIENCE = 600.0, 60.0  # seconds
+
+
+def write(number: int, do: str, arguments: Mapping[str, Any]) -> str:
+    """Write a request as the line of words that the rig reads."""
+    return f"id={number} {do} {arguments.get('words', '')}".rstrip()
+
+
+def read(line: bytes) -> dict[str, Any]:
+    """Read an answer of the rig, whose result carries a CRC-32: a serial line may garble what it carries.
+
+    Raises
+    ------
+    ValueError
+        If it is no answer, or does not match its CRC.
+    """
+    found = re.fullmatch(rb'\{"id":\d+,"(?:result|error)":(.*),"crc":(\d+)\}\s*', line)
+    if not found or zlib.crc32(found[1]) != int(found[2]):
+        raise ValueError("garbled")
+    answer: dict[str, Any] = json.loads(line)
+    return answer
+
+
+class Rig:
+    """What every rig is asked, whatever carries the line."""
+
+    seconds = (0.5, 0.1)
+    emulated: bool
+
+    def describe(self, link: Link, factors: Factors) -> dict[str, Any]:
+        """Ask a boot what it is, and check that it counts instructions."""
+        facts = link.ask("facts")
+        architecture = ARCHITECTURES[facts["architecture"]]
+        self._machine = Machine(
+            int(facts["breakpoints"]), int(facts["watchpoints"]), int(facts["landmarks"], 16), int(facts["baits"], 16),
+            architecture.monitor, architecture.entry, int(facts["debug"], 16),
+        )  # fmt: skip
+        empty, one = (
+            link.ask("measure", words=f"strategy=none loops={loops} values=1 warmups=0")["values"][0][0] for loops in (0, 1)
+        )
+        if not one > empty:
+            raise BoardFailed("the counter of retired instructions does not count: without it the rig has nothing to say")
+        self._frequency = int(facts["frequency"])
+        return {**facts, "kernel": f"rig-{facts['code']}", "mode": architecture.mode}
+
+    def measure(self, link: Link, visit: Visit, factors: Factors) -> dict[str, Any]:
+        """Measure one cell: values, what the counting variant of the switch says, and the oracle."""
+        cell = visit.cell
+        touch = factors.touch_every if GUEST_STATES[cell.guest].touches else 0
+        prepared = states(self._machine, cell.guest, cell.host)
+        words = [f"strategy={cell.strategy}", f"exit={cell.exit}", f"loops={factors.loops}", f"values={factors.values}"]
+        words += [f"warmups={factors.warmups}", f"touch={touch}", f"access={factors.touch_by}"]
+        measured = link.ask("measure", patience=VISIT_PATIENCE, words=" ".join([*words, *prepared.words]))
+        if measured["loops"] != factors.loops or len(measured["values"]) != factors.values:
+            raise BoardFailed(f"the rig measured {measured['loops']} loops, not {factors.loops}: the line garbled the command")
+        wrong = self._run(link, cell.strategy, oracle(self._machine, cell.guest, cell.host, cell.exit))
+        checks = {"oracle": f"{wrong} wrong reads", "well": (wrong == 0) == STRATEGIES[cell.strategy].correct}
+        return {
+            "rig": measured,
+            "pyperf": self._suite(visit, measured),
+            "counts": self._counts(measured),
+            "checks": checks,
+        }
+
+    def _run(self, link: Link, strategy: str, script: Script) -> int:
+        """Run a script and return how many of its reads are wrong."""
+        answer = link.ask("script", patience=SCRIPT_PATIENCE, words=" ".join([f"strategy={strategy}", *script.words]))
+        return script.wrong([int(value, 16) for value in answer["reads"]])
+
+    def _per_round_trip(self, measured: Mapping[str, Any], what: str) -> list[float]:
+        """Return one of the window's counters for each value, per round trip; what an empty window counts is left out."""
+        at = WINDOW.index(what)
+        return [(window[at] - measured["empty"][at]) / measured["loops"] for window in measured["values"]]
+
+    def _suite(self, visit: Visit, measured: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the values as a pyperf suite: seconds by the counter's time, or, emulated, a nanosecond an instruction."""
+        import pyperf
+
+        if self.emulated:
+            values = [value * 1e-9 for value in self._per_round_trip(measured, "instructions")]
+        else:
+            values = [value / self._frequency for value in self._per_round_trip(measured, "ticks")]
+        cell = visit.cell
+        metadata = {"name": f"round trip {cell.guest} {cell.exit}", "loops": measured["loops"], "strategy": cell.strategy,
+                    "host": cell.host, "arm": cell.arm, "visit": visit.name}  # fmt: skip
+        suite = pyperf.BenchmarkSuite([pyperf.Benchmark([pyperf.Run(values, metadata=metadata, collect_metadata=False)])])
+        with tempfile.TemporaryDirectory(prefix="study-") as folder:
+            path = Path(folder, "suite.json")
+            suite.dump(str(path))
+            result: dict[str, Any] = json.loads(path.read_text())
+        return result
+
+    def _counts(self, measured: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Return counts per round trip: the median window's instructions and cycles, and the tally of the counting variant."""
+        counts = {
+            f"rig:{what}": sorted(self._per_round_trip(measured, what))[len(measured["values"]) // 2] for what in WINDOW[:2]
+        }
+        tally = measured["tally"]
+        counts |= {f"rig:{name}": tally[name] / tally["loops"] for name in (*PARTS, *EVENTS)}
+        return [{"event": name, "value": value, "running": 1.0, "why": ""} for name, value in counts.items()]
+
+
+@dataclass(frozen=True)
+class Emulated:
+    """How a rig is emulated: architecture, emulator, CPU."""
+
+    architecture: str
+    qemu: str
+    cpu: str
+
+
+RIGS = {
+    "rig-cortex-a15": Emulated("armv7", "qemu-system-arm", "cortex-a15"),
+    "rig-cortex-a7": Emulated("armv7", "qemu-system-arm", "cortex-a7"),
+    "rig-cortex-a57": Emulated("aarch64", "qemu-system-aarch64", "cortex-a57"),
+    "rig-neoverse-n1": Emulated("aarch64", "qemu-system-aarch64", "neoverse-n1"),
+}
+
+
+class EmulatedRig(Rig):
+    """A rig under QEMU, where the instruction counter is exact: one boot serves a whole campaign.
+
+    Parameters
+    ----------
+    name : str
+        A row of RIGS.
+    more : tuple of str
+        Options added to QEMU's.
+    """
+
+    emulated = True
+
+    def __init__(self, name: str, more: tuple[str, ...] = ()) -> None:
+        self.name, self._more = name, more
+
+    def launch(self, console: Path, strategies: tuple[str, ...]) -> Launch:
+        """Build the image, or take it from the cache, and say how to boot it."""
+        how = RIGS[self.name]
+        qemu = need(how.qemu)
+        image = build.image(how.architecture)
+        argv = [
+            need("setpriv"), "--pdeathsig", "KILL", "--",  # no emulator outlives the command that started it
+            qemu, "-M", "virt,virtualization=on", "-cpu", how.cpu, "-m", "64", "-icount", "shift=0,sleep=off",
+            "-kernel", str(image), "-display", "none", "-nodefaults", "-nic", "none", "-no-reboot", "-monitor", "none",
+            "-serial", "stdio", *self._more,
+        ]  # fmt: skip
+        facts = {
+            "image_sha256": digest_of(image),
+            "emulator": run([qemu, "--version"]).splitlines()[0],
+            "emulated_cpu": how.cpu,
+        }
+        return Launch(
+            argv, cwd=console.parent, console=console, facts=facts, patience=30.0,
+            write=write, read=read, greeting=GREETING, farewell="off",
+        )  # fmt: skip
+
+
+class SerialRig(Rig):
+    """A rig on the end of a serial line, started by hand or by a boot loader.
+
+    Parameters
+    ----------
+    port : str
+        The port's device, and after a comma its speed, 115200 if there is none: ``/dev/ttyUSB0,921600``.
+    """
+
+    emulated = False
+
+    def __init__(self, port: str) -> None:
+        self.name = f"serial:{port}"
+        self._port, _, self._baud = port.partition(",")
+
+    def launch(self, console: Path, strategies: tuple[str, ...]) -> Launch:
+        """Say how to reach it: a process that carries the line."""
+        argv = [sys.executable, "-m", "study.collect.boards.serialport", self._port, self._baud or str(DEFAULT_BAUD)]
+        return Launch(
+            argv, cwd=console.parent, console=console, facts={}, patience=30.0, write=write, read=read, greeting=GREETING
+        )  # fmt: skip

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * AArch64's part of the rig that is not measured: memory, counters, the debug registers by number, a guest's first state.
+ * Section numbers are those of the Arm Architecture Reference Manual, DDI 0487J.
+ */
+#include "rig.h"
+
+#define READ(name) ({ uint64_t value_; __asm__ volatile("mrs %0, " #name : "=r"(value_)); value_; })
+#define WRITE(name, value) __asm__ volatile("msr " #name ", %0" : : "r"((uint64_t)(value)) : "memory")
+#define ISB() __asm__ volatile("isb" : : : "memory")
+
+#define NORMAL          0xffull         /* MAIR: write-back, attribute 0; device, attribute 1 */
+#define BLOCK           1ull
+#define TABLE           3ull
+#define ACCESSED        (1ull << 10)
+#define INNER           (3ull << 8)
+#define DEVICE_INDEX    (1ull << 2)
+#define NEVER_RUN       (1ull << 54)
+#define SCTLR_EL1       0x30d00800      /* RES1, stage 1 off (D17.2.118) */
+
+static uint64_t level1[512] __attribute__((aligned(4096)));
+static uint64_t level2[512] __attribute__((aligned(4096)));
+static uint64_t stage2[512] __attribute__((aligned(4096)));
+
+struct machine machine;
+
+/* Map all memory to itself: our own image as memory, everything else as devices (D8.3). And one GiB for guests. */
+static void map(void)
+{
+        uint64_t begin = (uint64_t)_start, end = (uint64_t)_end, gib = begin >> 30;
+        for (uint64_t n = 0; n < 512; n++) {
+                uint64_t at = (gib << 30) + (n << 21);
+                int ours = at + (1 << 21) > begin && at < end;
+                level2[n] = at | BLOCK | ACCESSED | INNER | (ours ? 0 : DEVICE_INDEX | NEVER_RUN);
+                level1[n] = (n << 30) | BLOCK | ACCESSED | DEVICE_INDEX | NEVER_RUN;
+        }
+        level1[gib] = (uint64_t)level2 | TABLE;
+        stage2[gib] = (gib << 30) | BLOCK | ACCESSED | INNER | (3 << 6) | (0xf << 2);
+        machine.mmio = ((gib ^ 1) << 30) + 0x1000;
+        WRITE(mair_el2, NORMAL);
+        WRITE(tcr_el2, 1ull << 31 | 1 << 23 | 2 << 16 | 3 << 12 | 1 << 10 | 1 << 8 | 25);
+        WRITE(ttbr0_el2, level1);
+        WRITE(vtcr_el2, 1ull << 31 | 2 << 16 | 3 << 12 | 1 << 10 | 1 << 8 | 1 << 6 | 25);
+        __asm__ volatile("dsb sy; tlbi alle2; tlbi vmalls12e1; dsb sy; isb" : : : "memory");
+        WRITE(sctlr_el2, 0x30c50830ull | 1 << 12 | 1 << 2 | 1);
+        ISB();
+}
+
+/* Count instructions (event 8) in event counter 0, and cycles, at EL1 and EL2 (D13). */
+static void count(void)
+{
+        uint64_t counters = READ(pmcr_el0) >> 11 & 31, below_el2 = 1 << 27;
+        machine.trap_off = counters;            /* MDCR_EL2.HPMN: all counters are EL1's, and none stops at EL2 */
+        machine.trap_on = counters | 1 << 9;    /* TDA */
+        WRITE(mdcr_el2, machine.trap_off);
+        WRITE(pmevtyper0_el0, 8 | below_el2);
+        WRITE(pmccfiltr_el0, below_el2);
+        WRITE(pmcntenset_el0, 1ull << 31 | 1);
+        WRITE(pmcr_el0, 1 << 6 | 7);            /* 64-bit cycles; reset; enable */
+        ISB();
+}
+
+void machine_start(void)
+{
+        uint64_t features = READ(id_aa64dfr0_el1);
+        machine.breakpoints = (features >> 12 & 15) + 1;
+        machine.watchpoints = (features >> 20 & 15) + 1;
+        machine.contexts = (features >> 28 & 15) + 1;
+        machine.identity = READ(midr_el1);
+        machine.frequency = READ(cntfrq_el0);
+        map();
+        count();
+        WRITE(oslar_el1, 0);                    /* a locked OS Lock keeps debug exceptions from coming (H2.4) */
+        WRITE(osdlr_el1, 0);
+        WRITE(hcr_el2, 1ull << 31);
+        WRITE(sctlr_el1, SCTLR_EL1);            /* the host does not use EL1, but switches what is there */
+        WRITE(tcr_el1, 0);
+        WRITE(cptr_el2, 0x33ff);
+        WRITE(cnthctl_el2, 3);
+        ISB();
+}
+
+void counters_reset(void)
+{
+        WRITE(pmcr_el0, 1 << 6 | 7);
+        ISB();
+}
+
+void use_vectors(word vectors)
+{
+        WRITE(vbar_el2, vectors);
+        ISB();
+}
+
+#define EACH_NUMBER(do, name) \
+        do(name, 0) do(name, 1) do(name, 2) do(name, 3) do(name, 4) do(name, 5) do(name, 6) do(name, 7) \
+        do(name, 8) do(name, 9) do(name, 10) do(name, 11) do(name, 12) do(name, 13) do(name, 14) do(name, 15)
+#define READ_ONE(name, n) case n: return READ(dbg##name##n##_el1);
+#define WRITE_ONE(name, n) case n: WRITE(dbg##name##n##_el1, value); return;
+#define BY_NUMBER(name) \
+        static word read_##name(unsigned n) { switch (n) { EACH_NUMBER(READ_ONE, name) } return 0; } \
+        static void write_##name(unsigned n, word value) { switch (n) { EACH_NUMBER(WRITE_ONE, name) } }
+BY_NUMBER(bvr)
+BY_NUMBER(bcr)
+BY_NUMBER(wvr)
+BY_NUMBER(wcr)
+
+word debug_read(enum kind kind, unsigned n)
+{
+        switch (kind) {
+        case BREAK_VALUE: return read_bvr(n);
+        case BREAK_CONTROL: return read_bcr(n);
+        case WATCH_VALUE: return read_wvr(n);
+        case WATCH_CONTROL: return read_wcr(n);
+        case IDENTITY: return READ(id_aa64dfr0_el1);
+        default: return READ(mdscr_el1);
+        }
+}
+
+void debug_write(enum kind kind, unsigned n, word value)
+{
+        switch (kind) {
+        case BREAK_VALUE: write_bvr(n, value); break;
+        case BREAK_CONTROL: write_bcr(n, value); break;
+        case WATCH_VALUE: write_wvr(n, value); break;
+        case WATCH_CONTROL: write_wcr(n, value); break;
+        default: WRITE(mdscr_el1, value); break;
+        }
+        ISB();
+}
+
+void vcpu_start(struct vcpu *vcpu)
+{
+        extern char guest_vectors[];
+        vcpu->hcr = 1ull << 31 | 1 << 21 | 1 << 12 | 1;         /* RW, TACR, DC, VM (D17.2.48) */
+        vcpu->host_hcr = vcpu->hcr & ~(1ull << 21);
+        vcpu->vttbr = (uint64_t)stage2;
+        vcpu->guest_sys[0] = SCTLR_EL1;
+        vcpu->guest_sys[10] = (word)guest_vectors;              /* VBAR_EL1 */
+        vcpu->trap_off = machine.trap_off;
+        vcpu->trap_on = machine.trap_on;
+}
+
+void vcpu_call(struct vcpu *vcpu, const void *function, word first, word second, word third)
+{
+        extern char guest_done[];
+        vcpu->gpr[0] = first;
+        vcpu->gpr[1] = second;
+        vcpu->gpr[2] = third;
+        vcpu->gpr[30] = (word)guest_done;
+        vcpu->guest_sys[16] = (word)(guest_stack + sizeof(guest_stack));      /* SP_EL1 */
+        vcpu->elr = (word)function;
+        vcpu->spsr = 0x1c5;                                     /* EL1h; interrupts masked, debug exceptions not */
+}
+
+void trap_accesses(int on)
+{
+        WRITE(mdcr_el2, on ? machine.trap_on : machine.trap_off);
+        ISB();
+}
+
+/* AArch64 has no chains beyond those that every architecture has. */
+void vcpu_fit(struct vcpu *vcpu, const struct switcher *variant)
+{
+        (void)vcpu;
+        (void)variant;
+}

@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * ARMv7's part of the rig that is not measured: memory, counters, the debug registers by number, a guest's first state.
+ * Section numbers are those of the ARM Architecture Reference Manual ARMv7-A/R, DDI 0406C; system registers are described
+ * in B4.1, debug registers in C11.11, each in alphabetical order.
+ */
+#include "rig.h"
+
+/* A register is named as MRC and MCR name it: p15, opc1, then CRn, CRm, opc2. */
+#define READ(coprocessor, opc1, name) ({ \
+        uint32_t value_; \
+        __asm__ volatile("mrc " #coprocessor ", " #opc1 ", %0, " name : "=r"(value_)); \
+        value_; })
+#define WRITE(coprocessor, opc1, name, value) \
+        __asm__ volatile("mcr " #coprocessor ", " #opc1 ", %0, " name : : "r"((uint32_t)(value)) : "memory")
+#define WRITE64(opc1, name, value) \
+        __asm__ volatile("mcrr p15, " #opc1 ", %0, %1, " name : : "r"((uint32_t)(value)), "r"(0) : "memory")
+#define ISB() __asm__ volatile("isb" : : : "memory")
+
+#define MIDR            "c0, c0, 0"
+#define SCTLR           "c1, c0, 0"
+#define TTBCR           "c2, c0, 2"
+#define DACR            "c3, c0, 0"
+#define HSCTLR          "c1, c0, 0"     /* opc1 4, as for the other registers of Hyp mode */
+#define HCR_            "c1, c1, 0"
+#define HDCR            "c1, c1, 1"
+#define HCPTR           "c1, c1, 2"
+#define HSTR            "c1, c1, 3"
+#define HTCR            "c2, c0, 2"
+#define VTCR            "c2, c1, 2"
+#define HMAIR0          "c10, c2, 0"
+#define HVBAR           "c12, c0, 0"
+#define CNTHCTL         "c14, c1, 0"
+#define CNTFRQ          "c14, c0, 0"
+#define PMCR            "c9, c12, 0"
+#define PMCNTENSET      "c9, c12, 1"
+#define PMSELR          "c9, c12, 5"
+#define PMXEVTYPER      "c9, c13, 1"
+#define DBGDIDR         "c0, c0, 0"
+#define DBGDSCREXT      "c0, c2, 2"
+#define DBGOSLAR        "c1, c0, 4"
+#define DBGOSDLR        "c1, c3, 4"
+
+#define NORMAL          0xffu           /* HMAIR0: attribute 0 is write-back memory; attribute 1 is 0, strongly ordered */
+#define BLOCK           1ull
+#define TABLE           3ull
+#define ACCESSED        (1ull << 10)
+#define INNER           (3ull << 8)
+#define READ_WRITE      (1ull << 6)     /* AP[1], one in Hyp mode's tables */
+#define DEVICE_INDEX    (1ull << 2)
+#define NEVER_RUN       (1ull << 54)
+#define SCTLR_PL1       0x00c50078      /* the bits that are one; stage 1 off */
+
+static uint64_t level1[512] __attribute__((aligned(4096)));
+static uint64_t level2[512] __attribute__((aligned(4096)));
+static uint64_t stage2[512] __attribute__((aligned(4096)));
+
+struct machine machine;
+
+/* Map all memory to itself: our own image as memory, everything else as devices (B3.6). And one GiB for guests. */
+static void map(void)
+{
+        uint32_t begin = (uint32_t)_start, end = (uint32_t)_end, gib = begin >> 30;
+        for (uint64_t n = 0; n < 4; n++)
+                level1[n] = (n << 30) | BLOCK | ACCESSED | READ_WRITE | DEVICE_INDEX | NEVER_RUN;
+        for (uint32_t n = 0; n < 512; n++) {
+                uint32_t at = (gib << 30) + (n << 21);
+                int ours = at >> 21 >= begin >> 21 && at < end;
+                level2[n] = at | BLOCK | ACCESSED | INNER | READ_WRITE | (ours ? 0 : DEVICE_INDEX | NEVER_RUN);
+        }
+        level1[gib] = (uint32_t)level2 | TABLE;
+        stage2[gib] = (uint64_t)(gib << 30) | BLOCK | ACCESSED | INNER | (3 << 6) | (0xf << 2);
+        machine.mmio = ((gib ^ 1) << 30) + 0x1000;
+        WRITE(p15, 4, HMAIR0, NORMAL);
+        WRITE(p15, 4, HTCR, 1u << 31 | 1 << 23 | 3 << 12 | 1 << 10 | 1 << 8);
+        WRITE64(4, "c2", level1);               /* HTTBR */
+        WRITE(p15, 4, VTCR, 1u << 31 | 3 << 12 | 1 << 10 | 1 << 8 | 1 << 6);
+        __asm__ volatile("dsb" : : : "memory");
+        WRITE(p15, 4, "c8, c7, 0", 0);          /* TLBIALLH */
+        WRITE(p15, 4, "c8, c7, 4", 0);          /* TLBIALLNSNH */
+        WRITE(p15, 0, "c7, c5, 0", 0);          /* ICIALLU */
+        __asm__ volatile("dsb; isb" : : : "memory");
+        WRITE(p15, 4, HSCTLR, 0x30c50838u | 1 << 12 | 1 << 2 | 1);
+        ISB();
+}
+
+/* Count instructions (event 8) in event counter 0, and cycles, in all modes (C12). PMSELR stays on counter 0. */
+static void count(void)
+{
+        uint32_t counters = READ(p15, 0, PMCR) >> 11 & 31, hyp_too = 1u << 27;
+        machine.trap_off = counters;            /* HDCR.HPMN: all counters are PL1's, and none stops in Hyp mode */
+        machine.trap_on = counters | 7 << 9;    /* TDA; it needs TDRA and TDOSA beside it */
+        WRITE(p15, 4, HDCR, machine.trap_off);
+        WRITE(p15, 0, PMSELR, 31);              /* the cycle counter's filter */
+        ISB();
+        WRITE(p15, 0, PMXEVTYPER, hyp_too);
+        WRITE(p15, 0, PMSELR, 0);
+        ISB();
+        WRITE(p15, 0, PMXEVTYPER, 8 | hyp_too);
+        WRITE(p15, 0, PMCNTENSET, 1u << 31 | 1);
+        counters_reset();
+}
+
+/* Does this read go through? Its operands are r1, which it may change, and r0, which is 0 afterwards if it was UNDEFINED. */
+#define DEFINED(instruction, content) ({ \
+        register uint32_t defined_ __asm__("r0") = 1; \
+        register uint32_t content_ __asm__("r1") = *(content); \
+        __asm__ volatile(instruction : "+r"(defined_), "+r"(content_)); \
+        *(content) = content_; \
+        defined_; })
+
+#define EACH_NUMBER(do, name) \
+        do(name, 0) do(name, 1) do(name, 2) do(name, 3) do(name, 4) do(name, 5) do(name, 6) do(name, 7) \
+        do(name, 8) do(name, 9) do(name, 10) do(name, 11) do(name, 12) do(name, 13) do(name, 14) do(name, 15)
+#define PROBE_ONE(name, n) case n: return DEFINED("mrc p14, 0, r1, c1, c" #n ", 1", &content);
+
+static int has_bxvr(unsigned n)
+{
+        uint32_t content = 0;
+        switch (n) { EACH_NUMBER(PROBE_ONE, bxvr) }
+        return 0;
+}
+
+/* An emulator may take DBGVCR for a no-op: then a read leaves its register as it was. */
+static int has_vcr(void)
+{
+        uint32_t one = 1, two = 2;
+        return DEFINED("mrc p14, 0, r1, c0, c7, 0", &one) && DEFINED("mrc p14, 0, r1, c0, c7, 0", &two) && one == two;
+}
+
+static int vector_catch, extended_values;
+
+/* What not every CPU has, or not every emulator. Exceptions of Hyp mode go to probe_vectors meanwhile. */
+static void probe(void)
+{
+        static const char *const found[] = { "[]", "[\"DBGVCR\"]", "[\"DBGBXVR\"]", "[\"DBGBXVR\",\"DBGVCR\"]" };
+        extern char probe_vectors[];
+        word vectors = READ(p15, 4, HVBAR);
+        use_vectors((word)probe_vectors);
+        vector_catch = has_vcr();
+        extended_values = has_bxvr(machine.breakpoints - 1);
+        use_vectors(vectors);
+        machine.extra = found[2 * extended_values + vector_catch];
+}
+
+void machine_start(void)
+{
+        uint32_t features = READ(p14, 0, DBGDIDR);
+        machine.breakpoints = (features >> 24 & 15) + 1;
+        machine.watchpoints = (features >> 28 & 15) + 1;
+        machine.contexts = (features >> 20 & 15) + 1;
+        machine.identity = READ(p15, 0, MIDR);
+        machine.frequency = READ(p15, 0, CNTFRQ);
+        map();
+        count();
+        WRITE(p14, 0, DBGOSLAR, 0);             /* a locked OS Lock keeps debug exceptions from coming */
+        WRITE(p14, 0, DBGOSDLR, 0);
+        WRITE(p15, 4, HCR_, 0);
+        WRITE(p15, 0, SCTLR, SCTLR_PL1);        /* the host does not use PL1, but switches what is there */
+        WRITE(p15, 0, TTBCR, 0);
+        WRITE(p15, 0, DACR, 0);
+        WRITE(p15, 4, HCPTR, 0x33ff);
+        WRITE(p15, 4, HSTR, 0);
+        WRITE(p15, 4, CNTHCTL, 3);
+        ISB();
+        probe();
+}
+
+void counters_reset(void)
+{
+        WRITE(p15, 0, PMCR, 7);                 /* reset; enable */
+        ISB();
+}
+
+void use_vectors(word vectors)
+{
+        WRITE(p15, 4, HVBAR, vectors);
+        ISB();
+}
+
+/* The guest runs these too, and its accesses may trap. They go through r0, as the trap handler knows no banked register. */
+#define READ_ONE(opc2, n) case n: \
+        __asm__ volatile("mrc p14, 0, %0, c0, c" #n ", " #opc2 : "=r"(content)); break;
+#define WRITE_ONE(opc2, n) case n: \
+        __asm__ volatile("mcr p14, 0, %0, c0, c" #n ", " #opc2 : : "r"(content)); break;
+#define BY_NUMBER(name, opc2) \
+        static word read_##name(unsigned n) \
+        { \
+                register word content __asm__("r0") = 0; \
+                switch (n) { EACH_NUMBER(READ_ONE, opc2) } \
+                return content; \
+        } \
+        static void write_##name(unsigned n, word value) \
+        { \
+                register word content __asm__("r0") = value; \
+                switch (n) { EACH_NUMBER(WRITE_ONE, opc2) } \
+        }
+BY_NUMBER(bvr, 4)
+BY_NUMBER(bcr, 5)
+BY_NUMBER(wvr, 6)
+BY_NUMBER(wcr, 7)
+
+static word read_dscr(void)
+{
+        register word content __asm__("r0");
+        __asm__ volatile("mrc p14, 0, %0, " DBGDSCREXT : "=r"(content));
+        return content;
+}
+
+static void write_dscr(word value)
+{
+        register word content __asm__("r0") = value;
+        __asm__ volatile("mcr p14, 0, %0, " DBGDSCREXT : : "r"(content));
+}
+
+word debug_read(enum kind kind, unsigned n)
+{
+        switch (kind) {
+        case BREAK_VALUE: return read_bvr(n);
+        case BREAK_CONTROL: return read_bcr(n);
+        case WATCH_VALUE: return read_wvr(n);
+        case WATCH_CONTROL: return read_wcr(n);
+        case IDENTITY: return READ(p14, 0, DBGDIDR);
+        default: return read_dscr();
+        }
+}
+
+void debug_write(enum kind kind, unsigned n, word value)
+{
+        switch (kind) {
+        case BREAK_VALUE: write_bvr(n, value); break;
+        case BREAK_CONTROL: write_bcr(n, value); break;
+        case WATCH_VALUE: write_wvr(n, value); break;
+        case WATCH_CONTROL: write_wcr(n, value); break;
+        default: write_dscr(value); break;
+        }
+        ISB();
+}
+
+/* Places in guest_sys, as SYSTEM_1 and the others in switch.S have them. */
+enum { SYS_SCTLR = 0, SYS_VBAR = 10, SYS_SP_SVC = 26, SYS_LR_SVC = 27, SYS_SP_ABT = 29 };
+#define ABORT_STACK     64              /* the last bytes of the guest's stack are its Abort mode's */
+
+void vcpu_start(struct vcpu *vcpu)
+{
+        extern char guest_vectors[];
+        vcpu->hcr = 1 << 21 | 1 << 12 | 1;                      /* TAC, DC, VM */
+        vcpu->host_hcr = vcpu->hcr & ~(1u << 21);
+        vcpu->vttbr[0] = (word)stage2;
+        vcpu->guest_sys[SYS_SCTLR] = SCTLR_PL1;
+        vcpu->guest_sys[SYS_VBAR] = (word)guest_vectors;
+        vcpu->trap_off = machine.trap_off;
+        vcpu->trap_on = machine.trap_on;
+}
+
+void vcpu_call(struct vcpu *vcpu, const void *function, word first, word second, word third)
+{
+        extern char guest_done[];
+        word stack = (word)(guest_stack + sizeof(guest_stack));
+        vcpu->gpr[0] = first;
+        vcpu->gpr[1] = second;
+        vcpu->gpr[2] = third;
+        vcpu->guest_sys[SYS_SP_ABT] = stack;
+        vcpu->guest_sys[SYS_SP_SVC] = stack - ABORT_STACK;
+        vcpu->guest_sys[SYS_LR_SVC] = (word)guest_done;
+        vcpu->elr = (word)function;
+        vcpu->spsr = 0x1d3;                     /* Supervisor mode, ARM instructions; asynchronous exceptions masked */
+}
+
+void trap_accesses(int on)
+{
+        WRITE(p15, 4, HDCR, on ? machine.trap_on : machine.trap_off);
+        ISB();
+}
+
+/* Before the breakpoints come the registers that only some CPUs have: each link knows from next where to go on. */
+void vcpu_fit(struct vcpu *vcpu, const struct switcher *variant)
+{
+        word *const chains[EXTRA_CHAINS] = { vcpu->swap, vcpu->take, vcpu->give };
+        for (unsigned chain = 0; chain < EXTRA_CHAINS; chain++) {
+                word *slot = &chains[chain][0], breakpoints = *slot;
+                if (vector_catch) {
+                        *slot = variant->extra[chain][0];
+                        slot = &vcpu->next[chain][0];
+                }
+                for (unsigned n = 0; extended_values && n < machine.contexts; n++) {
+                        unsigned number = machine.breakpoints - 1 - n;
+                        *slot = variant->extra[chain][1 + number];
+                        slot = &vcpu->next[chain][1 + number];
+                }
+                *slot = breakpoints;
+        }
+}

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What the rig's parts know of each other. The measured code is in <architecture>/switch.S alone.
+ */
+#ifndef RIG_H
+#define RIG_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "machine.h"
+
+enum kind { BREAK_VALUE, BREAK_CONTROL, WATCH_VALUE, WATCH_CONTROL, MONITOR_CONTROL, IDENTITY };
+
+#define MOST_REGISTERS  16
+#define STRATEGIES      7
+#define MOST_OPERATIONS 4096
+#define LANDMARKS       32
+
+/* One variant of the switch, as measured or counting; the tables at the end of switch.S. */
+struct switcher {
+        word (*run)(struct vcpu *, word round_trips, uint64_t window[3]);
+        word vectors;
+        word swap[2][MOST_REGISTERS + 1], scan[2][MOST_REGISTERS + 1], toggle[2][MOST_REGISTERS + 1];
+        word take[2][MOST_REGISTERS + 1], give[2][MOST_REGISTERS + 1];
+#ifdef EXTRA_CHAINS
+        word extra[EXTRA_CHAINS][MOST_REGISTERS + 1];
+#endif
+        struct { word trap_first, entry, exit, trap; } strategies[STRATEGIES];
+};
+extern const struct switcher plain_switcher, tally_switcher;
+
+/* What the machine is. */
+struct machine {
+        unsigned breakpoints, watchpoints, contexts;
+        word identity, frequency, mmio, trap_off, trap_on;
+        const char *extra;              /* debug registers beyond those that every CPU has, as JSON */
+};
+extern struct machine machine;
+
+/* One step of a script: who does what with which register. */
+struct operation {
+        uint8_t guest, what, kind, number;
+        uint32_t times;
+        word value;
+};
+enum { DO_WRITE, DO_READ, DO_HVC, DO_SYSREG, DO_MMIO, DO_FIRE };
+
+/* <architecture>/machine.c and start.S */
+extern char _start[], _code_end[], _end[];
+void machine_start(void);
+void counters_reset(void);
+void use_vectors(word vectors);
+void trap_accesses(int on);
+word debug_read(enum kind kind, unsigned n);
+void debug_write(enum kind kind, unsigned n, word value);
+void vcpu_start(struct vcpu *vcpu);
+void vcpu_fit(struct vcpu *vcpu, const struct switcher *variant);
+void vcpu_call(struct vcpu *vcpu, const void *function, word first, word second, word third);
+_Noreturn void power_off(void);
+
+/* <architecture>/guest.S and guest.c */
+extern char landmarks[];
+extern uint64_t baits[LANDMARKS];
+extern char guest_stack[8192];
+void guest_operations(struct operation *first, word count, word mmio);
+struct hits { word count, where; };
+extern struct hits guest_hits[2];
+
+/* serial.c: the line to whoever asks */
+void serial_start(const char *bootargs);
+char *read_line(void);
+void answer_begin(void);
+void say(const char *text);
+void say_quoted(const char *text);
+void say_number(uint64_t number);
+void say_hex(uint64_t number);
+void answer_end(uint64_t id, const char *error);
+void announce(const char *text);
+uint32_t crc(const char *data, size_t size);
+
+/* tree.c: the device tree */
+const char *tree_property(const void *tree, const char *node, const char *property);
+
+int same(const char *one, const char *other);
+
+#endif

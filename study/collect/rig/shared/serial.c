@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The line to whoever asks: one command line in, one line of JSON out, with a CRC-32 of the result in it, since a serial
+ * line may garble what it carries. The port is named as Linux names it: earlycon=pl011,0x9000000 or
+ * earlycon=uart8250,mmio32,0x1c28000; without a name it is the PL011 of QEMU's virt machine.
+ */
+#include "rig.h"
+
+#define LONGEST (1 << 17)
+#define RESERVE 128             /* for what stands around a result */
+
+static char line[LONGEST], answer[LONGEST + RESERVE];
+static size_t answered;
+static uintptr_t port = 0x9000000;
+static int is_8250;
+
+static volatile uint32_t *reg(unsigned offset)
+{
+        return (volatile uint32_t *)(port + offset);
+}
+
+static void put(char c)
+{
+        if (is_8250) {
+                while (!(*reg(5 << 2) & 0x20))  /* LSR: transmitter empty */
+                        ;
+                *reg(0) = c;
+        } else {
+                while (*reg(0x18) & 0x20)       /* FR: transmitter full */
+                        ;
+                *reg(0) = c;
+        }
+}
+
+static char get(void)
+{
+        if (is_8250) {
+                while (!(*reg(5 << 2) & 1))     /* LSR: data ready */
+                        ;
+                return *reg(0);
+        }
+        while (*reg(0x18) & 0x10)               /* FR: receiver empty */
+                ;
+        return *reg(0);
+}
+
+static uintptr_t hexadecimal(const char *text)
+{
+        uintptr_t value = 0;
+        for (text += 2;; text++) {
+                if (*text >= '0' && *text <= '9')
+                        value = value << 4 | (unsigned)(*text - '0');
+                else if (*text >= 'a' && *text <= 'f')
+                        value = value << 4 | (unsigned)(*text - 'a' + 10);
+                else
+                        return value;
+        }
+}
+
+void serial_start(const char *bootargs)
+{
+        static const char option[] = "earlycon=";
+        for (; bootargs && *bootargs; bootargs++) {
+                size_t n = 0;
+                while (option[n] && bootargs[n] == option[n])
+                        n++;
+                if (option[n])
+                        continue;
+                bootargs += n;
+                is_8250 = *bootargs == 'u';
+                while (*bootargs && *bootargs != ' ' && !(bootargs[0] == '0' && bootargs[1] == 'x'))
+                        bootargs++;
+                if (*bootargs == '0')
+                        port = hexadecimal(bootargs);
+                break;
+        }
+        if (!is_8250) {
+                *reg(0x30) = 0;                 /* CR: off, while the line is set: */
+                *reg(0x2c) = 0x70;              /* LCR_H: 8 bits, FIFOs; the boot loader set the speed */
+                *reg(0x30) = 0x301;             /* CR: on, both ways */
+        }
+}
+
+char *read_line(void)
+{
+        for (size_t n = 0;;) {
+                char c = get();
+                if (c == '\n' || c == '\r') {
+                        line[n] = 0;
+                        return line;
+                }
+                if (n < LONGEST - 1)
+                        line[n++] = c;
+        }
+}
+
+void announce(const char *text)
+{
+        for (; *text; text++)
+                put(*text);
+        put('\n');
+}
+
+void answer_begin(void)
+{
+        answered = 0;
+}
+
+void say(const char *text)
+{
+        for (; *text && answered < LONGEST - 1; text++)
+                answer[answered++] = *text;
+}
+
+void say_quoted(const char *text)
+{
+        say("\"");
+        for (; text && *text; text++) {
+                char one[2] = { *text >= ' ' && *text <= '~' && *text != '"' && *text != '\\' ? *text : '?', 0 };
+                say(one);
+        }
+        say("\"");
+}
+
+static void say_in(uint64_t number, unsigned base)
+{
+        char digits[24];
+        unsigned n = sizeof(digits);
+        digits[--n] = 0;
+        do {
+                unsigned digit = base == 16 ? number & 15 : number % 10;
+                digits[--n] = "0123456789abcdef"[digit];
+                number = base == 16 ? number >> 4 : number / 10;
+        } while (number);
+        say(digits + n);
+}
+
+void say_number(uint64_t number)
+{
+        say_in(number, 10);
+}
+
+void say_hex(uint64_t number)
+{
+        say("\"");
+        say_in(number, 16);
+        say("\"");
+}
+
+uint32_t crc(const char *data, size_t size)
+{
+        uint32_t value = ~0u;
+        for (size_t n = 0; n < size; n++) {
+                value ^= (uint8_t)data[n];
+                for (int bit = 0; bit < 8; bit++)
+                        value = value >> 1 ^ (value & 1 ? 0xedb88320u : 0);
+        }
+        return ~value;
+}
+
+static void put_all(const char *text, size_t size)
+{
+        for (size_t n = 0; n < size; n++)
+                put(text[n]);
+}
+
+/* Send what was said since answer_begin as the result, or an error in its place. */
+void answer_end(uint64_t id, const char *error)
+{
+        if (error) {
+                answered = 0;
+                say_quoted(error);
+        }
+        size_t size = answered;                 /* head and tail are put together behind the result */
+        say("{\"id\":");
+        say_number(id);
+        say(error ? ",\"error\":" : ",\"result\":");
+        put_all(answer + size, answered - size);
+        put_all(answer, size);
+        answered = size;
+        say(",\"crc\":");
+        say_number(crc(answer, size));
+        say("}\n");
+        put_all(answer + size, answered - size);
+}

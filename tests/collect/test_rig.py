@@ -1,0 +1,548 @@
+"""The bare-metal rig, on real emulators: what it switches, what it counts, what it says, and what it survives."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import itertools
+import json
+import re
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import serial
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from study.analyze import compare, frame
+from study.campaign import Campaign
+from study.collect import boards, session
+from study.collect.boards import Board, Launch, Link, rig
+from study.collect.boards.rig import RIGS, EmulatedRig
+from study.collect.onboard.factors import EXITS, GUEST_STATES, HOST_STATES, RIG, STRATEGIES, names
+from study.collect.rig import build
+from study.collect.rig.script import GUEST, HOST, HOSTS, LANDMARKS, LEAVE, STRIDE, Machine, Script, oracle, states
+from study.design import PROFILES, Factors, choose
+from study.errors import BoardFailed
+from tests.conftest import refused, run
+
+ONE_OF_EACH = ["rig-cortex-a15", "rig-cortex-a57"]
+REAL = [name for name in names(STRATEGIES, RIG) if STRATEGIES[name].correct]
+SEQUENCES = 1000  # for each architecture, each under every strategy
+each = pytest.mark.parametrize("machine", ONE_OF_EACH, indirect=True)
+
+
+class Asked:
+    """A running rig, and the machine that it says it is."""
+
+    def __init__(self, link: Link, board: EmulatedRig) -> None:
+        self.link, self.facts = link, board.describe(link, choose("quick", RIG))
+        self.machine: Machine = board._machine
+
+    def reads(self, strategy: str, script: Script) -> list[int]:
+        answer = self.link.ask("script", words=" ".join([f"strategy={strategy}", *script.words]))
+        return [int(value, 16) for value in answer["reads"]]
+
+    def measure(self, words: str) -> dict[str, Any]:
+        return self.link.ask("measure", words=words)
+
+
+@contextlib.contextmanager
+def booted(name: str, folder: Path, more: tuple[str, ...] = ()) -> Iterator[Asked]:
+    board = EmulatedRig(name, more)
+    with Link(name, board.launch(folder / "console.log", ())) as link:
+        yield Asked(link, board)
+
+
+@pytest.fixture(scope="module")
+def machine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asked]:
+    with booted(request.param, tmp_path_factory.mktemp("rig")) as asked:
+        yield asked
+
+
+def trips(measured: dict[str, Any]) -> list[float]:
+    """Instructions per round trip, of each value."""
+    return [(window[0] - measured["empty"][0]) / measured["loops"] for window in measured["values"]]
+
+
+# --- switching what must be switched ----------------------------------------------------------------------------------
+
+
+@each
+@pytest.mark.parametrize("strategy", names(STRATEGIES, RIG))
+def test_the_oracle_passes_for_every_strategy_in_every_state_and_fails_for_none(machine: Asked, strategy: str) -> None:
+    for number, (guest, host) in enumerate(itertools.product(GUEST_STATES, HOST_STATES)):
+        leave = list(EXITS)[number % len(EXITS)]
+        script = oracle(machine.machine, guest, host, leave)
+        wrong = script.wrong(machine.reads(strategy, script))
+        assert (wrong == 0) == (strategy != "none"), f"{strategy}, guest {guest}, host {host}, {leave}: {wrong} wrong reads"
+
+
+@st.composite
+def steps(draw: st.DrawFn) -> list[tuple[Any, ...]]:
+    """Whatever host and guest may do: writes and reads of any register, exits, breakpoints that fire or do not."""
+    who = st.sampled_from([HOST, GUEST])
+    write = st.tuples(st.just("write"), who, st.sampled_from("bw"), st.sampled_from("vc"), st.integers(0, 15), st.integers(0, 31))
+    monitor = st.tuples(st.just("monitor"), who, st.booleans())
+    read = st.tuples(st.just("read"), who, st.sampled_from("bw"), st.sampled_from("vc"), st.integers(0, 15))
+    leave = st.tuples(st.just("leave"), st.sampled_from(list(LEAVE)), st.integers(1, 3))
+    fire = st.tuples(st.just("fire"), st.integers(0, LANDMARKS - 1))
+    return draw(st.lists(st.one_of(write, write, monitor, read, leave, fire), min_size=3, max_size=40))
+
+
+def script_of(machine: Machine, todo: list[tuple[Any, ...]]) -> Script:
+    """Write down the steps, and let both sides read everything at the end. The host aims where the guest's never does."""
+    script = Script(machine)
+    places = {"b": (machine.breakpoints, machine.landmarks), "w": (machine.watchpoints, machine.baits)}
+    words = {"b": 0x1E6, "w": 0x1FFE}
+    for what, *how in todo:
+        if what in ("write", "read"):
+            who, kind, which, n = how[:4]
+            count, place = places[kind]
+            register = f"{kind}{which}{n % count}"
+            if what == "read":
+                script.read(who, register)
+            else:
+                choice = how[4]
+                aim = place + STRIDE * (choice % HOSTS + (HOSTS if who == HOST else 0))
+                script.write(who, register, words[kind] | choice & 1 if which == "c" else aim)
+        elif what == "monitor":
+            script.write(how[0], "m", machine.monitor if how[1] else 0)
+        elif what == "leave":
+            script.leave(*how)
+        else:
+            script.fire(how[0])
+    script.leave("hvc", 1)
+    script.read_all(GUEST)
+    script.read_all(HOST)
+    return script
+
+
+@each
+def test_no_sequence_of_events_can_tell_a_strategy_from_the_architecture(machine: Asked) -> None:
+    told_apart = Counter[str]()
+
+    @settings(max_examples=SEQUENCES, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
+    @given(steps())
+    def check(todo: list[tuple[Any, ...]]) -> None:
+        script = script_of(machine.machine, todo)
+        for strategy in REAL:
+            assert machine.reads(strategy, script) == script.expected, f"{strategy}: {' '.join(script.words)}"
+        told_apart["none"] += machine.reads("none", script) != script.expected
+        told_apart["all"] += 1
+
+    check()
+    assert told_apart["all"] >= SEQUENCES
+    assert told_apart["none"] > SEQUENCES / 4, "sequences that cannot find a missing switch test nothing"
+
+
+def test_the_model_itself_knows_what_a_breakpoint_is() -> None:
+    script = Script(Machine(2, 1, 0x1000, 0x2000, 0x8000))
+    script.write(GUEST, "bv1", 0x1000 + 3 * STRIDE)
+    script.write(GUEST, "bc1", 0x1E7)
+    script.fire(3)
+    script.write(GUEST, "m", 0x8000)
+    script.fire(3)
+    script.write(HOST, "bv1", 0)
+    script.fire(3)
+    script.fire(2)
+    script.read(HOST, "bc1")
+    script.read(GUEST, "bc1")
+    assert script.expected == [0, 1, 1, 0, 0, 0x1E7]
+    assert script.words == [
+        "G",
+        "bv1=1018",
+        "bc1=1e7",
+        "f3",
+        "m=8000",
+        "f3",
+        "H",
+        "bv1=0",
+        "G",
+        "f3",
+        "f2",
+        "H",
+        "bc1",
+        "G",
+        "bc1",
+    ]
+    assert script.wrong([0, 1, 1, 0, 0, 0x1E7]) == 0
+    assert script.wrong([0, 1, 1, 0, 0]) == 1
+
+
+# --- counting -----------------------------------------------------------------------------------------------------------
+
+
+MATRIX = ["--profile", "full", "--exits", "hvc", "--loops", 40]
+EXITS_TOO = [
+    "--profile",
+    "full",
+    "--exits",
+    "sysreg,mmio",
+    "--loops",
+    40,
+    "--guests",
+    "mde,touch",
+    "--hosts",
+    "none,half",
+    "--boots",
+    1,
+]
+
+
+@pytest.fixture(scope="module")
+def matrix(tmp_path_factory: pytest.TempPathFactory) -> Campaign:
+    """Every strategy, guest and host, on one machine of each architecture, in two boots."""
+    folder = tmp_path_factory.mktemp("data") / "matrix"
+    for board in ONE_OF_EACH:
+        done = run("collect", "--board", board, "--campaign", folder, *MATRIX)
+        assert done.returncode == 0, done.stderr
+    return Campaign(folder)
+
+
+def medians(campaign: Campaign) -> pd.DataFrame:
+    """A row for each board, strategy, guest, host and exit, a column for each metric."""
+    rows = compare.summarise(frame.tidy(campaign), campaign.baselines()).query("arm == 'main'")
+    return rows.pivot_table(index=["board", "strategy", "guest", "host", "exit"], columns="metric", values="median")
+
+
+@pytest.fixture(scope="module")
+def cells(matrix: Campaign) -> pd.DataFrame:
+    return medians(matrix)
+
+
+def test_a_matrix_repeats_byte_for_byte(matrix: Campaign) -> None:
+    seen: dict[tuple[str, ...], set[str]] = {}
+    for record in matrix.records():
+        cell = (record.facts["board"], record.line["arm"], *record.line["cell"].values())
+        seen.setdefault(cell, set()).add(json.dumps([record.line["rig"], record.line["counts"], record.line["checks"]]))
+    assert len(seen) == 2 * 8 * 7 * 4
+    assert all(len(said) == 1 for said in seen.values())
+
+
+def test_whole_instructions_and_parts_that_make_up_the_whole(cells: pd.DataFrame) -> None:
+    assert (cells["clock"].round(6) % 1 == 0).all()
+    parts = cells[["part-base", "part-scan", "part-switch", "part-trap"]].sum(axis=1)
+    assert (parts - cells["clock"]).abs().max() < 1e-6
+    assert (cells["instructions"] - cells["clock"]).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("board", ONE_OF_EACH)
+def test_strategies_cost_what_their_rules_say(cells: pd.DataFrame, board: str) -> None:
+    cost = cells.loc[board]["clock"].xs(("none", "hvc"), level=("host", "exit")).unstack("strategy")
+    none = cost["none"]
+    assert cost["eager"].sub(none).nunique() == 1
+    assert cost["lazy"]["mde"] - cost["eager"]["mde"] <= 20
+    assert 0 < cost["control-scan"]["mde"] - none["mde"] <= 60
+    assert 0 < cost["summary-scan"]["mde"] - none["mde"] <= 12
+    assert cost["control-scan"]["mde"] == cost["control-scan"]["untouched"]
+    assert cost["lazy"]["one-no-mde"] == cost["lazy"]["untouched"]
+    assert cost["control-scan"]["one-no-mde"] == cost["control-scan"]["one"]
+    assert cost["partial"]["one"] < cost["partial"]["half"] < cost["partial"]["all"]
+    assert cost["host-mask"]["mde"] < cost["eager"]["mde"]
+
+
+@pytest.mark.parametrize(("board", "registers", "least"), [("rig-cortex-a57", 21, 128), ("rig-cortex-a15", 21, 104)])
+def test_eager_is_near_the_least_possible(cells: pd.DataFrame, board: str, registers: int, least: int) -> None:
+    """Two reads and two writes of every register in a round trip, and a load and a store for each two of them."""
+    cell = cells.loc[board, "eager", "untouched", "none", "hvc"]
+    assert (cell["debug-reads"], cell["debug-writes"]) == (2 * registers, 2 * registers)
+    assert cell["clock"] - cells.loc[board, "none", "untouched", "none", "hvc"]["clock"] <= 1.15 * least
+
+
+@pytest.mark.parametrize("board", ONE_OF_EACH)
+def test_events_are_those_of_the_rules(cells: pd.DataFrame, board: str) -> None:
+    here = cells.loc[board]
+    switches, traps = here["switches"], here["traps"]
+    assert (switches.xs("eager", level="strategy") == 1).all()
+    assert (here.xs("none", level="strategy")[["debug-reads", "debug-writes", "isbs", "traps", "switches"]] == 0).all().all()
+    touch = here.xs("touch", level="guest")
+    assert (touch.xs("lazy", level="strategy")["switches"] == 1).all()
+    assert (touch.xs("partial", level="strategy")["traps"] == 1).all()
+    assert (touch.xs("eager", level="strategy")["traps"] == 0).all()
+    quiet = traps.drop("touch", level="guest")
+    assert (quiet == 0).all()
+    scans = here.loc[["control-scan", "summary-scan"]].xs("mde", level="guest")["switches"].unstack("host")
+    assert (scans["none"] == 0).all()
+    assert (scans[["one", "half", "all"]] == 1).all().all()
+
+
+@pytest.mark.parametrize("board", ONE_OF_EACH)
+def test_what_a_strategy_costs_does_not_depend_on_the_exit(cells: pd.DataFrame, board: str, tmp_path: Path) -> None:
+    done = run("collect", "--board", board, "--campaign", tmp_path / "c", *EXITS_TOO)
+    assert done.returncode == 0, done.stderr
+    cost = pd.concat([cells.loc[[board]], medians(Campaign(tmp_path / "c"))])["clock"]
+    above = cost.unstack("strategy").sub(cost.xs("none", level="strategy"), axis=0).dropna().unstack("exit").dropna()
+    assert len(above) == 4
+    for strategy in names(STRATEGIES, RIG):
+        assert (above[strategy]["hvc"] == above[strategy]["sysreg"]).all(), strategy
+        assert (above[strategy]["hvc"] == above[strategy]["mmio"]).all(), strategy
+
+
+@each
+def test_a_touch_may_be_a_read_and_may_be_rare(machine: Asked) -> None:
+    base = trips(machine.measure("strategy=control-scan loops=100"))[0]
+    every = {
+        access: trips(machine.measure(f"strategy=control-scan loops=100 touch=1 access={access}"))[0]
+        for access in ("write", "read")
+    }
+    tenth = machine.measure("strategy=control-scan loops=100 touch=10 access=write")
+    assert every["write"] > base + 20
+    assert every["read"] > base + 20
+    assert tenth["tally"]["traps"] * 10 == tenth["tally"]["loops"]
+    assert base < trips(tenth)[0] < base + (every["write"] - base) / 5
+
+
+# --- an instruction trace of the emulator says the same ------------------------------------------------------------------
+
+DEBUG_REGISTERS = {
+    "armv7": re.compile(r"\t(?P<op>mrc|mcr)\t14, 0, \w+, cr[01], cr\d+, \{(?:[14567]|2)\}"),
+    "aarch64": re.compile(r"\t(?P<op>mrs|msr)\t.*(?:dbg[bw][vc]r\d+_el1|mdscr_el1)"),
+}
+TRACED = 0x4000  # bytes: more than the switch has
+
+
+@pytest.mark.parametrize("board", ONE_OF_EACH)
+def test_counts_agree_with_a_trace_of_every_instruction(board: str, tmp_path: Path) -> None:
+    """Measure on a rig whose emulator writes down the address of every instruction, and count those."""
+    how, loops = RIGS[board], 4
+    tools, elf = build.ARCHITECTURES[how.architecture], build.image(how.architecture).with_name("rig.elf")
+    listing = subprocess.check_output([tools.tool("objdump"), "-d", elf], text=True)
+    code = {int(at, 16): text for at, text in re.findall(r"^ *([0-9a-f]+):\t[0-9a-f ]+(\t.*)$", listing, re.MULTILINE)}
+    places = {name: int(at, 16) for at, name in re.findall(r"^([0-9a-f]+) <(\w+)>:$", listing, re.MULTILINE)}
+    with booted(board, tmp_path) as asked:
+        machine, loaded = asked.machine, int(asked.facts["loaded"], 16)
+    # The switch and the guest alone: the host spends its time waiting for the next command.
+    ranges = [
+        (places["plain_run"], places["plain_run"] + TRACED),
+        (places["loop_hvc"] - 4 * TRACED, places["guest_vectors"] + TRACED),
+    ]
+    wanted = ",".join(f"{loaded + max(first, 0):#x}..{loaded + last:#x}" for first, last in ranges)
+    log = tmp_path / "trace.log"
+    measured = {}
+    with booted(board, tmp_path, ("-singlestep", "-d", "exec,nochain", "-D", str(log), "-dfilter", wanted)) as asked:
+        for strategy, guest in itertools.product(names(STRATEGIES, RIG), ("one", "touch", "untouched")):
+            steps = ["touch=1"] if guest == "touch" else states(machine, guest, "none").words
+            measured[strategy, guest] = asked.measure(f"strategy={strategy} loops={loops} values=1 warmups=0 {' '.join(steps)}")
+    windows: list[list[int]] = []
+    for found in re.finditer(r"\[[0-9a-f]+/([0-9a-f]+)/", log.read_text()):
+        at = int(found[1], 16) - loaded
+        if at == places["plain_window_begins"]:
+            windows.append([])
+        if windows and (not windows[-1] or windows[-1][-1] != places["plain_window_ends"]):
+            windows[-1].append(at)
+    assert windows
+    rest = iter(windows[2 * 3 :])  # what describe() asked for: twice into the loop, nothing, one value
+    for (strategy, guest), answer in measured.items():
+        where = f"{board} {strategy} {guest}"
+        prepared = guest == "one"  # the guest enables its breakpoint in a window of its own
+        _, empty, full = list(itertools.islice(rest, 3 + prepared))[-3:]
+        assert len(full) - len(empty) == answer["values"][0][0] - answer["empty"][0], where
+        ran, before = ([code[at] for at in window] for window in (full, empty))
+        moves = Counter(found["op"] for text in ran if (found := DEBUG_REGISTERS[how.architecture].search(text)))
+        per_trip = {name: number / answer["tally"]["loops"] for name, number in answer["tally"].items()}
+        # The guest's own access, and once more if it is made again after the trap.
+        touches = loops * (1 + per_trip["traps"] * (strategy == "lazy")) if guest == "touch" else 0
+        reads, writes = ("mrc", "mcr") if how.architecture == "armv7" else ("mrs", "msr")
+        assert moves[reads] == loops * per_trip["reads"], where
+        assert moves[writes] - touches == loops * per_trip["writes"], where
+        assert sum("\tisb" in text for text in ran) - sum("\tisb" in text for text in before) == loops * per_trip["isbs"], where
+
+
+# --- the line --------------------------------------------------------------------------------------------------------------
+
+
+@each
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("nonsense", "this is no command"),
+        ("measure", "a strategy must be named"),
+        ("measure strategy=fast", "a strategy, exit or access is unknown"),
+        ("measure strategy=lazy loops=99999999", "a number is none, or too large"),
+        ("measure strategy=lazy loops=x", "a number is none, or too large"),
+        ("script strategy=lazy bv99=1", "this machine has no such register"),
+        ("script strategy=lazy bv1=", "a value is missing"),
+        ("script strategy=lazy zz", "this is no step of a script"),
+        ("script strategy=lazy f32", "this is no step of a script"),
+        ("script strategy=lazy x5", "only the guest exits and fires"),
+        ("script strategy=lazy " + "m " * 5000, "a script has at most 4096 steps"),
+    ],
+)
+def test_a_wrong_command_is_refused_and_the_next_one_works(machine: Asked, line: str, words: str) -> None:
+    do, _, rest = line.partition(" ")
+    with pytest.raises(Exception, match=words):
+        machine.link.ask(do, words=rest)
+    assert machine.link.ask("facts")["breakpoints"] == machine.machine.breakpoints
+
+
+@each
+def test_a_line_of_rubbish_does_not_stop_it(machine: Asked) -> None:
+    assert machine.link._process.stdin
+    machine.link._process.stdin.write(b"\xff\x00\x1b[31m" * 1000 + b"\n" + b"x" * 200_000 + b"\n")
+    for _ in range(2):
+        machine.link._line(time.monotonic() + 20)
+    assert machine.link.ask("facts")["watchpoints"] == 4
+
+
+@given(st.binary(max_size=80), st.integers(0, 200), st.binary(min_size=1, max_size=1))
+def test_no_garbled_answer_is_believed(noise: bytes, at: int, byte: bytes) -> None:
+    whole = b'{"id":3,"result":{"values":[[12345,6,7]]},"crc":54709618}\n'
+    assert rig.read(whole)["result"]["values"][0][0] == 12345
+    changed = whole[: at % len(whole)] + byte + whole[at % len(whole) + 1 :]
+    for line in (noise, changed):
+        if line.strip() == whole.strip():
+            continue
+        with contextlib.suppress(ValueError):
+            assert rig.read(line)["result"] == rig.read(whole)["result"]
+
+
+FAULTS = {
+    "garble": "gave no answer that can be read",
+    "cut": "gave no answer that can be read",
+    "silence": "silent for too long",
+    "reset": "started anew in the middle of its work",
+    "late": "answered a question that was not asked",
+    "end": "it ended",
+}
+SMALL = Factors(**{**PROFILES[RIG]["quick"], "strategies": ("lazy", "none"), "loops": 10})
+
+
+class BadLine(EmulatedRig):
+    """A rig at the end of a line that spoils one answer: the measurement of the second visit."""
+
+    how = ""
+
+    def launch(self, console: Path, strategies: tuple[str, ...]) -> Launch:
+        good = super().launch(console, strategies)
+        answer = 3 + 2 + 1  # facts and two windows, a visit's measurement and oracle, then this
+        wrapped = [sys.executable, str(Path(__file__).with_name("garbler.py")), self.how, str(answer), *good.argv]
+        return dataclasses.replace(good, argv=wrapped, patience=3.0)
+
+
+@pytest.mark.parametrize("how", FAULTS)
+def test_a_bad_line_is_noticed_and_the_campaign_goes_on(how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    board = ONE_OF_EACH[1]
+
+    def bad() -> Board:
+        rig_ = BadLine(board)
+        rig_.how = how
+        return rig_
+
+    monkeypatch.setattr(rig, "VISIT_PATIENCE", 3.0)
+    with monkeypatch.context() as patch:
+        patch.setitem(boards.BOARDS, board, bad)
+        with pytest.raises(BoardFailed, match=FAULTS[how]) as failed:
+            session.collect(board, tmp_path / "c", SMALL)
+    assert "\n" not in str(failed.value)
+    campaign = Campaign(tmp_path / "c")
+    assert len(list(campaign.records())) == 1
+    assert session.collect(board, tmp_path / "c", SMALL).verify() == []
+    assert campaign.missing(board) == []
+
+
+def test_a_rig_that_was_not_started_at_the_hypervisor_s_level_says_so(tmp_path: Path) -> None:
+    class Plain(EmulatedRig):
+        def launch(self, console: Path, strategies: tuple[str, ...]) -> Launch:
+            good = super().launch(console, strategies)
+            return dataclasses.replace(good, argv=["virt" if word.startswith("virt,") else word for word in good.argv])
+
+    for name in ONE_OF_EACH:
+        board = Plain(name)
+        with pytest.raises(BoardFailed, match="it was not started at"), Link(name, board.launch(tmp_path / "c.log", ())) as link:
+            link.ask("facts")
+
+
+def test_a_counter_that_does_not_count_is_noticed(tmp_path: Path) -> None:
+    class Uncounted(EmulatedRig):
+        def launch(self, console: Path, strategies: tuple[str, ...]) -> Launch:
+            good = super().launch(console, strategies)
+            words = list(good.argv)
+            at = words.index("-icount")
+            return dataclasses.replace(good, argv=words[:at] + words[at + 2 :])
+
+    board = Uncounted(ONE_OF_EACH[1])
+    with pytest.raises(BoardFailed, match="does not count"), Link(board.name, board.launch(tmp_path / "c.log", ())) as link:
+        board.describe(link, SMALL)
+
+
+# --- a serial port, and a boot loader ------------------------------------------------------------------------------------
+
+FIRMWARE = {"armv7": ("qemu_arm", "bootz"), "aarch64": ("qemu_arm64", "booti")}
+LOADED = 0x4800_0000
+
+
+@pytest.fixture
+def bootloader(request: pytest.FixtureRequest) -> Iterator[tuple[str, str]]:
+    """U-Boot with the rig in memory, on a serial port; yields the port and the command that boots."""
+    how = RIGS[request.param]
+    folder, command = FIRMWARE[how.architecture]
+    image = build.image(how.architecture)
+    argv = [
+        how.qemu,
+        "-M",
+        "virt,virtualization=on",
+        "-cpu",
+        how.cpu,
+        "-m",
+        "256",
+        "-icount",
+        "shift=0,sleep=off",
+        "-nic",
+        "none",
+    ]
+    argv += [
+        "-display",
+        "none",
+        "-nodefaults",
+        "-monitor",
+        "none",
+        "-serial",
+        "pty",
+        "-bios",
+        f"/usr/lib/u-boot/{folder}/u-boot.bin",
+    ]
+    argv += ["-device", f"loader,file={image},addr={LOADED:#x},force-raw=on"]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        assert process.stdout
+        port = re.search(r"/dev/pts/\d+", process.stdout.readline())
+        assert port
+        yield port[0], command
+        process.kill()
+
+
+@pytest.mark.parametrize("bootloader", ONE_OF_EACH, indirect=True)
+def test_u_boot_starts_it_and_a_serial_port_is_enough(bootloader: tuple[str, str], tmp_path: Path) -> None:
+    port, command = bootloader
+    done = run("collect", "--board", f"serial:{port}", "--campaign", tmp_path / "early", "--profile", "quick")
+    assert "no rig answered" in refused(done)
+    with serial.Serial(port, 115200, timeout=20) as line:
+        line.write(b"\r")  # that was not for U-Boot, and neither is this
+        line.read_until(b"=> ")
+        line.write(b"setenv bootargs earlycon=pl011,0x9000000 of the test\r")
+        line.read_until(b"=> ")
+        line.write(f"{command} {LOADED:#x} - $fdtcontroladdr\r".encode())
+        assert line.read_until(b'"ready"').endswith(b'"ready"')
+    folder = tmp_path / "c"
+    done = run("collect", "--board", f"serial:{port}", "--campaign", folder, "--profile", "quick", "--loops", 100)
+    assert done.returncode == 0, done.stderr
+    campaign = Campaign(folder)
+    (facts,) = map(campaign.facts, campaign.boots())
+    assert facts["bootargs"] == "earlycon=pl011,0x9000000 of the test"
+    assert facts["emulated"] is False
+    values = frame.tidy(campaign)
+    assert set(values.query("metric == 'time'")["unit"]) == {"s"}
+    assert {"instructions", "cycles", "part-switch"} <= set(values["metric"])
+    assert (values.query("metric == 'time'")["value"].between(1e-8, 1e-4)).all()
+
+
+def test_a_port_that_is_not_there_is_one_clear_line(tmp_path: Path) -> None:
+    words = refused(run("collect", "--board", "serial:/dev/ttyNONE", "--campaign", tmp_path / "c", "--profile", "quick"))
+    assert "the port cannot be opened" in words
