@@ -13,6 +13,7 @@ import pytest
 from study import paths
 from study.analyze import compare, figures, frame, tables
 from study.campaign import Campaign
+from study.collect.onboard.factors import EXITS, GUEST_STATES, HOST_STATES, KVM, RIG, STRATEGIES, names
 from study.collect.perfstat import parse
 from study.design import KINDS, choose
 from study.publish import letter
@@ -21,22 +22,25 @@ from tests.conftest import BIN, BOARDS, run
 # Facts of Debian's 6.1 kernel, measured apart from this study: instructions per hvc round trip of an untouched guest and
 # of one with monitor debug mode on.
 STOCK = {"qemu-neoverse-n1": (1175, 1537), "qemu-cortex-a57": (1595, 1959)}
+RIGS = ["rig-cortex-a15", "rig-cortex-a57"]
 TITLE = ["-p", "title", "KVM: arm64: a title"]
 
 
 @pytest.fixture(scope="module", params=["clock", "instructions"])
 def cost(request: pytest.FixtureRequest, summary: pd.DataFrame) -> dict[tuple[str, str, str], float]:
     """Medians per hvc round trip, by pyperf's clock and by perf's count: the same must hold of both."""
-    rows = summary.query("arm == 'main' and exit == 'hvc' and metric == @request.param")
+    rows = compare.of_kind(summary, KVM).query("arm == 'main' and exit == 'hvc' and metric == @request.param")
     return {(row.board, row.strategy, row.guest): row.median for row in rows.itertuples()}
 
 
 def test_the_reference_is_whole_and_complete(reference: Campaign) -> None:
     assert reference.verify() == []
     assert {kind: design.factors for kind, design in reference.designs.items()} == {kind: choose("full", kind) for kind in KINDS}
-    for board in BOARDS:
+    for board in (*BOARDS, *RIGS):
         assert reference.missing(board) == []
-    assert all(str(reference.facts(boot)["kernel"]).startswith("6.1.") for boot in reference.boots())
+    kernels = {facts["board"]: str(facts["kernel"]) for facts in map(reference.facts, reference.boots())}
+    assert all(kernels[board].startswith("6.1.") for board in BOARDS)
+    assert all(kernels[board].startswith("rig-") for board in RIGS)
 
 
 @pytest.mark.parametrize("board", BOARDS)
@@ -60,7 +64,7 @@ def test_strategies_cost_what_their_rules_say(cost: dict[tuple[str, str, str], f
 
 def test_pyperf_and_perf_agree_in_every_visit(values: pd.DataFrame) -> None:
     tags = ["board", "strategy", "guest", "exit", "arm", "boot", "visit"]
-    visits = values.pivot_table(index=tags, columns="metric", values="value", aggfunc="median")
+    visits = compare.of_kind(values, KVM).pivot_table(index=tags, columns="metric", values="value", aggfunc="median")
     counted = visits["instructions"] + visits["user-instructions"]
     assert len(visits) == 540
     assert ((counted / visits["clock"] - 1).abs() < 0.03).all()
@@ -68,15 +72,55 @@ def test_pyperf_and_perf_agree_in_every_visit(values: pd.DataFrame) -> None:
 
 def test_the_control_arm_is_never_told_apart(summary: pd.DataFrame) -> None:
     rows = compare.control_arm(compare.timed(summary))
-    assert len(rows) == 18
+    assert len(rows) == 18 + 2 * 7 * 4 * 3
     assert set(rows["verdict"]) == {compare.CANNOT}
+
+
+def test_the_rig_ranks_strategies_as_linux_does_wherever_no_access_traps(summary: pd.DataFrame) -> None:
+    ranks = compare.rankings(summary)
+    assert set(ranks.columns) == {*BOARDS, *RIGS}
+    for guest, row in ranks.drop(index="touch").iterrows():
+        assert row.nunique() == 1, f"{guest}: {dict(row)}"
+    assert ranks.loc["touch"].nunique() > 1
+
+
+def test_a_trap_weighs_far_less_on_the_rig_and_the_letter_says_why(reference: Campaign, summary: pd.DataFrame) -> None:
+    cost = compare.trap_costs(summary)
+    assert (cost[RIGS] < 100).all()
+    assert (cost[BOARDS] > 1500).all()
+    text = " ".join(letter.render(reference, summary, title="x", version=1).split())
+    for board in (*BOARDS, *RIGS):
+        assert f"{cost[board]:.0f} on {board}" in text
+    assert "each trap weighs more" in text
+
+
+@pytest.mark.parametrize("board", RIGS)
+def test_the_thread_is_answered_with_every_strategy(reference: Campaign, summary: pd.DataFrame, board: str) -> None:
+    text = letter.render(reference, summary, title="x", version=1)
+    table = tables.thread(summary, board)
+    assert table in text
+    rows = [line.split()[0] for line in table.splitlines()[2:]]
+    assert set(rows) == set(names(STRATEGIES, RIG))
+    assert re.search(r"^none +\d+ \(\+0\) +\d+ \(\+0\) +\d+ \(\+0\) +\d+ \(\+0\)$", table, re.MULTILINE)
+
+
+def test_the_matrix_of_the_rigs_is_full(reference: Campaign) -> None:
+    cells = {board: set() for board in RIGS}  # type: dict[str, set[tuple[str, ...]]]
+    for record in reference.records():
+        if record.facts["board"] in cells and record.line["arm"] == "main":
+            cells[record.facts["board"]].add(tuple(record.line["cell"].values()))
+            assert record.line["checks"]["well"] is True
+    every = set(itertools.product(*(names(table, RIG) for table in (STRATEGIES, GUEST_STATES, HOST_STATES, EXITS))))
+    for board in RIGS:
+        assert {tuple(sorted(cell)) for cell in cells[board]} == {tuple(sorted(cell)) for cell in every}
+        assert len(cells[board]) == 7 * 7 * 4 * 3
 
 
 def test_exits_are_the_loops_and_a_constant(reference: Campaign) -> None:
     constants = {
         count.value - window["loops"]
         for record in reference.records()
-        if record.line["cell"]["guest"] != "touch"
+        if record.line["cell"]["guest"] != "touch" and "windows" in record.line
         for window in record.line["windows"]
         for count in parse(window["perf"])
         if count.event == "kvm:kvm_exit"
@@ -91,7 +135,7 @@ def test_letter_and_figures_are_drawn_again_without_an_emulator(tmp_path: Path, 
         done = run("notebook", name, tmp_path / f"{name}.ipynb", "-p", "paper", tmp_path, *more, env=bare)
         assert done.returncode == 0, done.stderr
     shipped, drawn = paths.PAPER / "reference", tmp_path / "reference"
-    for name in ("tables.txt", "tables.md", "tables.html", "alt.json", "cost-hvc.svg", "cost-mmio.svg"):
+    for name in ("tables.txt", "tables.md", "tables.html", "alt.json", "cost-hvc.svg", "cost-mmio.svg", "rig-hvc.svg"):
         assert (drawn / name).read_bytes() == (shipped / name).read_bytes(), (
             f"paper/reference/{name} is out of date: make figures"
         )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import sys
-import tempfile
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -106,6 +106,9 @@ class Rig:
         words = [f"strategy={cell.strategy}", f"exit={cell.exit}", f"loops={factors.loops}", f"values={factors.values}"]
         words += [f"warmups={factors.warmups}", f"touch={touch}", f"access={factors.touch_by}"]
         measured = link.ask("measure", patience=VISIT_PATIENCE, words=" ".join([*words, *prepared.words]))
+        if self.emulated:  # its clock follows the host's while it waits for a command: not the same twice, and no time at all
+            measured["empty"] = measured["empty"][:2]
+            measured["values"] = [window[:2] for window in measured["values"]]
         if measured["loops"] != factors.loops or len(measured["values"]) != factors.values:
             raise BoardFailed(f"the rig measured {measured['loops']} loops, not {factors.loops}: the line garbled the command")
         wrong = self._run(link, cell.strategy, oracle(self._machine, cell.guest, cell.host, cell.exit))
@@ -139,10 +142,9 @@ class Rig:
         metadata = {"name": f"round trip {cell.guest} {cell.exit}", "loops": measured["loops"], "strategy": cell.strategy,
                     "host": cell.host, "arm": cell.arm, "visit": visit.name}  # fmt: skip
         suite = pyperf.BenchmarkSuite([pyperf.Benchmark([pyperf.Run(values, metadata=metadata, collect_metadata=False)])])
-        with tempfile.TemporaryDirectory(prefix="study-") as folder:
-            path = Path(folder, "suite.json")
-            suite.dump(str(path))
-            result: dict[str, Any] = json.loads(path.read_text())
+        text = io.StringIO()
+        suite.dump(text)
+        result: dict[str, Any] = json.loads(text.getvalue())
         return result
 
     def _counts(self, measured: Mapping[str, Any]) -> list[dict[str, Any]]:

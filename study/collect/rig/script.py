@@ -115,16 +115,28 @@ class Script:
 
     def fire(self, n: int) -> None:
         """Let the guest run over a landmark and read the bait of that number: 1 if a breakpoint fires, 2 if a watchpoint."""
-        mine, machine = self._by(GUEST), self.machine
-        seen = 0
-        sides = (("b", 1, machine.breakpoints, machine.landmarks), ("w", 2, machine.watchpoints, machine.baits))
-        for kind, bit, count, place in sides:
-            aims = (mine.get(f"{kind}v{k}") == place + STRIDE * n and mine.get(f"{kind}c{k}", 0) & ENABLE for k in range(count))
-            if mine.get("m", 0) & machine.monitor == machine.monitor and any(aims):
-                seen |= bit
-                mine["m"] = mine["m"] & ~machine.entry | METHOD_OF_ENTRY[bit] & machine.entry
-        self.expected.append(seen)
+        self._by(GUEST)
+        self.expected.append(sum(bit for bit in METHOD_OF_ENTRY if self._fires(bit, n)))
         self.words.append(f"f{n}")
+
+    def fire_all(self) -> None:
+        """Let the guest run over every landmark and read every bait, its own, the host's and those of no one: a bit for each."""
+        self._by(GUEST)
+        for step, bit in enumerate(METHOD_OF_ENTRY):
+            self.expected.append(sum(1 << n for n in range(LANDMARKS) if self._fires(bit, n)))
+            self.words.append(f"F{step}")
+
+    def _fires(self, bit: int, n: int) -> bool:
+        """Say whether a breakpoint (1) or watchpoint (2) of the guest fires at its place n, and note what that leaves behind."""
+        mine, machine = self._files[GUEST], self.machine
+        kind, count, place = (
+            ("b", machine.breakpoints, machine.landmarks) if bit == 1 else ("w", machine.watchpoints, machine.baits)
+        )
+        aims = (mine.get(f"{kind}v{k}") == place + STRIDE * n and mine.get(f"{kind}c{k}", 0) & ENABLE for k in range(count))
+        if mine.get("m", 0) & machine.monitor != machine.monitor or not any(aims):
+            return False
+        mine["m"] = mine["m"] & ~machine.entry | METHOD_OF_ENTRY[bit] & machine.entry
+        return True
 
     def read_all(self, who: str) -> None:
         """Let the host or the guest read every register that it has."""
@@ -135,11 +147,6 @@ class Script:
             "i",
         ]:
             self.read(who, register)
-
-    def fire_all(self) -> None:
-        """Let the guest run over every landmark: its own, the host's, and those of no one."""
-        for n in range(LANDMARKS):
-            self.fire(n)
 
     def wrong(self, reads: list[int]) -> int:
         """Return how many reads are not what they must be; missing and surplus ones count."""

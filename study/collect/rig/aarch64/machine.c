@@ -12,30 +12,48 @@
 #define NORMAL          0xffull         /* MAIR: write-back, attribute 0; device, attribute 1 */
 #define BLOCK           1ull
 #define TABLE           3ull
+#define PAGE            3ull
+#define GUEST_NORMAL    (3 << 6 | 0xf << 2)     /* S2AP: read and write; MemAttr: write-back */
 #define ACCESSED        (1ull << 10)
 #define INNER           (3ull << 8)
 #define DEVICE_INDEX    (1ull << 2)
 #define NEVER_RUN       (1ull << 54)
 #define SCTLR_EL1       0x30d00800      /* RES1, stage 1 off (D17.2.118) */
 
+#define BLOCKS          2               /* of 2 MiB, in which the image lies */
+
 static uint64_t level1[512] __attribute__((aligned(4096)));
 static uint64_t level2[512] __attribute__((aligned(4096)));
-static uint64_t stage2[512] __attribute__((aligned(4096)));
+static uint64_t level3[BLOCKS][512] __attribute__((aligned(4096)));
+static uint64_t guest_level1[512] __attribute__((aligned(4096)));
+static uint64_t guest_level2[512] __attribute__((aligned(4096)));
+static uint64_t guest_level3[BLOCKS][512] __attribute__((aligned(4096)));
 
 struct machine machine;
 
-/* Map all memory to itself: our own image as memory, everything else as devices (D8.3). And one GiB for guests. */
+/* Map all memory to itself: our own image as memory, everything else as devices (D8.3). The guest has the image and nothing
+ * else. The image is mapped by pages: where a watchpoint lies in a larger block, an emulator forgets all translations
+ * whenever it changes. */
 static void map(void)
 {
         uint64_t begin = (uint64_t)_start, end = (uint64_t)_end, gib = begin >> 30;
         for (uint64_t n = 0; n < 512; n++) {
-                uint64_t at = (gib << 30) + (n << 21);
-                int ours = at + (1 << 21) > begin && at < end;
-                level2[n] = at | BLOCK | ACCESSED | INNER | (ours ? 0 : DEVICE_INDEX | NEVER_RUN);
                 level1[n] = (n << 30) | BLOCK | ACCESSED | DEVICE_INDEX | NEVER_RUN;
+                level2[n] = (gib << 30) | (n << 21) | BLOCK | ACCESSED | DEVICE_INDEX | NEVER_RUN;
         }
         level1[gib] = (uint64_t)level2 | TABLE;
-        stage2[gib] = (gib << 30) | BLOCK | ACCESSED | INNER | (3 << 6) | (0xf << 2);
+        guest_level1[gib] = (uint64_t)guest_level2 | TABLE;
+        for (uint64_t block = 0; block < BLOCKS; block++) {
+                uint64_t first = (begin >> 21) + block;
+                level2[first & 511] = (uint64_t)level3[block] | TABLE;
+                guest_level2[first & 511] = (uint64_t)guest_level3[block] | TABLE;
+                for (uint64_t n = 0; n < 512; n++) {
+                        uint64_t at = (first << 21) + (n << 12);
+                        int ours = at >= begin && at < end;
+                        level3[block][n] = at | PAGE | ACCESSED | INNER | (ours ? 0 : DEVICE_INDEX | NEVER_RUN);
+                        guest_level3[block][n] = ours ? at | PAGE | ACCESSED | INNER | GUEST_NORMAL : 0;
+                }
+        }
         machine.mmio = ((gib ^ 1) << 30) + 0x1000;
         WRITE(mair_el2, NORMAL);
         WRITE(tcr_el2, 1ull << 31 | 1 << 23 | 2 << 16 | 3 << 12 | 1 << 10 | 1 << 8 | 25);
@@ -134,7 +152,7 @@ void vcpu_start(struct vcpu *vcpu)
         extern char guest_vectors[];
         vcpu->hcr = 1ull << 31 | 1 << 21 | 1 << 12 | 1;         /* RW, TACR, DC, VM (D17.2.48) */
         vcpu->host_hcr = vcpu->hcr & ~(1ull << 21);
-        vcpu->vttbr = (uint64_t)stage2;
+        vcpu->vttbr = (uint64_t)guest_level1;
         vcpu->guest_sys[0] = SCTLR_EL1;
         vcpu->guest_sys[10] = (word)guest_vectors;              /* VBAR_EL1 */
         vcpu->trap_off = machine.trap_off;

@@ -74,14 +74,16 @@ guest_done:
         hvc     #1
         b       guest_done
 
-/* Thirty-two places for breakpoints to aim at. */
-        .balign 64
+/* Thirty-two places for breakpoints to aim at, on a page of their own: an emulator takes every step on the page of a
+ * breakpoint by itself. */
+        .balign 4096
         .globl  landmarks
 landmarks:
         .rept   32
         nop
         bx      lr
         .endr
+        .balign 4096
 
 /* The guest's exception vectors (B1.8.1): a debug exception is noted, and the instruction that took it is passed over. */
         .balign 32

@@ -51,25 +51,42 @@
 #define NEVER_RUN       (1ull << 54)
 #define SCTLR_PL1       0x00c50078      /* the bits that are one; stage 1 off */
 
+#define PAGE            3ull
+#define GUEST_NORMAL    (3 << 6 | 0xf << 2)     /* HAP: read and write; MemAttr: write-back */
+#define BLOCKS          2               /* of 2 MiB, in which the image lies */
+
 static uint64_t level1[512] __attribute__((aligned(4096)));
 static uint64_t level2[512] __attribute__((aligned(4096)));
-static uint64_t stage2[512] __attribute__((aligned(4096)));
+static uint64_t level3[BLOCKS][512] __attribute__((aligned(4096)));
+static uint64_t guest_level1[512] __attribute__((aligned(4096)));
+static uint64_t guest_level2[512] __attribute__((aligned(4096)));
+static uint64_t guest_level3[BLOCKS][512] __attribute__((aligned(4096)));
 
 struct machine machine;
 
-/* Map all memory to itself: our own image as memory, everything else as devices (B3.6). And one GiB for guests. */
+/* Map all memory to itself: our own image as memory, everything else as devices (B3.6). The guest has the image and nothing
+ * else. The image is mapped by pages: where a watchpoint lies in a larger block, an emulator forgets all translations
+ * whenever it changes. */
 static void map(void)
 {
         uint32_t begin = (uint32_t)_start, end = (uint32_t)_end, gib = begin >> 30;
         for (uint64_t n = 0; n < 4; n++)
                 level1[n] = (n << 30) | BLOCK | ACCESSED | READ_WRITE | DEVICE_INDEX | NEVER_RUN;
-        for (uint32_t n = 0; n < 512; n++) {
-                uint32_t at = (gib << 30) + (n << 21);
-                int ours = at >> 21 >= begin >> 21 && at < end;
-                level2[n] = at | BLOCK | ACCESSED | INNER | READ_WRITE | (ours ? 0 : DEVICE_INDEX | NEVER_RUN);
-        }
+        for (uint64_t n = 0; n < 512; n++)
+                level2[n] = ((uint64_t)gib << 30) | (n << 21) | BLOCK | ACCESSED | READ_WRITE | DEVICE_INDEX | NEVER_RUN;
         level1[gib] = (uint32_t)level2 | TABLE;
-        stage2[gib] = (uint64_t)(gib << 30) | BLOCK | ACCESSED | INNER | (3 << 6) | (0xf << 2);
+        guest_level1[gib] = (uint32_t)guest_level2 | TABLE;
+        for (uint32_t block = 0; block < BLOCKS; block++) {
+                uint32_t first = (begin >> 21) + block;
+                level2[first & 511] = (uint32_t)level3[block] | TABLE;
+                guest_level2[first & 511] = (uint32_t)guest_level3[block] | TABLE;
+                for (uint32_t n = 0; n < 512; n++) {
+                        uint32_t at = (first << 21) + (n << 12);
+                        int ours = at >= begin && at < end;
+                        level3[block][n] = at | PAGE | ACCESSED | INNER | READ_WRITE | (ours ? 0 : DEVICE_INDEX | NEVER_RUN);
+                        guest_level3[block][n] = ours ? at | PAGE | ACCESSED | INNER | GUEST_NORMAL : 0;
+                }
+        }
         machine.mmio = ((gib ^ 1) << 30) + 0x1000;
         WRITE(p15, 4, HMAIR0, NORMAL);
         WRITE(p15, 4, HTCR, 1u << 31 | 1 << 23 | 3 << 12 | 1 << 10 | 1 << 8);
@@ -246,7 +263,7 @@ void vcpu_start(struct vcpu *vcpu)
         extern char guest_vectors[];
         vcpu->hcr = 1 << 21 | 1 << 12 | 1;                      /* TAC, DC, VM */
         vcpu->host_hcr = vcpu->hcr & ~(1u << 21);
-        vcpu->vttbr[0] = (word)stage2;
+        vcpu->vttbr[0] = (word)guest_level1;
         vcpu->guest_sys[SYS_SCTLR] = SCTLR_PL1;
         vcpu->guest_sys[SYS_VBAR] = (word)guest_vectors;
         vcpu->trap_off = machine.trap_off;

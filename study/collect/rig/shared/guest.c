@@ -4,7 +4,8 @@
  */
 #include "rig.h"
 
-uint64_t baits[LANDMARKS] __attribute__((aligned(64)));
+/* On a page of their own, too: an emulator looks twice at every access to the page of a watchpoint. */
+uint64_t baits[4096 / sizeof(uint64_t)] __attribute__((aligned(4096)));
 char guest_stack[8192] __attribute__((aligned(16)));
 struct hits guest_hits[2];
 
@@ -12,18 +13,30 @@ void leave_hvc(word nothing, word mmio);
 void leave_sysreg(word nothing, word mmio);
 void leave_mmio(word nothing, word mmio);
 
-/* Run over a landmark and read a bait: 1 if the breakpoint fired, 2 if the watchpoint, 4 if either fired elsewhere. */
-static word fire(unsigned n)
+/* Run over landmark n, or read bait n: 1 if the breakpoint or watchpoint there fired, 4 if one fired elsewhere. */
+static word run_over(unsigned baited, unsigned n)
 {
         word landmark = (word)landmarks + 8 * n, bait = (word)&baits[n];
         guest_hits[0] = guest_hits[1] = (struct hits){ 0, 0 };
-        ((void (*)(void))landmark)();
-        (void)*(volatile uint32_t *)bait;
+        if (baited)
+                (void)*(volatile uint32_t *)bait;
+        else
+                ((void (*)(void))landmark)();
+        struct hits hits = guest_hits[baited], stray = guest_hits[!baited];
+        if (!hits.count && !stray.count)
+                return 0;
+        return hits.count == 1 && !stray.count && hits.where == (baited ? bait : landmark) ? 1 : 4;
+}
+
+/* All landmarks or all baits: a bit for each; nothing but ones if anything fired elsewhere. */
+static word run_over_all(unsigned baited)
+{
         word seen = 0;
-        for (int which = 0; which < 2; which++) {
-                struct hits hits = guest_hits[which];
-                if (hits.count)
-                        seen |= hits.count == 1 && hits.where == (which ? bait : landmark) ? 1 << which : 4;
+        for (unsigned n = 0; n < LANDMARKS; n++) {
+                word one = run_over(baited, n);
+                if (one == 4)
+                        return ~(word)0;
+                seen |= one << n;
         }
         return seen;
 }
@@ -40,7 +53,10 @@ void guest_operations(struct operation *first, word count, word mmio)
                         step->value = debug_read(step->kind, step->number);
                         break;
                 case DO_FIRE:
-                        step->value = fire(step->number);
+                        step->value = run_over(0, step->number) | run_over(1, step->number) << 1;
+                        break;
+                case DO_FIRE_ALL:
+                        step->value = run_over_all(step->number);
                         break;
                 default:
                         for (uint32_t n = 0; n < step->times; n++)

@@ -9,7 +9,8 @@
  *
  * STEPS prepare guest and host, or ask them: H and G say who acts from here on; bv3=1f0 writes a breakpoint's value
  * register, bc, wv and wc likewise, m the register that turns monitor debug mode on, i the one that says how many there are; bv3 reads; x5, s5 and d5 let the
- * guest make five exits: a hypercall, a trapped system register, a device; f3 lets it run over landmark 3 and read bait 3.
+ * guest make five exits: a hypercall, a trapped system register, a device; f3 lets it run over landmark 3 and read bait 3,
+ * F0 over all landmarks, F1 read all baits.
  * script answers with what was read, in order; measure does the steps, then runs the guest in a loop.
  */
 #include "rig.h"
@@ -167,6 +168,10 @@ static void parse_step(const char *text, int guest, struct operation *step)
         if (*at == 'm' || *at == 'i') {
                 step->kind = *at == 'm' ? MONITOR_CONTROL : IDENTITY;
                 at++;
+        } else if (*at == 'F' && (at[1] == '0' || at[1] == '1') && !at[2]) {
+                step->what = DO_FIRE_ALL;
+                step->number = at[1] - '0';
+                return;
         } else if (*at == 'x' || *at == 's' || *at == 'd' || *at == 'f') {
                 step->what = *at == 'f' ? DO_FIRE : *at == 'x' ? DO_HVC : *at == 's' ? DO_SYSREG : DO_MMIO;
                 at++;
@@ -252,7 +257,9 @@ static void script(unsigned count)
         say("{\"reads\":[");
         const char *comma = "";
         for (unsigned n = 0; n < count; n++) {
-                if (operations[n].what != DO_READ && operations[n].what != DO_FIRE)
+                if (operations[n].what >= DO_HVC && operations[n].what <= DO_MMIO)
+                        continue;
+                if (operations[n].what == DO_WRITE)
                         continue;
                 say(comma);
                 say_hex(operations[n].value);

@@ -44,7 +44,7 @@ struct operation {
         uint32_t times;
         word value;
 };
-enum { DO_WRITE, DO_READ, DO_HVC, DO_SYSREG, DO_MMIO, DO_FIRE };
+enum { DO_WRITE, DO_READ, DO_HVC, DO_SYSREG, DO_MMIO, DO_FIRE, DO_FIRE_ALL };
 
 /* <architecture>/machine.c and start.S */
 extern char _start[], _code_end[], _end[];
@@ -61,7 +61,7 @@ _Noreturn void power_off(void);
 
 /* <architecture>/guest.S and guest.c */
 extern char landmarks[];
-extern uint64_t baits[LANDMARKS];
+extern uint64_t baits[];
 extern char guest_stack[8192];
 void guest_operations(struct operation *first, word count, word mmio);
 struct hits { word count, where; };
