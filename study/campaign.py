@@ -73,8 +73,13 @@ class Campaign:
         self.folder = folder
         if not (folder / DESIGN).exists():
             raise BadRequest(f"{folder} is no campaign: it has no {DESIGN}; collect one with: study collect --campaign {folder}")
-        read = [_read_design(path) for path in (folder / DESIGN, *sorted(folder.glob(MORE_DESIGNS)))]
-        self.designs = {design.factors.kind: design for design in read}
+        self.designs: dict[str, Design] = {}
+        for path in (folder / DESIGN, *sorted(folder.glob(MORE_DESIGNS))):
+            design = _read_design(path)
+            kind = design.factors.kind
+            if kind in self.designs or path.name not in (DESIGN, _design_name(kind)):
+                raise BadData(f"{path}: a campaign has one design for each kind of board; remove what does not belong here")
+            self.designs[kind] = design
 
     def design_of(self, board: str) -> Design:
         """Return the design of the boards of one board's kind.
@@ -123,7 +128,7 @@ class Campaign:
         campaign = cls(folder)
         if factors.kind not in campaign.designs:
             with contextlib.suppress(FileExistsError):
-                write_whole(folder / MORE_DESIGNS.replace("*", factors.kind), _design_text(draw(factors)), new=True)
+                write_whole(folder / _design_name(factors.kind), _design_text(draw(factors)), new=True)
             campaign = cls(folder)
         if different := differences(campaign.designs[factors.kind].factors, factors):
             raise BadRequest(
@@ -282,6 +287,10 @@ class OpenBoot:
 def system(board: str, kernel: str) -> str:
     """Return what ran on a board: Linux of some release, or the rig's own image."""
     return f"Linux {kernel}" if kind_of(board) == KVM else kernel
+
+
+def _design_name(kind: str) -> str:
+    return MORE_DESIGNS.replace("*", kind)
 
 
 def _is_design(path: Path) -> bool:

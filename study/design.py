@@ -43,6 +43,8 @@ EVENTS = (
 # What numbers make sense. Ten loops are the fewest that two windows of different length can be made of.
 LEAST = {"processes": 1, "values": 1, "warmups": 0, "loops": 10, "boots": 1, "seed": 0, "touch_every": 1}
 MOST = 10**9
+# The rig's counters have 32 bits, and one command holds all values.
+MOST_ON_THE_RIG = {"loops": 10**6, "values": 1000, "warmups": 1000, "touch_every": 10**6 // 16}
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,11 @@ class Factors:
         for text in self.exits:
             _check_names(f"guests of exit {text}", _guests_of(text, self.guests), self.guests)
         for name, least in LEAST.items():
-            _check_number(name, getattr(self, name), least)
+            _check_number(name, getattr(self, name), least, MOST_ON_THE_RIG.get(name, MOST) if self.kind == RIG else MOST)
+        if self.kind == RIG and any(GUEST_STATES[name].touches for name in self.guests) and self.loops % self.touch_every:
+            raise BadRequest(
+                f"loops is {self.loops} and touch_every {self.touch_every}: on the rig one must be a multiple of the other"
+            )
         for name in ("gic", "pmu"):
             if not isinstance(getattr(self, name), bool):
                 raise BadRequest(f"{name} is {getattr(self, name)!r}: it must be True or False")
@@ -336,6 +342,6 @@ def _check_names(what: str, given: Iterable[str], known: Iterable[str], where: s
         raise BadRequest(f"{what}: a name is given twice in {','.join(given)}")
 
 
-def _check_number(name: str, value: object, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= MOST:
-        raise BadRequest(f"{name} is {value!r}: it must be a whole number from {least} to {MOST}")
+def _check_number(name: str, value: object, least: int, most: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise BadRequest(f"{name} is {value!r}: it must be a whole number from {least} to {most}")

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from study.campaign import Campaign, cut_torn_line, line_digest, read_lines
 from study.collect import session
-from study.design import Factors
+from study.collect.onboard.factors import KVM, RIG
+from study.design import Factors, choose
 from study.errors import BadData, BadRequest
 
 SMALL = Factors(strategies=("stock", "lazy"), guests=("untouched",), processes=2)
@@ -51,6 +52,29 @@ def test_another_design_is_refused_and_named(tmp_path: Path) -> None:
     recorded(tmp_path / "c", 1)
     with pytest.raises(BadRequest, match="it has loops 4000 not 70; seed 1 not 3"):
         Campaign.freeze(tmp_path / "c", Factors(strategies=("stock", "lazy"), guests=("untouched",), loops=70, seed=3))
+
+
+def test_a_campaign_has_one_design_for_each_kind_of_board(tmp_path: Path) -> None:
+    recorded(tmp_path / "c", 1)
+    rig = choose("quick", RIG)
+    both = Campaign.freeze(tmp_path / "c", rig)
+    assert {kind: design.factors for kind, design in both.designs.items()} == {KVM: SMALL, RIG: rig}
+    assert both.missing("rig-cortex-a15")[0].name == "b1-0001"
+    assert both.incomplete() == [f"1 of {len(both.designs[KVM].visits())} visits of b are there"]
+    both.close("rig-cortex-a15")
+    assert both.verify() == []
+    with pytest.raises(BadRequest, match="it has loops 1000 not 70"):
+        Campaign.freeze(tmp_path / "c", choose("quick", RIG, loops=70))
+    with pytest.raises(BadRequest, match="no design for boards like rig-x"):
+        recorded(tmp_path / "linux", 1).design_of("rig-x")
+
+
+@pytest.mark.parametrize("name", ["design-old.json", "design-kvm.json", "design-rig.json"])
+def test_a_second_design_for_one_kind_is_bad_data(tmp_path: Path, name: str) -> None:
+    campaign = recorded(tmp_path / "c", 1)
+    shutil.copy(campaign.folder / "design.json", campaign.folder / name)
+    with pytest.raises(BadData, match=f"{name}: a campaign has one design for each kind of board"):
+        Campaign(campaign.folder)
 
 
 def test_a_folder_that_is_something_else_is_left_alone(tmp_path: Path) -> None:

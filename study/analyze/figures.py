@@ -202,7 +202,9 @@ def draw_all(frame: pd.DataFrame, summary: pd.DataFrame) -> list[Drawing]:
     exits = dict.fromkeys(compare.in_order(linux)["exit"])
     drawings = [Drawing(f"cost-{leave}", cost(values, linux, leave), describe(linux, leave)) for leave in exits]
     for leave in list(dict.fromkeys(compare.in_order(rigs)["exit"]))[:1]:
-        drawings.append(Drawing(f"rig-{leave}", rig(rigs, leave), describe_rig(rigs, leave)))
+        for metric, rows in compare.timed(rigs).groupby("metric", sort=False):  # path lengths and times are two figures
+            name = f"rig-{leave}" if metric == "clock" else f"rig-{leave}-{metric}"
+            drawings.append(Drawing(name, rig(rows, leave), describe_rig(rows, leave)))
     return drawings
 
 

@@ -43,10 +43,15 @@ def contexts(summary: pd.DataFrame) -> Iterable[tuple[str, pd.DataFrame]]:
     """Yield a heading and the timed rows for each board, kernel, exit and host state."""
     tags = ["board", "kernel", "mode", "exit", "host"]
     for (board, kernel, mode, leave, host), rows in compare.timed(summary).groupby(tags, sort=False):
-        unit = UNITS[rows["unit"].iloc[0]][1]
-        what = f"{EMULATED}" if rows["metric"].iloc[0] == "clock" else f"time in {unit}"
+        what = meaning(rows, board)
         trip = f"{leave} round trip" + ("" if host == "none" else f", the host has {HOST_STATES[host].says}")
         yield f"{board}, {system(board, kernel)} ({mode}), {trip}: {what}", compare.in_order(rows)
+
+
+def meaning(summary: pd.DataFrame, board: str) -> str:
+    """Return what a board's figures are: a path length or a time, and in which unit."""
+    row = compare.timed(summary).query("board == @board").iloc[0]
+    return EMULATED if row["metric"] == "clock" else f"time in {UNITS[row['unit']][1]}"
 
 
 def label(strategy: str, arm: str) -> str:

@@ -32,10 +32,12 @@ def of_the_host() -> dict[str, Any]:
 
 
 def _commit() -> str:
-    """Return the commit of the checkout, with a plus sign if it has changes; empty where there is no git."""
+    """Return the commit of the checkout, with a plus sign if the code has changes; empty where there is no git."""
     try:
-        done = subprocess.run(["git", "-C", str(paths.ROOT), "describe", "--always", "--dirty=+", "--abbrev=12"],
-                              capture_output=True, text=True, check=False)  # fmt: skip
+        commit, code = (
+            subprocess.run(["git", "-C", str(paths.ROOT), *words], capture_output=True, text=True, check=False)
+            for words in (["rev-parse", "--short=12", "HEAD"], ["status", "--porcelain", "--", "study", "notebooks"])
+        )
     except OSError:
         return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
+    return commit.stdout.strip() + "+" * bool(code.stdout) if commit.returncode == 0 else ""

@@ -6,12 +6,16 @@ import itertools
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from study.campaign import Campaign, OpenBoot, cut_torn_line
 from study.collect import boards, provenance
 from study.collect.boards import Board, Link
 from study.design import Factors, Visit
 from study.errors import BadData, BoardFailed
+
+# What a board must still be when it goes on with a campaign.
+SAME = ("kernel", "architecture", "identity", "model", "breakpoints", "watchpoints", "frequency")
 
 # Seconds between two lines of progress.
 MOMENT = 1.0
@@ -71,7 +75,7 @@ def _walk_boot(board: Board, campaign: Campaign, boot: OpenBoot, visits: list[Vi
     progress.booting()
     with Link(board.name, launch) as link:
         facts = {**launch.facts, **board.describe(link, factors)}
-        _same_kernel(campaign, board, str(facts["kernel"]))
+        _same_machine(campaign, board, facts)
         boot.describe({**facts, "board": board.name, "emulated": board.emulated, **provenance.of_the_host()})
         for visit in visits:
             started = time.monotonic()
@@ -89,13 +93,17 @@ def _walk_boot(board: Board, campaign: Campaign, boot: OpenBoot, visits: list[Vi
             progress.visited(visit, time.monotonic() - started)
 
 
-def _same_kernel(campaign: Campaign, board: Board, kernel: str) -> None:
-    before = {str(known["kernel"]) for known in map(campaign.facts, campaign.boots()) if known["board"] == board.name}
-    if before - {kernel}:
-        raise BoardFailed(
-            f"{board.name} runs kernel {kernel}, but {campaign.folder} has visits of it on {', '.join(sorted(before))}: "
-            "two kernels are two campaigns, name another"
-        )
+def _same_machine(campaign: Campaign, board: Board, facts: dict[str, Any]) -> None:
+    """Refuse to go on with another kernel, or another machine under the same name."""
+    for known in map(campaign.facts, campaign.boots()):
+        if known["board"] != board.name:
+            continue
+        for what in SAME:
+            if what in known and known[what] != facts.get(what):
+                raise BoardFailed(
+                    f"{board.name} has {what} {facts.get(what)}, but {campaign.folder} has visits of it with {known[what]}: "
+                    "that is another campaign, name one"
+                )
 
 
 class Progress:

@@ -77,7 +77,7 @@ def contents(campaign: Campaign, summary: pd.DataFrame) -> dict[str, Any]:
         "linux_sizes": "" if linux.empty else tables.sizes(linux),
         "cases": tables.CASES,
         "answers": answers(summary, list(dict.fromkeys(rigs["board"]))),
-        "traps": traps(summary),
+        "traps": traps(campaign, summary),
         "control_arm": control_arm(summary),
         "boards": list(machines),
         "linux": on_linux if not linux.empty else None,
@@ -93,24 +93,22 @@ def contents(campaign: Campaign, summary: pd.DataFrame) -> dict[str, Any]:
 
 def answers(summary: pd.DataFrame, boards: list[str]) -> list[tuple[str, str]]:
     """Return for each rig a heading and the table of the thread's cases."""
-    found = []
-    for board in boards:
-        table = tables.thread(summary, board)
-        if table:
-            unit = compare.timed(summary).query("board == @board")["metric"].iloc[0]
-            what = tables.EMULATED if unit == "clock" else "time in ns"
-            found.append((f"{board}, hvc round trip: {what}; in brackets what it costs above no switch at all", table))
-    return found
+    words = "in brackets what it costs above no switch at all"
+    tabled = {board: tables.thread(summary, board) for board in boards}
+    return [
+        (f"{board}, hvc round trip: {tables.meaning(summary, board)}; {words}", table) for board, table in tabled.items() if table
+    ]
 
 
-def traps(summary: pd.DataFrame) -> str:
-    """Return what one trapped access costs on each board, in a sentence; empty where no guest touched."""
+def traps(campaign: Campaign, summary: pd.DataFrame) -> str:
+    """Return what one trapped access costs on each board, in a sentence; empty where no guest touched in every round trip."""
     cost = compare.trap_costs(summary)
-    if cost.empty:
+    if cost.empty or any(design.factors.touch_every > 1 for design in campaign.designs.values()):
         return ""
     units = compare.timed(summary).drop_duplicates("board").set_index("board")["unit"]
-    shown = ", ".join(f"{value * tables.UNITS[units[board]][0]:.0f} on {board}" for board, value in cost.items())
-    sentence = f"One trapped access to a debug register costs, in {tables.UNITS[units.iloc[0]][1]} under control-scan: {shown}."
+    words = {board: tables.UNITS[units[board]] for board in cost.index}
+    shown = ", ".join(f"{value * words[board][0]:.0f} {words[board][1]} on {board}" for board, value in cost.items())
+    sentence = f"One trapped access to a debug register costs under control-scan: {shown}."
     return f"{sentence} {WHY_TRAPS_DIFFER}" if {KVM, RIG} <= set(map(kind_of, cost.index)) else sentence
 
 

@@ -28,6 +28,11 @@ def json_request(number: int, do: str, arguments: Mapping[str, Any]) -> str:
     return json.dumps({"id": number, "do": do, "with": arguments})
 
 
+def json_answer(line: bytes, request: str) -> Any:
+    """Read an answer as a line of JSON."""
+    return json.loads(line)
+
+
 @dataclass(frozen=True)
 class Launch:
     """How to start one boot of a board.
@@ -49,7 +54,8 @@ class Launch:
     write : callable
         From a request's number, what to do, and its arguments, to the line that the board reads.
     read : callable
-        From a line to the answer, a mapping with ``id`` and either ``result`` or ``error``; ValueError if it is none.
+        From a line and the request's line to the answer, a mapping with ``id`` and either ``result`` or ``error``;
+        ValueError if it is none.
     greeting : str
         What is in the first line, which the board says unasked; empty if it says nothing unasked.
     farewell : str
@@ -63,7 +69,7 @@ class Launch:
     facts: Mapping[str, Any] = field(default_factory=dict)
     patience: float = 120.0
     write: Callable[[int, str, Mapping[str, Any]], str] = json_request
-    read: Callable[[bytes], Any] = json.loads
+    read: Callable[[bytes, str], Any] = json_answer
     greeting: str = ""
     farewell: str = ""
 
@@ -145,17 +151,17 @@ class Link:
         """
         assert self._process.stdin
         self._asked += 1
-        line = self._launch.write(self._asked, do, arguments) + "\n"
+        request = self._launch.write(self._asked, do, arguments)
         if self._asked == 1 and self._launch.greeting:
             self._greeted()
         try:
-            self._process.stdin.write(line.encode())
+            self._process.stdin.write(f"{request}\n".encode())
             self._process.stdin.flush()
         except OSError:
             raise self._failed("it ended") from None
         text = self._line(time.monotonic() + (patience or self._launch.patience))
         try:
-            answer = self._launch.read(text)
+            answer = self._launch.read(text, request)
             number, result = answer["id"], answer.get("result")
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             if self._launch.greeting and self._launch.greeting.encode() in text:

@@ -61,16 +61,23 @@ def write(number: int, do: str, arguments: Mapping[str, Any]) -> str:
     return f"id={number} {do} {arguments.get('words', '')}".rstrip()
 
 
-def read(line: bytes) -> dict[str, Any]:
-    """Read an answer of the rig, whose result carries a CRC-32: a serial line may garble what it carries.
+def read(line: bytes, request: str) -> dict[str, Any]:
+    """Read an answer of the rig. A serial line may garble what it carries, so both ways carry a CRC-32.
+
+    Parameters
+    ----------
+    line : bytes
+        The answer, with the CRC of its result, and that of the request as the rig heard it.
+    request : str
+        The request as it was sent.
 
     Raises
     ------
     ValueError
-        If it is no answer, or does not match its CRC.
+        If it is no answer, does not match its CRC, or answers to something else than was asked.
     """
-    found = re.fullmatch(rb'\{"id":\d+,"(?:result|error)":(.*),"crc":(\d+)\}\s*', line)
-    if not found or zlib.crc32(found[1]) != int(found[2]):
+    found = re.fullmatch(rb'\{"id":\d+,"(?:result|error)":(.*),"crc":(\d+),"heard":(\d+)\}\s*', line)
+    if not found or zlib.crc32(found[1]) != int(found[2]) or zlib.crc32(request.encode()) != int(found[3]):
         raise ValueError("garbled")
     answer: dict[str, Any] = json.loads(line)
     return answer
@@ -96,6 +103,8 @@ class Rig:
         if not one > empty:
             raise BoardFailed("the counter of retired instructions does not count: without it the rig has nothing to say")
         self._frequency = int(facts["frequency"])
+        if not self._frequency:
+            raise BoardFailed("the firmware has not set CNTFRQ: without the counter's frequency nothing can be timed")
         return {**facts, "kernel": f"rig-{facts['code']}", "mode": architecture.mode}
 
     def measure(self, link: Link, visit: Visit, factors: Factors) -> dict[str, Any]:
@@ -138,6 +147,8 @@ class Rig:
             values = [value * 1e-9 for value in self._per_round_trip(measured, "instructions")]
         else:
             values = [value / self._frequency for value in self._per_round_trip(measured, "ticks")]
+        if min(values) <= 0:
+            raise BoardFailed("the board's counter did not move during a value: ask for more loops")
         cell = visit.cell
         metadata = {"name": f"round trip {cell.guest} {cell.exit}", "loops": measured["loops"], "strategy": cell.strategy,
                     "host": cell.host, "arm": cell.arm, "visit": visit.name}  # fmt: skip
@@ -225,11 +236,15 @@ class SerialRig(Rig):
 
     def __init__(self, port: str) -> None:
         self.name = f"serial:{port}"
-        self._port, _, self._baud = port.partition(",")
+        device, _, self._baud = port.partition(",")
+        self._port = str(Path(device).absolute())
 
     def launch(self, console: Path, strategies: tuple[str, ...]) -> Launch:
         """Say how to reach it: a process that carries the line."""
         argv = [sys.executable, "-m", "study.collect.boards.serialport", self._port, self._baud or str(DEFAULT_BAUD)]
-        return Launch(
-            argv, cwd=console.parent, console=console, facts={}, patience=30.0, write=write, read=read, greeting=GREETING
-        )  # fmt: skip
+        return Launch(argv, cwd=console.parent, console=console, patience=30.0, write=write, read=read, greeting=GREETING)
+
+    def describe(self, link: Link, factors: Factors) -> dict[str, Any]:
+        """Ask a boot what it is. It goes on running between two runs of the study, which are one boot then."""
+        facts = super().describe(link, factors)
+        return {**facts, "boot_id": facts["started"]}

@@ -6,16 +6,18 @@ passed over.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import selectors
 import sys
+import termios
 import time
 
 import serial
 
 from study.collect.boards import rig
 
-ASK, WAIT = b"\nid=0 facts\n", 1.0
+ASK, WAIT = "id=0 facts", 1.0
 PATIENCE = 10.0
 
 
@@ -31,7 +33,11 @@ def main(port: str, baud: str) -> int:
             print(f"no rig answered on {port} at {baud} baud within {PATIENCE:.0f} s: is it booted?", file=sys.stderr)
             return 1
         os.write(sys.stdout.fileno(), rig.GREETING.encode() + b"}\n")
-        carry(line)
+        try:
+            carry(line)
+        except (OSError, serial.SerialException, termios.error):
+            print("the port is gone: was it unplugged, or does another program read it?", file=sys.stderr)
+            return 1
     return 0
 
 
@@ -40,16 +46,13 @@ def answers(line: serial.Serial) -> bool:
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
         line.reset_input_buffer()
-        line.write(ASK)
-        while text := line.readline():
-            try:
-                known = rig.read(text)["id"] == 0
-            except ValueError:
-                continue
-            if known:
-                time.sleep(0.05)
-                line.reset_input_buffer()
-                return True
+        line.write(f"\n{ASK}\n".encode())
+        heard = False
+        while text := line.readline():  # until it says nothing for a while
+            with contextlib.suppress(ValueError):
+                heard = rig.read(text, ASK)["id"] == 0
+        if heard:
+            return True
     return False
 
 

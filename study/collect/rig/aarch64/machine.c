@@ -16,6 +16,7 @@
 #define GUEST_NORMAL    (3 << 6 | 0xf << 2)     /* S2AP: read and write; MemAttr: write-back */
 #define ACCESSED        (1ull << 10)
 #define INNER           (3ull << 8)
+#define ONE             (1ull << 6)     /* AP[1], which is one in EL2's tables */
 #define DEVICE_INDEX    (1ull << 2)
 #define NEVER_RUN       (1ull << 54)
 #define SCTLR_EL1       0x30d00800      /* RES1, stage 1 off (D17.2.118) */
@@ -38,8 +39,8 @@ static void map(void)
 {
         uint64_t begin = (uint64_t)_start, end = (uint64_t)_end, gib = begin >> 30;
         for (uint64_t n = 0; n < 512; n++) {
-                level1[n] = (n << 30) | BLOCK | ACCESSED | DEVICE_INDEX | NEVER_RUN;
-                level2[n] = (gib << 30) | (n << 21) | BLOCK | ACCESSED | DEVICE_INDEX | NEVER_RUN;
+                level1[n] = (n << 30) | BLOCK | ACCESSED | ONE | DEVICE_INDEX | NEVER_RUN;
+                level2[n] = (gib << 30) | (n << 21) | BLOCK | ACCESSED | ONE | DEVICE_INDEX | NEVER_RUN;
         }
         level1[gib] = (uint64_t)level2 | TABLE;
         guest_level1[gib] = (uint64_t)guest_level2 | TABLE;
@@ -50,7 +51,7 @@ static void map(void)
                 for (uint64_t n = 0; n < 512; n++) {
                         uint64_t at = (first << 21) + (n << 12);
                         int ours = at >= begin && at < end;
-                        level3[block][n] = at | PAGE | ACCESSED | INNER | (ours ? 0 : DEVICE_INDEX | NEVER_RUN);
+                        level3[block][n] = at | PAGE | ACCESSED | INNER | ONE | (ours ? 0 : DEVICE_INDEX | NEVER_RUN);
                         guest_level3[block][n] = ours ? at | PAGE | ACCESSED | INNER | GUEST_NORMAL : 0;
                 }
         }
@@ -59,7 +60,11 @@ static void map(void)
         WRITE(tcr_el2, 1ull << 31 | 1 << 23 | 2 << 16 | 3 << 12 | 1 << 10 | 1 << 8 | 25);
         WRITE(ttbr0_el2, level1);
         WRITE(vtcr_el2, 1ull << 31 | 2 << 16 | 3 << 12 | 1 << 10 | 1 << 8 | 1 << 6 | 25);
-        __asm__ volatile("dsb sy; tlbi alle2; tlbi vmalls12e1; dsb sy; isb" : : : "memory");
+        // What was written so far went past the caches: nothing older may be in them.
+        uint64_t line = 4ull << (READ(ctr_el0) >> 16 & 15);
+        for (uint64_t at = begin & ~(line - 1); at < end; at += line)
+                __asm__ volatile("dc ivac, %0" : : "r"(at) : "memory");
+        __asm__ volatile("dsb sy; ic iallu; tlbi alle2; tlbi alle1; dsb sy; isb" : : : "memory");
         WRITE(sctlr_el2, 0x30c50830ull | 1 << 12 | 1 << 2 | 1);
         ISB();
 }
@@ -86,11 +91,13 @@ void machine_start(void)
         machine.contexts = (features >> 28 & 15) + 1;
         machine.identity = READ(midr_el1);
         machine.frequency = READ(cntfrq_el0);
+        machine.started = READ(cntpct_el0);
+        WRITE(hcr_el2, 1ull << 31);             /* first: with E2H or TGE, EL2's other registers mean something else */
+        ISB();
         map();
         count();
         WRITE(oslar_el1, 0);                    /* a locked OS Lock keeps debug exceptions from coming (H2.4) */
         WRITE(osdlr_el1, 0);
-        WRITE(hcr_el2, 1ull << 31);
         WRITE(sctlr_el1, SCTLR_EL1);            /* the host does not use EL1, but switches what is there */
         WRITE(tcr_el1, 0);
         WRITE(cptr_el2, 0x33ff);

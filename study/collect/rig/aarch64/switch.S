@@ -114,7 +114,7 @@ plain_window_begins:
 3:      subs    x20, x20, #1
         b.pl    1b
         mov     x0, xzr
-4:
+4:      isb
 #ifdef TALLY
         mrs     x1, pmevcntr0_el0
         ldr     x2, [x19, #TALLY_LAST]          // what is left since the last CLOSE
@@ -128,7 +128,6 @@ plain_window_ends:
         mrs     x1, pmevcntr0_el0
 #endif
         mrs     x2, pmccntr_el0
-        isb
         mrs     x3, cntpct_el0
         ldr     x4, [sp, #96]
         sub     x1, x1, x21
@@ -186,6 +185,25 @@ plain_window_ends:
         msr     \second, x3
 .endm
 
+.macro LOAD_GENERAL
+        ldp     x0, x1, [sp, #GPR]
+        ldp     x2, x3, [sp, #GPR + 16]
+        ldp     x4, x5, [sp, #GPR + 32]
+        ldp     x6, x7, [sp, #GPR + 48]
+        ldp     x8, x9, [sp, #GPR + 64]
+        ldp     x10, x11, [sp, #GPR + 80]
+        ldp     x12, x13, [sp, #GPR + 96]
+        ldp     x14, x15, [sp, #GPR + 112]
+        ldp     x16, x17, [sp, #GPR + 128]
+        ldp     x18, x19, [sp, #GPR + 144]
+        ldp     x20, x21, [sp, #GPR + 160]
+        ldp     x22, x23, [sp, #GPR + 176]
+        ldp     x24, x25, [sp, #GPR + 192]
+        ldp     x26, x27, [sp, #GPR + 208]
+        ldp     x28, x29, [sp, #GPR + 224]
+        ldr     x30, [sp, #GPR + 240]
+.endm
+
 SYM(world_switch):
         // The host's general registers: those that a call preserves. The others are the caller's loss.
         stp     x19, x20, [x0, #HOST_GPR]
@@ -218,23 +236,7 @@ SYM(world_switch):
         ldp     x0, x1, [sp, #ELR]
         msr     elr_el2, x0
         msr     spsr_el2, x1
-SYM(to_guest):
-        ldp     x0, x1, [sp, #GPR]
-        ldp     x2, x3, [sp, #GPR + 16]
-        ldp     x4, x5, [sp, #GPR + 32]
-        ldp     x6, x7, [sp, #GPR + 48]
-        ldp     x8, x9, [sp, #GPR + 64]
-        ldp     x10, x11, [sp, #GPR + 80]
-        ldp     x12, x13, [sp, #GPR + 96]
-        ldp     x14, x15, [sp, #GPR + 112]
-        ldp     x16, x17, [sp, #GPR + 128]
-        ldp     x18, x19, [sp, #GPR + 144]
-        ldp     x20, x21, [sp, #GPR + 160]
-        ldp     x22, x23, [sp, #GPR + 176]
-        ldp     x24, x25, [sp, #GPR + 192]
-        ldp     x26, x27, [sp, #GPR + 208]
-        ldp     x28, x29, [sp, #GPR + 224]
-        ldr     x30, [sp, #GPR + 240]
+        LOAD_GENERAL
         eret
 
 SYM(from_guest):
@@ -267,8 +269,9 @@ SYM(from_guest):
         EVENT   EVENT_TRAPS, 1
         ldr     x9, [sp, #TRAP]
         blr     x9
+        LOAD_GENERAL
         CLOSE   PART_TRAP
-        b       SYM(to_guest)
+        eret
 
         // Out of the guest.
 1:      mrs     x2, elr_el2

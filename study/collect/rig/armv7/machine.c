@@ -92,6 +92,10 @@ static void map(void)
         WRITE(p15, 4, HTCR, 1u << 31 | 1 << 23 | 3 << 12 | 1 << 10 | 1 << 8);
         WRITE64(4, "c2", level1);               /* HTTBR */
         WRITE(p15, 4, VTCR, 1u << 31 | 3 << 12 | 1 << 10 | 1 << 8 | 1 << 6);
+        /* What was written so far went past the caches: nothing older may be in them. DCIMVAC, by lines of CTR.DminLine. */
+        uint32_t line = 4u << (READ(p15, 0, "c0, c0, 1") >> 16 & 15);
+        for (uint32_t at = begin & ~(line - 1); at < end; at += line)
+                WRITE(p15, 0, "c7, c6, 1", at);
         __asm__ volatile("dsb" : : : "memory");
         WRITE(p15, 4, "c8, c7, 0", 0);          /* TLBIALLH */
         WRITE(p15, 4, "c8, c7, 4", 0);          /* TLBIALLNSNH */
@@ -168,6 +172,9 @@ void machine_start(void)
         machine.contexts = (features >> 20 & 15) + 1;
         machine.identity = READ(p15, 0, MIDR);
         machine.frequency = READ(p15, 0, CNTFRQ);
+        uint32_t low, high;
+        __asm__ volatile("mrrc p15, 0, %0, %1, c14" : "=r"(low), "=r"(high));
+        machine.started = low;
         map();
         count();
         WRITE(p14, 0, DBGOSLAR, 0);             /* a locked OS Lock keeps debug exceptions from coming */

@@ -125,7 +125,7 @@ plain_window_begins:
 3:      subs    r5, r5, #1
         bpl     1b
         mov     r0, #0
-4:
+4:      isb
 #ifdef TALLY
         mrc     PMXEVCNTR(r1)
         ldr     r2, [r4, #TALLY_LAST]           // what is left since the last CLOSE
@@ -139,7 +139,6 @@ plain_window_ends:
         mrc     PMXEVCNTR(r1)
 #endif
         mrc     PMCCNTR(r2)
-        isb
         mrrc    CNTPCT(r10, r11)
         sub     r6, r1, r6                      // both counters are 32 bits wide
         sub     r2, r2, r7
@@ -274,7 +273,6 @@ SYM(world_switch):
         ldrd    r0, r1, [sp, #ELR]
         msr     ELR_hyp, r0
         msr     spsr_cxsf, r1
-SYM(to_guest):
         ldmia   sp, {r0-r12, lr}
         eret
 
@@ -290,8 +288,9 @@ SYM(from_guest):
         EVENT   EVENT_TRAPS, 1
         ldr     r9, [sp, #TRAP]
         blx     r9
+        ldmia   sp, {r0-r12, lr}
         CLOSE   PART_TRAP
-        b       SYM(to_guest)
+        eret
 
         // Out of the guest.
 1:      mrs     r2, ELR_hyp

@@ -97,6 +97,10 @@ static void new_guest(unsigned strategy)
 /* The host changes a register, and knows what it has enabled. */
 static void host_write(const struct operation *step)
 {
+        if (step->kind == MONITOR_CONTROL && step->value & ~(word)MONITOR_ON) {
+                complaint = "the host only turns monitor debug mode on and off: it does not step";
+                return;
+        }
         debug_write(step->kind, step->number, step->value);
         if (step->kind != BREAK_CONTROL && step->kind != WATCH_CONTROL)
                 return;
@@ -233,6 +237,8 @@ static void facts(void)
         say_hex(debug_read(IDENTITY, 0));
         say(",\"frequency\":");
         say_number(machine.frequency);
+        say(",\"started\":");
+        say_hex(machine.started);
         say(",\"landmarks\":");
         say_hex((word)landmarks);
         say(",\"baits\":");
@@ -352,6 +358,10 @@ static void obey(char *line)
         uint64_t id = 0;
         unsigned count = 0;
         int verb = -1, guest = 0;
+        size_t length_of_line = 0;
+        while (line[length_of_line])
+                length_of_line++;
+        uint32_t heard = crc(line, length_of_line);
         complaint = NULL;
         answer_begin();
         for (char *text; (text = next_word(&line)) && !complaint;) {
@@ -418,7 +428,7 @@ static void obey(char *line)
         }
         if (!complaint && verb == 3)
                 say("{}");
-        answer_end(id, complaint);
+        answer_end(id, heard, complaint);
         if (verb == 3 && !complaint)
                 power_off();
 }
@@ -435,7 +445,7 @@ void wrong_exception(word vector, word syndrome, word where, word address)
         say(",\"address\":");
         say_hex(address);
         say("}");
-        answer_end(0, NULL);
+        answer_end(0, 0, NULL);
         for (;;)
                 ;
 }

@@ -33,7 +33,7 @@ extern const struct switcher plain_switcher, tally_switcher;
 /* What the machine is. */
 struct machine {
         unsigned breakpoints, watchpoints, contexts;
-        word identity, frequency, mmio, trap_off, trap_on;
+        word identity, frequency, started, mmio, trap_off, trap_on;
         const char *extra;              /* debug registers beyond those that every CPU has, as JSON */
 };
 extern struct machine machine;
@@ -75,7 +75,7 @@ void say(const char *text);
 void say_quoted(const char *text);
 void say_number(uint64_t number);
 void say_hex(uint64_t number);
-void answer_end(uint64_t id, const char *error);
+void answer_end(uint64_t id, uint32_t heard, const char *error);
 void announce(const char *text);
 uint32_t crc(const char *data, size_t size);
 

@@ -2,7 +2,7 @@
  *
  * The line to whoever asks: one command line in, one line of JSON out, with a CRC-32 of the result in it, since a serial
  * line may garble what it carries. The port is named as Linux names it: earlycon=pl011,0x9000000 or
- * earlycon=uart8250,mmio32,0x1c28000; without a name it is the PL011 of QEMU's virt machine.
+ * earlycon=uart8250,mmio32,0x1c28000 (mmio: byte registers); without a name it is the PL011 of QEMU's virt machine.
  */
 #include "rig.h"
 
@@ -10,21 +10,30 @@
 #define RESERVE 128             /* for what stands around a result */
 
 static char line[LONGEST], answer[LONGEST + RESERVE];
-static size_t answered;
+static size_t answered, limit;
 static uintptr_t port = 0x9000000;
 static int is_8250;
+static unsigned stride;                 /* of an 8250's registers, as a power of two: 0 for bytes, 2 for words */
 
 static volatile uint32_t *reg(unsigned offset)
 {
         return (volatile uint32_t *)(port + offset);
 }
 
+static unsigned read_8250(unsigned number)
+{
+        return stride ? *reg(number << stride) : *(volatile uint8_t *)(port + number);
+}
+
 static void put(char c)
 {
         if (is_8250) {
-                while (!(*reg(5 << 2) & 0x20))  /* LSR: transmitter empty */
+                while (!(read_8250(5) & 0x20))  /* LSR: transmitter empty */
                         ;
-                *reg(0) = c;
+                if (stride)
+                        *reg(0) = c;
+                else
+                        *(volatile uint8_t *)port = c;
         } else {
                 while (*reg(0x18) & 0x20)       /* FR: transmitter full */
                         ;
@@ -35,9 +44,9 @@ static void put(char c)
 static char get(void)
 {
         if (is_8250) {
-                while (!(*reg(5 << 2) & 1))     /* LSR: data ready */
+                while (!(read_8250(5) & 1))     /* LSR: data ready */
                         ;
-                return *reg(0);
+                return read_8250(0);
         }
         while (*reg(0x18) & 0x10)               /* FR: receiver empty */
                 ;
@@ -50,8 +59,8 @@ static uintptr_t hexadecimal(const char *text)
         for (text += 2;; text++) {
                 if (*text >= '0' && *text <= '9')
                         value = value << 4 | (unsigned)(*text - '0');
-                else if (*text >= 'a' && *text <= 'f')
-                        value = value << 4 | (unsigned)(*text - 'a' + 10);
+                else if ((*text | 32) >= 'a' && (*text | 32) <= 'f')
+                        value = value << 4 | (unsigned)((*text | 32) - 'a' + 10);
                 else
                         return value;
         }
@@ -68,9 +77,10 @@ void serial_start(const char *bootargs)
                         continue;
                 bootargs += n;
                 is_8250 = *bootargs == 'u';
-                while (*bootargs && *bootargs != ' ' && !(bootargs[0] == '0' && bootargs[1] == 'x'))
-                        bootargs++;
-                if (*bootargs == '0')
+                for (; *bootargs && *bootargs != ' ' && !(bootargs[0] == '0' && bootargs[1] == 'x'); bootargs++)
+                        if (bootargs[0] == '3' && bootargs[1] == '2' && bootargs[2] == ',')
+                                stride = 2;     /* mmio32 */
+                if (*bootargs == '0' && hexadecimal(bootargs))
                         port = hexadecimal(bootargs);
                 break;
         }
@@ -104,11 +114,12 @@ void announce(const char *text)
 void answer_begin(void)
 {
         answered = 0;
+        limit = LONGEST;
 }
 
 void say(const char *text)
 {
-        for (; *text && answered < LONGEST - 1; text++)
+        for (; *text && answered < limit; text++)
                 answer[answered++] = *text;
 }
 
@@ -164,14 +175,15 @@ static void put_all(const char *text, size_t size)
                 put(text[n]);
 }
 
-/* Send what was said since answer_begin as the result, or an error in its place. */
-void answer_end(uint64_t id, const char *error)
+/* Send what was said since answer_begin as the result, or an error in its place, and the CRC of the command that was heard. */
+void answer_end(uint64_t id, uint32_t heard, const char *error)
 {
         if (error) {
                 answered = 0;
                 say_quoted(error);
         }
         size_t size = answered;                 /* head and tail are put together behind the result */
+        limit = LONGEST + RESERVE;
         say("{\"id\":");
         say_number(id);
         say(error ? ",\"error\":" : ",\"result\":");
@@ -180,6 +192,8 @@ void answer_end(uint64_t id, const char *error)
         answered = size;
         say(",\"crc\":");
         say_number(crc(answer, size));
+        say(",\"heard\":");
+        say_number(heard);
         say("}\n");
         put_all(answer + size, answered - size);
 }
