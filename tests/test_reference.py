@@ -90,7 +90,7 @@ def test_a_trap_weighs_far_less_on_the_rig_and_the_letter_says_why(reference: Ca
     assert (cost[BOARDS] > 1500).all()
     text = " ".join(letter.render(reference, summary, title="x", version=1).split())
     for board in (*BOARDS, *RIGS):
-        assert f"{cost[board]:.0f} on {board}" in text
+        assert f"{cost[board]:.0f} instructions on {board}" in text
     assert "each trap weighs more" in text
 
 
