@@ -63,6 +63,8 @@ def contents(campaign: Campaign, summary: pd.DataFrame) -> dict[str, Any]:
     """Return what the template of the letter is filled with."""
     timed = compare.timed(summary)
     linux, rigs = compare.of_kind(timed, KVM), compare.of_kind(timed, RIG)
+    answered = answers(summary, list(dict.fromkeys(rigs["board"])))
+    shown = timed[~timed["board"].isin(answered)]
     factors = {kind: design.factors for kind, design in campaign.designs.items()}
     on_linux = factors.get(KVM)
     machines = (
@@ -73,10 +75,10 @@ def contents(campaign: Campaign, summary: pd.DataFrame) -> dict[str, Any]:
         "all_emulated": bool((timed["metric"] == "clock").all()),
         "incomplete": campaign.incomplete(),
         "findings": findings(compare.of_kind(summary, KVM)),
-        "results": [(heading, tables.costs(rows)) for heading, rows in tables.contexts(linux)],
-        "linux_sizes": "" if linux.empty else tables.sizes(linux),
+        "results": [(heading, tables.costs(rows)) for heading, rows in tables.contexts(shown)],
+        "sizes": "" if shown.empty else tables.sizes(shown),
         "cases": tables.CASES,
-        "answers": answers(summary, list(dict.fromkeys(rigs["board"]))),
+        "answers": [(heading, table) for heading, table in answered.values()],
         "traps": traps(campaign, summary),
         "control_arm": control_arm(summary),
         "boards": list(machines),
@@ -91,13 +93,15 @@ def contents(campaign: Campaign, summary: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def answers(summary: pd.DataFrame, boards: list[str]) -> list[tuple[str, str]]:
-    """Return for each rig a heading and the table of the thread's cases."""
+def answers(summary: pd.DataFrame, boards: list[str]) -> dict[str, tuple[str, str]]:
+    """Return for each rig that has measured the thread's cases a heading and their table."""
     words = "in brackets what it costs above no switch at all"
     tabled = {board: tables.thread(summary, board) for board in boards}
-    return [
-        (f"{board}, hvc round trip: {tables.meaning(summary, board)}; {words}", table) for board, table in tabled.items() if table
-    ]
+    return {
+        board: (f"{board}, hvc round trip: {tables.meaning(summary, board)}; {words}", table)
+        for board, table in tabled.items()
+        if table
+    }
 
 
 def traps(campaign: Campaign, summary: pd.DataFrame) -> str:

@@ -32,6 +32,7 @@ from study.collect.rig import build
 from study.collect.rig.script import GUEST, HOST, HOSTS, LANDMARKS, LEAVE, STRIDE, Machine, Script, oracle, states
 from study.design import PROFILES, Factors, choose
 from study.errors import BoardFailed
+from study.publish import letter
 from tests.conftest import refused, run
 
 ONE_OF_EACH = ["rig-cortex-a15", "rig-cortex-a57"]
@@ -248,6 +249,18 @@ def test_a_matrix_repeats_byte_for_byte(matrix: Campaign) -> None:
         seen.setdefault(cell, set()).add(json.dumps([record.line["rig"], record.line["counts"], record.line["checks"]]))
     assert len(seen) == 2 * 8 * 7 * 4
     assert all(len(said) == 1 for said in seen.values())
+
+
+def test_a_campaign_of_a_rig_alone_makes_a_letter(matrix: Campaign, tmp_path: Path) -> None:
+    short = tmp_path / "short"
+    done = run("collect", "--board", ONE_OF_EACH[0], "--campaign", short, "--profile", "quick", "--loops", 20)
+    assert done.returncode == 0, done.stderr
+    for campaign, table in ((Campaign(short), "guest"), (matrix, "strategy +case 1 +case 2 +case 3 +monitor mode")):
+        summary = compare.summarise(frame.tidy(campaign), campaign.baselines())
+        text = letter.render(campaign, summary, title="x", version=1)
+        assert re.search(rf"^{table}|^strategy +untouched +mde +touch", text, re.MULTILINE)
+        assert "path length in instructions, not time" in " ".join(text.split())
+        assert "Linux boards" not in text
 
 
 def test_whole_instructions_and_parts_that_make_up_the_whole(cells: pd.DataFrame) -> None:
