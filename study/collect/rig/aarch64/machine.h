@@ -12,10 +12,10 @@
 #define ARCHITECTURE    "aarch64"
 #define HYP_LEVEL       2
 #define HYP_NAME        "EL2"
-#define VALUES          2       /* a value register is a uint64_t */
 #define MONITOR_ON      MONITOR
-/* Control words of an enabled breakpoint and watchpoint: all bytes, load and store, EL1 and EL0 (D17.3.2, D17.3.15). */
 typedef uint64_t word;
+
+/* See layout.h. */
 
 struct debug {
         uint32_t bcr[16], wcr[16];
