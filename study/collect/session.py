@@ -74,7 +74,7 @@ def _walk_boot(board: Board, campaign: Campaign, boot: OpenBoot, visits: list[Vi
     boot.begin()
     progress.booting()
     with Link(board.name, launch) as link:
-        facts = {**launch.facts, **board.describe(link, factors)}
+        facts = {**board.describe(link, factors), **launch.facts}
         _same_machine(campaign, board, facts)
         boot.describe({**facts, "board": board.name, "emulated": board.emulated, **provenance.of_the_host()})
         for visit in visits:
