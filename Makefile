@@ -26,7 +26,7 @@ help:  ## explain every target
 	@echo
 	@echo "Variables, with what they are now:"
 	@echo "  BOARD=$(BOARD)   what is measured; $(STUDY) boards lists them"
-	@echo "  PROFILE=$(PROFILE)   quick (1 min), default (4 min) or full (20 min a board); a rig takes 1 min"
+	@echo "  PROFILE=$(PROFILE)   quick (1 min), default (4 min) or full (20 min a board); a rig takes 1 to 3 min"
 	@echo "  CAMPAIGN=$(CAMPAIGN)   folder of the data; results go to $(OUT)"
 	@echo "  TITLE, VERSION   of the series, for the letter"
 	@echo "  STUDY_APT_SOURCES   a sources.list for the emulated board, where the machine's own will not do"
