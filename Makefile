@@ -108,7 +108,7 @@ module: setup-python  ## on an arm64 board: build the kernel module for the kern
 
 # --- the house ----------------------------------------------------------------------------------------------------
 
-test: setup-system setup-python  ## lint and test: boots emulated boards, about seven minutes
+test: setup-system setup-python  ## lint and test: boots emulated boards, about fifteen minutes
 	@$(MAKE) --no-print-directory lint
 	@$(BIN)/pytest
 
