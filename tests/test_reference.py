@@ -91,7 +91,8 @@ def test_a_trap_weighs_far_less_on_the_rig_and_the_letter_says_why(reference: Ca
     text = " ".join(letter.render(reference, summary, title="x", version=1).split())
     for board in (*BOARDS, *RIGS):
         assert f"{cost[board]:.0f} instructions on {board}" in text
-    assert "each trap weighs more" in text
+    assert "pays less for each touch there" in text
+    assert "alike for these guests: untouched, mde, one, half, all, one-no-mde; not for: touch." in text
 
 
 @pytest.mark.parametrize("board", RIGS)

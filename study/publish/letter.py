@@ -18,8 +18,7 @@ from study.errors import BadRequest, StudyError
 WIDTH = 75  # columns that a kernel list is used to
 WHY_TRAPS_DIFFER = (
     "In Linux such a trap leaves the guest for the host, whose exit handling decodes it, and enters the guest again; the rig "
-    "handles it in its exception vector. So a guest that touches its registers often ranks the strategies otherwise on the rig "
-    "than in Linux, where each trap weighs more; guests that take no trap rank them alike on both."
+    "handles it in its exception vector, so that a guest which touches its registers pays less for each touch there."
 )
 LARGEST = 100_000  # bytes that a kernel list accepts
 
@@ -113,7 +112,17 @@ def traps(campaign: Campaign, summary: pd.DataFrame) -> str:
     words = {board: tables.UNITS[units[board]] for board in cost.index}
     shown = ", ".join(f"{value * words[board][0]:.0f} {words[board][1]} on {board}" for board, value in cost.items())
     sentence = f"One trapped access to a debug register costs under control-scan: {shown}."
-    return f"{sentence} {WHY_TRAPS_DIFFER}" if {KVM, RIG} <= set(map(kind_of, cost.index)) else sentence
+    return f"{sentence} {WHY_TRAPS_DIFFER} {ranks(summary)}" if {KVM, RIG} <= set(map(kind_of, cost.index)) else sentence
+
+
+def ranks(summary: pd.DataFrame) -> str:
+    """Return for which guests the boards rank lazy, eager and control-scan alike, in a sentence."""
+    table = compare.rankings(summary)
+    alike = table.nunique(axis=1) == 1
+    same, apart = (", ".join(table.index[chosen]) for chosen in (alike, ~alike))
+    if not apart:
+        return f"All boards rank lazy, eager and control-scan alike, for every guest: {same}."
+    return f"The boards rank lazy, eager and control-scan alike for these guests: {same or 'none'}; not for: {apart}."
 
 
 def findings(summary: pd.DataFrame, leave: str = "hvc") -> list[str]:

@@ -46,9 +46,8 @@ ARCHITECTURES = {
     "armv7": Architecture("hyp", monitor=1 << 15, entry=0b1111 << 2),
 }
 
-# What the counting variant of the switch reports, and the unit.
-PARTS = {"base": "instructions", "scan": "instructions", "switch": "instructions", "trap": "instructions"}
-EVENTS = {"reads": "events", "writes": "events", "traps": "events", "isbs": "events", "switches": "events"}
+# What the counting variant of the switch reports, parts and events, and what a window holds.
+TALLY = ("base", "scan", "switch", "trap", "reads", "writes", "traps", "isbs", "switches")
 WINDOW = ("instructions", "cycles", "ticks")
 
 GREETING = '{"rig":"ready"'
@@ -92,11 +91,16 @@ class Rig:
     def describe(self, link: Link, factors: Factors) -> dict[str, Any]:
         """Ask a boot what it is, and check that it counts instructions."""
         facts = link.ask("facts")
-        architecture = ARCHITECTURES[facts["architecture"]]
-        self._machine = Machine(
-            int(facts["breakpoints"]), int(facts["watchpoints"]), int(facts["landmarks"], 16), int(facts["baits"], 16),
-            architecture.monitor, architecture.entry, int(facts["debug"], 16),
-        )  # fmt: skip
+        try:
+            architecture = ARCHITECTURES[facts["architecture"]]
+            self._machine = Machine(
+                int(facts["breakpoints"]), int(facts["watchpoints"]), int(facts["landmarks"], 16), int(facts["baits"], 16),
+                architecture.monitor, architecture.entry, int(facts["debug"], 16),
+            )  # fmt: skip
+        except KeyError as error:
+            raise BoardFailed(
+                f"the rig does not know {error}: its image is of another version; build one with: study rig"
+            ) from None
         empty, one = (
             link.ask("measure", words=f"strategy=none loops={loops} values=1 warmups=0")["values"][0][0] for loops in (0, 1)
         )
@@ -164,7 +168,7 @@ class Rig:
             f"rig:{what}": sorted(self._per_round_trip(measured, what))[len(measured["values"]) // 2] for what in WINDOW[:2]
         }
         tally = measured["tally"]
-        counts |= {f"rig:{name}": tally[name] / tally["loops"] for name in (*PARTS, *EVENTS)}
+        counts |= {f"rig:{name}": tally[name] / tally["loops"] for name in TALLY}
         return [{"event": name, "value": value, "running": 1.0, "why": ""} for name, value in counts.items()]
 
 

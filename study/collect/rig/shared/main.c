@@ -8,9 +8,9 @@
  *      id=4 off
  *
  * STEPS prepare guest and host, or ask them: H and G say who acts from here on; bv3=1f0 writes a breakpoint's value
- * register, bc, wv and wc likewise, m the register that turns monitor debug mode on, i the one that says how many there are; bv3 reads; x5, s5 and d5 let the
- * guest make five exits: a hypercall, a trapped system register, a device; f3 lets it run over landmark 3 and read bait 3,
- * F0 over all landmarks, F1 read all baits.
+ * register, bc, wv and wc likewise, m the register that turns monitor debug mode on; bv3 reads, and so does i, the register
+ * that says how many there are; x5, s5 and d5 let the guest make five exits: a hypercall, a trapped system register, a
+ * device; f3 lets it run over landmark 3 and read bait 3, F0 run over all landmarks, F1 read all baits.
  * script answers with what was read, in order; measure does the steps, then runs the guest in a loop.
  */
 #include "rig.h"
