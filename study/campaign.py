@@ -5,6 +5,7 @@
     <campaign>/boots/<boot>/boot.json    what the board, the kernel and the tools were
     <campaign>/boots/<boot>/visits.jsonl one line for each visit, with its own digest
     <campaign>/boots/<boot>/console.log  what the board said
+    <campaign>/boots/<boot>/enough.json  the last boot that the design's rule for stopping asked for, if it has one
     <campaign>/SHA256SUMS                of all that is raw; ``sha256sum -c`` reads it
 
 A visit is one line, appended and synced: it is there whole or not at all. Resuming is making the visits that have no
@@ -29,7 +30,9 @@ from study.collect.onboard.factors import KVM, kind_of
 from study.design import Design, Factors, Visit, differences, draw
 from study.errors import BadData, BadRequest
 
-DESIGN, BOOT, VISITS, CONSOLE, SUMS = "design.json", "boot.json", "visits.jsonl", "console.log", "SHA256SUMS"
+DESIGN, BOOT, VISITS, CONSOLE, ENOUGH, SUMS = (
+    "design.json", "boot.json", "visits.jsonl", "console.log", "enough.json", "SHA256SUMS"
+)  # fmt: skip
 MORE_DESIGNS = "design-*.json"
 DERIVED = "values.parquet"
 PASSING = (".part", ".err")  # files that a running command has open
@@ -169,7 +172,17 @@ class Campaign:
         """Return the visits of one board that have no line yet, in order."""
         ours = [boot for boot in self.boots() if self.facts(boot)["board"] == board]
         done = {line["visit"] for boot in ours for line in read_lines(boot / VISITS)}
-        return [visit for visit in self.design_of(board).visits() if visit.name not in done]
+        return [visit for visit in self.asked(board) if visit.name not in done]
+
+    def asked(self, board: str) -> list[Visit]:
+        """Return the visits of one board that the design asks for, in order: all, or to the boot at which its rule stopped it."""
+        design = self.design_of(board)
+        stops = [path for path in self.folder.glob(f"boots/*/{ENOUGH}") if _is_of(board, path.parent.name)]
+        try:
+            last = min([int(json.loads(path.read_text())["boot"]) for path in stops], default=design.factors.starts)
+        except (ValueError, KeyError, TypeError, RecursionError):
+            raise BadData(f"{stops[0]}: it does not say at which boot the rule for stopping was met") from None
+        return [visit for visit in design.visits() if visit.boot <= last]
 
     def describe(self) -> str:
         """Return what is there in a few lines for people: boot by boot, and the digest of it all."""
@@ -188,6 +201,12 @@ class Campaign:
         taken = {path.name for path in (self.folder / "boots").glob(f"{base}*")}
         name = next(name for name in (base, *(f"{base}.{n}" for n in range(2, 10_000))) if name not in taken)
         return OpenBoot(self.folder / "boots" / name)
+
+    def enough(self, board: str, number: int, width: float) -> None:
+        """Record that after this boot of the design the widest interval of a board was narrow enough."""
+        write_whole(
+            self.folder / "boots" / f"{_slug(board)}.{number}" / ENOUGH, json.dumps({"boot": number, "widest": width}) + "\n"
+        )
 
     def raw_files(self) -> list[Path]:
         """Return all files that are not derived, by name."""
@@ -242,7 +261,7 @@ class Campaign:
 
     def incomplete(self) -> list[str]:
         """Say for each board whose visits are not all there how many are."""
-        sizes = {board: (len(self.missing(board)), len(self.design_of(board).visits())) for board in self.boards()}
+        sizes = {board: (len(self.missing(board)), len(self.asked(board))) for board in self.boards()}
         return [f"{planned - left} of {planned} visits of {board} are there" for board, (left, planned) in sizes.items() if left]
 
     def _name(self, path: Path) -> str:

@@ -1,8 +1,9 @@
 """The design of a campaign: factors, cells, visits and their random order. Pure.
 
 A *cell* is one combination of strategy, guest, host and exit; the board and its kernel complete it when it is
-measured. A *visit* is one process on one boot that measures one cell. Within a boot, visits come in blocks: each block
-holds every cell once, in an order of its own drawn from the recorded seed.
+measured. A *visit* is one process on one boot that measures one cell. Within a boot, visits come in randomised complete
+blocks: each block holds every cell once, the control arm's among them, in an order of its own drawn from the recorded
+seed. Where kernels are compared, a boot has one of them, and boots alternate forwards and backwards: A B, B A, A B.
 """
 
 from __future__ import annotations
@@ -41,10 +42,12 @@ EVENTS = (
 
 
 # What numbers make sense. Ten loops are the fewest that two windows of different length can be made of.
-LEAST = {"processes": 1, "values": 1, "warmups": 0, "loops": 10, "boots": 1, "seed": 0, "touch_every": 1}
+LEAST = {"processes": 1, "values": 1, "warmups": 0, "loops": 10, "boots": 1, "seed": 0}
 MOST = 10**9
 # The rig's counters have 32 bits, and one command holds all values.
-MOST_ON_THE_RIG = {"loops": 10**6, "values": 1000, "warmups": 1000, "touch_every": 10**6 // 16}
+MOST_ON_THE_RIG = {"loops": 10**6, "values": 1000, "warmups": 1000}
+# Boots that an interval needs, unless a board repeats itself exactly: two that agree may do so by chance.
+LEAST_BOOTS = 3
 
 
 @dataclass(frozen=True)
@@ -60,12 +63,16 @@ class Cell:
 
 @dataclass(frozen=True)
 class Visit:
-    """One planned measurement: `name` is unique among the visits of one board in a campaign."""
+    """One planned measurement: `name` is unique among the visits of one board in a campaign.
+
+    `kernel` is the release that the boot must have, empty if any will do.
+    """
 
     name: str
     boot: int
     block: int
     cell: Cell
+    kernel: str = ""
 
 
 @dataclass(frozen=True)
@@ -88,11 +95,14 @@ class Factors:
     loops : int
         Round trips per value.
     boots : int
-        How often the board is started.
+        How often the board is started, with each kernel if several are compared; with `until`, the most that it may be.
+    until : float
+        Stop after the first boot, but never before LEAST_BOOTS, at which the interval of every comparison is narrower than
+        this share of its ratio: 0.01 for 1 %. 0 makes all boots.
+    kernels : tuple of str
+        Releases to compare, if the strategy is a property of the kernel; the first is the baseline. Empty: whichever runs.
     seed : int
         Of the random order.
-    touch_every : int
-        Round trips per touch, for the guest that touches.
     touch_by : str
         What a touch is: ``write`` or, on the rig, ``read``.
     gic, pmu : bool
@@ -111,8 +121,9 @@ class Factors:
     warmups: int = 2
     loops: int = 4000
     boots: int = 1
+    until: float = 0.0
+    kernels: tuple[str, ...] = ()
     seed: int = 1
-    touch_every: int = 1
     touch_by: str = "write"
     gic: bool = True
     pmu: bool = False
@@ -128,10 +139,15 @@ class Factors:
             _check_names(f"guests of exit {text}", _guests_of(text, self.guests), self.guests)
         for name, least in LEAST.items():
             _check_number(name, getattr(self, name), least, MOST_ON_THE_RIG.get(name, MOST) if self.kind == RIG else MOST)
-        if self.kind == RIG and any(GUEST_STATES[name].touches for name in self.guests) and self.loops % self.touch_every:
-            raise BadRequest(
-                f"loops is {self.loops} and touch_every {self.touch_every}: on the rig one must be a multiple of the other"
-            )
+        for name in self.guests:
+            if self.kind == RIG and self.loops % max(GUEST_STATES[name].touch_every, 1):
+                raise BadRequest(f"loops is {self.loops} and a guest is {name}: on the rig they must be a multiple of its number")
+        if isinstance(self.until, bool) or not isinstance(self.until, int | float) or not 0 <= self.until < 1:
+            raise BadRequest(f"until is {self.until!r}: it must be a share from 0 to 1, such as 0.01 for intervals of 1 %")
+        if self.until and self.boots < LEAST_BOOTS:
+            raise BadRequest(f"until needs intervals, and they need boots: ask for {LEAST_BOOTS} boots at least")
+        if self.kernels:
+            _check_names("kernels", self.kernels, self.kernels if self.kind == KVM else (), f" on {KINDS[self.kind]}")
         for name in ("gic", "pmu"):
             if not isinstance(getattr(self, name), bool):
                 raise BadRequest(f"{name} is {getattr(self, name)!r}: it must be True or False")
@@ -140,6 +156,11 @@ class Factors:
     def baseline(self) -> str:
         """The strategy that others are compared to: lazy, which carries the module's cost as they do, if it is there."""
         return "lazy" if "lazy" in self.strategies else self.strategies[0]
+
+    @property
+    def starts(self) -> int:
+        """How often the board is started in all."""
+        return self.boots * max(1, len(self.kernels))
 
     @property
     def perf_events(self) -> list[list[str]]:
@@ -158,22 +179,25 @@ class Factors:
         ]
 
 
+# What a guest may be but for rates of touching other than once in every round trip.
+STATES = tuple(name for name, row in GUEST_STATES.items() if row.touch_every <= 1)
 # Kinds of board in words, and for each the profiles: what is measured unless it is asked otherwise.
 KINDS = {KVM: "a Linux board", RIG: "the rig"}
 _RIG: dict[str, Any] = {
     "kind": RIG, "strategies": names(STRATEGIES, RIG), "hosts": names(HOST_STATES, RIG), "processes": 1, "values": 2, "warmups": 1,
     "loops": 1000, "boots": 2,
 }  # fmt: skip
+_ALL_STATES = "+".join(STATES)
 PROFILES: dict[str, dict[str, dict[str, Any]]] = {
     KVM: {
         "quick": {"guests": ("untouched", "mde", "touch"), "processes": 1},
-        "default": {},
-        "full": {"exits": ("hvc", "mmio:untouched+mde"), "processes": 3, "boots": 2},
+        "default": {"guests": STATES, "processes": 1, "boots": 3},
+        "full": {"exits": ("hvc", "mmio:untouched+mde"), "processes": 2, "boots": 5},
     },
     RIG: {
         "quick": {**_RIG, "guests": ("untouched", "mde", "touch"), "hosts": ("none",), "boots": 1},
         "default": _RIG,
-        "full": {**_RIG, "exits": names(EXITS, RIG)},
+        "full": {**_RIG, "exits": ("hvc", *(f"{name}:{_ALL_STATES}" for name in names(EXITS, RIG) if name != "hvc"))},
     },
 }
 
@@ -232,10 +256,21 @@ class Design:
         """Return every visit of one board, in order."""
         cells = self.factors.cells()
         return [
-            Visit(f"b{boot}-{position:04d}", boot, (position - 1) // len(cells) + 1, cells[index])
+            Visit(f"b{boot}-{position:04d}", boot, (position - 1) // len(cells) + 1, cells[index], self.kernel_of(boot))
             for boot, row in enumerate(self.order, 1)
             for position, index in enumerate(row, 1)
         ]
+
+    def kernel_of(self, boot: int) -> str:
+        """Return the release that a boot, counted from 1, must have; empty if any will do.
+
+        Every other round of kernels runs backwards, so that a drift from boot to boot meets all of them alike.
+        """
+        kernels = self.factors.kernels
+        if not kernels:
+            return ""
+        turn, place = divmod(boot - 1, len(kernels))
+        return kernels[-1 - place] if turn % 2 else kernels[place]
 
     def to_json(self) -> dict[str, Any]:
         """Return the design as design.json holds it; cells are written out, so that the file explains itself."""
@@ -262,7 +297,7 @@ class Design:
             design = cls(Factors(**values), tuple(tuple(row) for row in data["order"]), data["version"])
             cells = len(design.factors.cells())
             whole = sorted([*range(cells)] * design.factors.processes)
-            if [sorted(row) for row in design.order] != [whole] * design.factors.boots:
+            if [sorted(row) for row in design.order] != [whole] * design.factors.starts:
                 raise BadData("its order does not hold every cell as often as its factors say")
         except (KeyError, TypeError, AttributeError, BadRequest) as error:
             raise BadData(f"it is not a design: {error}") from None
@@ -273,7 +308,7 @@ def draw(factors: Factors) -> Design:
     """Draw the order of a design: for each boot as many blocks as processes, each a shuffle of all cells."""
     size = len(factors.cells())
     order = []
-    for boot in range(1, factors.boots + 1):
+    for boot in range(1, factors.starts + 1):
         source = random.Random(f"{factors.seed}/{boot}")
         row: list[int] = []
         for _ in range(factors.processes):
@@ -287,15 +322,20 @@ def draw(factors: Factors) -> Design:
 def describe(factors: Factors) -> str:
     """Return the design in a few lines for people: how many cells and visits, of what."""
     cells = factors.cells()
-    visits = len(cells) * factors.processes * factors.boots
+    visits = len(cells) * factors.processes * factors.starts
+    count = f"{visits} = {len(cells)} cells x {factors.processes} processes x {factors.starts} boots"
+    if factors.until:
+        count += f" at most, until each interval is narrower than {factors.until:.2%} of its ratio, after {LEAST_BOOTS} at least"
     rows = [
         ("strategies", f"{', '.join(factors.strategies)}; control arm: {factors.baseline} again"),
         ("guests", ", ".join(factors.guests)),
         ("hosts", ", ".join(factors.hosts)),
         ("exits", ", ".join(factors.exits)),
-        ("visits", f"{visits} = {len(cells)} cells x {factors.processes} processes x {factors.boots} boots"),
+        ("visits", count),
         ("each visit", f"{factors.warmups} warm-ups and {factors.values} values of {factors.loops} round trips each"),
     ]
+    if factors.kernels:
+        rows.append(("kernels", f"{', '.join(factors.kernels)}; boots alternate: A B, B A"))
     if factors.kind == KVM:
         rows.append(("events", ", ".join(event for row in factors.perf_events for event in row)))
     return "\n".join(f"{name + ':':<12}{text}" for name, text in rows)

@@ -38,7 +38,7 @@ def check_parameters(namespace: Mapping[str, Any]) -> dict[str, Any]:
     for name in sorted(_injected(namespace.get("In", [])) - known.keys()):
         raise BadRequest(f"parameter {name!r} is unknown; this notebook has {', '.join(known)}")
     for name, kind in known.items():
-        if type(namespace[name]) is not kind:
+        if type(namespace[name]) is not kind and (kind, type(namespace[name])) != (float, int):
             raise BadRequest(f"parameter {name} is {namespace[name]!r}: it must be of type {kind.__name__}")
     return {name: namespace[name] for name in known}
 
@@ -65,7 +65,7 @@ def parameters(given: Mapping[str, str]) -> dict[str, Any]:
     """
     from papermill.cli import _resolve_type
 
-    numbers = {field.name for field in dataclasses.fields(Factors) if isinstance(field.default, int)} | {"version"}
+    numbers = {field.name for field in dataclasses.fields(Factors) if isinstance(field.default, int | float)} | {"version"}
     return {name: _resolve_type(value) if name in numbers else value for name, value in given.items()}
 
 

@@ -25,7 +25,7 @@ def factors(draw: st.DrawFn) -> Factors:
     return Factors(
         kind=kind, strategies=some(STRATEGIES), guests=some(GUEST_STATES), hosts=some(HOST_STATES), exits=some(EXITS),
         processes=draw(st.integers(1, 4)), boots=draw(st.integers(1, 3)), seed=draw(st.integers(0, 10**9)),
-        loops=draw(st.integers(10, 10**6)), gic=draw(st.booleans()),
+        loops=draw(st.integers(1, 10**6 // 20)) * 20, gic=draw(st.booleans()),
         events=tuple(draw(st.lists(st.sampled_from(["branches", "cache-misses:u", "kvm:*"]), unique=True))),
     )  # fmt: skip
 
@@ -85,7 +85,11 @@ def test_an_exit_can_be_limited_to_guests() -> None:
         ({"strategies": "partial"}, "'partial' is unknown on a Linux board"),
         ({"kind": "rig", "strategies": "stock"}, "'stock' is unknown on the rig; choose from lazy"),
         ({"kind": "rig", "loops": 10**6 + 1}, "loops is 1000001: it must be a whole number from 10 to 1000000"),
-        ({"kind": "rig", "loops": 10, "touch_every": 3}, "one must be a multiple of the other"),
+        ({"kind": "rig", "loops": 30, "guests": "touch-20"}, "loops is 30 and a guest is touch-20"),
+        ({"until": 1.5}, "until is 1.5: it must be a share"),
+        ({"until": 0.01, "boots": 2}, "ask for 3 boots at least"),
+        ({"kernels": "a,a"}, "given twice"),
+        ({"kind": "rig", "kernels": "a,b"}, "kernels: 'a' is unknown on the rig"),
         ({"touch_by": "read"}, "'read' is unknown; choose from write"),
         ({"exits": "smc"}, "'smc' is unknown on a Linux board; choose from hvc, mmio"),
         ({"exits": "mmio:nobody"}, "'nobody' is unknown"),

@@ -16,7 +16,7 @@ from study.errors import BadData, BadRequest
 
 COLUMNS = [
     "board", "kernel", "mode", "strategy", "guest", "host", "exit", "arm", "boot", "visit",
-    "value_index", "loops", "metric", "unit", "value", "running", "emulated", "gic", "pmu", "touch_every", "touch_by",
+    "value_index", "loops", "metric", "unit", "value", "running", "emulated", "gic", "pmu", "touch_by",
 ]  # fmt: skip
 
 # A metric for each event that perf counts in every visit, and its unit. Events of the user's own keep their name.
@@ -96,7 +96,7 @@ def _rows(record: Record, boot: str, factors: Factors) -> Iterator[tuple[Any, ..
         emulated = bool(facts["emulated"])
         tags = (facts["board"], facts["kernel"], facts["mode"], cell["strategy"], cell["guest"], cell["host"], cell["exit"],
                 line["arm"], boot, line["visit"])  # fmt: skip
-        rest = (emulated, factors.gic, factors.pmu, factors.touch_every, factors.touch_by)
+        rest = (emulated, factors.gic, factors.pmu, factors.touch_by)
         for index, (metric, unit, value, running) in enumerate(_values(line, emulated)):
             yield (*tags, index, line["loops"], metric, unit, value, running, *rest)
     except (KeyError, TypeError, ValueError) as error:

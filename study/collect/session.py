@@ -11,17 +11,21 @@ from typing import Any
 from study.campaign import Campaign, OpenBoot, cut_torn_line
 from study.collect import boards, provenance
 from study.collect.boards import Board, Link
-from study.design import Factors, Visit
+from study.design import LEAST_BOOTS, Factors, Visit
 from study.errors import BadData, BoardFailed
 
-# What a board must still be when it goes on with a campaign.
+# What a board must still be when it goes on with a campaign: all, or all but the kernel where kernels are compared.
 SAME = ("kernel", "architecture", "identity", "model", "breakpoints", "watchpoints", "frequency")
 
 # Seconds between two lines of progress.
 MOMENT = 1.0
 
 
-def collect(board: str, folder: Path, factors: Factors) -> Campaign:
+# The width of the widest interval among the comparisons of one board, as a share of its ratio.
+Widest = Callable[[Campaign, str], float]
+
+
+def collect(board: str, folder: Path, factors: Factors, widest: Widest | None = None) -> Campaign:
     """Measure on one board what a campaign still lacks.
 
     Parameters
@@ -32,6 +36,8 @@ def collect(board: str, folder: Path, factors: Factors) -> Campaign:
         The campaign; it is made if it is not there.
     factors : Factors
         What to measure; they must be those of the campaign if it is there.
+    widest : callable, optional
+        How wide the intervals of the board are so far; asked after a boot if the factors say to stop at a width.
 
     Returns
     -------
@@ -54,7 +60,7 @@ def collect(board: str, folder: Path, factors: Factors) -> Campaign:
     for path in campaign.unclosed(board):
         if cut_torn_line(path):
             print(f"{path}: the last line was torn by an interruption; it is cut off and measured again", flush=True)
-    missing, planned = campaign.missing(board), len(campaign.design_of(board).visits())
+    missing, planned = campaign.missing(board), len(campaign.asked(board))
     if not missing:
         print(f"{campaign.name}: all {planned} visits of {board} are there, nothing to measure")
         campaign.close(board)
@@ -62,7 +68,15 @@ def collect(board: str, folder: Path, factors: Factors) -> Campaign:
     progress = Progress(board, total=planned, left=len(missing), boots=len({v.boot for v in missing}), each=machine.seconds)
     try:
         for number, visits in itertools.groupby(missing, key=lambda visit: visit.boot):
-            _walk_boot(machine, campaign, campaign.open_boot(board, number), list(visits), progress)
+            left = list(visits)
+            untouched = len(left) == len(factors.cells()) * factors.processes  # an interrupted boot is gone on with
+            if widest and factors.until and number > LEAST_BOOTS * max(1, len(factors.kernels)) and untouched:
+                width = widest(campaign, board)
+                print(f"{board}: after {number - 1} boots the widest interval is {width:.2%} of its ratio", flush=True)
+                if width <= factors.until:
+                    campaign.enough(board, number - 1, width)
+                    break
+            _walk_boot(machine, campaign, campaign.open_boot(board, number), left, progress)
     finally:
         campaign.close(board)
     return campaign
@@ -75,6 +89,7 @@ def _walk_boot(board: Board, campaign: Campaign, boot: OpenBoot, visits: list[Vi
     progress.booting()
     with Link(board.name, launch) as link:
         facts = {**board.describe(link, factors), **launch.facts}
+        _right_kernel(campaign, board.name, visits[0], facts)
         _same_machine(campaign, board, facts)
         boot.describe({**facts, "board": board.name, "emulated": board.emulated, **provenance.of_the_host()})
         for visit in visits:
@@ -95,15 +110,32 @@ def _walk_boot(board: Board, campaign: Campaign, boot: OpenBoot, visits: list[Vi
 
 def _same_machine(campaign: Campaign, board: Board, facts: dict[str, Any]) -> None:
     """Refuse to go on with another kernel, or another machine under the same name."""
+    compared = campaign.design_of(board.name).factors.kernels
     for known in map(campaign.facts, campaign.boots()):
         if known["board"] != board.name:
             continue
-        for what in SAME:
+        for what in SAME[bool(compared) :]:
             if what in known and known[what] != facts.get(what):
                 raise BoardFailed(
                     f"{board.name} has {what} {facts.get(what)}, but {campaign.folder} has visits of it with {known[what]}: "
                     "that is another campaign, name one"
                 )
+
+
+def _right_kernel(campaign: Campaign, board: str, visit: Visit, facts: dict[str, Any]) -> None:
+    """Refuse a boot of another kernel than the design alternates to, and one that was measured already."""
+    if not visit.kernel:
+        return
+    known = [
+        known["boot_id"] for known in map(campaign.facts, campaign.boots()) if known["board"] == board and "boot_id" in known
+    ]
+    again = "run the same command again: what was recorded stays"
+    if facts["kernel"] != visit.kernel:
+        raise BoardFailed(
+            f"boot {visit.boot} of the design is one of {visit.kernel}, but {board} runs {facts['kernel']}: boot it, and {again}"
+        )
+    if facts.get("boot_id") in known and visit.name.endswith("-0001"):
+        raise BoardFailed(f"boot {visit.boot} of the design must be a new one: restart {board} with {visit.kernel}, and {again}")
 
 
 class Progress:

@@ -78,7 +78,7 @@ def contents(campaign: Campaign, summary: pd.DataFrame) -> dict[str, Any]:
         "sizes": "" if shown.empty else tables.sizes(shown),
         "cases": tables.CASES,
         "answers": [(heading, table) for heading, table in answered.values()],
-        "traps": traps(campaign, summary),
+        "traps": traps(summary),
         "control_arm": control_arm(summary),
         "boards": list(machines),
         "linux": on_linux if not linux.empty else None,
@@ -103,10 +103,10 @@ def answers(summary: pd.DataFrame, boards: list[str]) -> dict[str, tuple[str, st
     }
 
 
-def traps(campaign: Campaign, summary: pd.DataFrame) -> str:
+def traps(summary: pd.DataFrame) -> str:
     """Return what one trapped access costs on each board, in a sentence; empty where no guest touched in every round trip."""
     cost = compare.trap_costs(summary)
-    if cost.empty or any(design.factors.touch_every > 1 for design in campaign.designs.values()):
+    if cost.empty:
         return ""
     units = compare.timed(summary).drop_duplicates("board").set_index("board")["unit"]
     words = {board: tables.UNITS[units[board]] for board in cost.index}

@@ -201,7 +201,7 @@ def test_every_kernel_s_words_for_its_mode_are_read(said: str, mode: str) -> Non
 
 def test_a_host_that_gives_no_gic_is_told_how_to_go_on(tmp_path: Path) -> None:
     board = EmulatedBoard("qemu-cortex-a57", machine="virt,virtualization=on,gic-version=2")
-    how = {"chosen": "stock", "state": "mde", "leave": "hvc", "touch_every": 1, "loops": 1000, "values": 1, "warmups": 1}
+    how = {"chosen": "stock", "state": "mde", "leave": "hvc", "loops": 1000, "values": 1, "warmups": 1}
     with Link(board.name, board.launch(tmp_path / "console.log", ("stock",))) as link:
         assert link.ask("facts", events=Factors().perf_events, strategies=["stock"])["mode"] == "nvhe"
         with pytest.raises(BoardFailed, match="gives its guests no GICv3.*--no-gic"):
@@ -211,7 +211,7 @@ def test_a_host_that_gives_no_gic_is_told_how_to_go_on(tmp_path: Path) -> None:
 
 def test_a_guest_without_gic_is_another_guest(tmp_path: Path) -> None:
     board = boards.find("qemu-neoverse-n1")
-    how = {"chosen": "stock", "state": "untouched", "leave": "hvc", "touch_every": 1, "loops": 1000, "values": 1, "warmups": 1}
+    how = {"chosen": "stock", "state": "untouched", "leave": "hvc", "loops": 1000, "values": 1, "warmups": 1}
     with Link(board.name, board.launch(tmp_path / "console.log", ("stock",))) as link:
         costs = {
             (gic, pmu): link.ask("visit", gic=gic, pmu=pmu, events=[["instructions:kh"]], label={}, **how)["pyperf"]
@@ -226,7 +226,6 @@ def test_touching_less_often_costs_less(tmp_path: Path) -> None:
     board = boards.find("qemu-neoverse-n1")
     how = {
         "chosen": "stock",
-        "state": "touch",
         "leave": "hvc",
         "loops": 1000,
         "values": 1,
@@ -236,10 +235,10 @@ def test_touching_less_often_costs_less(tmp_path: Path) -> None:
     }
     traps = {}
     with Link(board.name, board.launch(tmp_path / "console.log", ("stock",))) as link:
-        for every in (1, 10):
-            windows = link.ask("visit", touch_every=every, events=[["kvm:trap_reg"]], label={}, **how)["windows"]
+        for every, state in ((1, "touch"), (20, "touch-20")):
+            windows = link.ask("visit", state=state, events=[["kvm:trap_reg"]], label={}, **how)["windows"]
             traps[every] = [parse(window["perf"])[0].value for window in windows]
-    assert traps == {1: [100, 1000], 10: [10, 100]}
+    assert traps == {1: [100, 1000], 20: [5, 50]}
 
 
 def test_a_board_without_kvm_is_refused(tmp_path: Path) -> None:

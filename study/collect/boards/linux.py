@@ -29,7 +29,7 @@ class LinuxBoard:
         label = {"strategy": cell.strategy, "host": cell.host, "arm": cell.arm, "visit": visit.name}
         measured = link.ask(
             "visit", patience=VISIT_PATIENCE, chosen=cell.strategy, state=cell.guest, leave=cell.exit,
-            touch_every=factors.touch_every, gic=factors.gic, pmu=factors.pmu, loops=factors.loops, values=factors.values,
+            gic=factors.gic, pmu=factors.pmu, loops=factors.loops, values=factors.values,
             warmups=factors.warmups, events=factors.perf_events, label=label,
         )  # fmt: skip
         return {**measured, "counts": [count.to_json() for count in per_round_trip(measured["windows"])]}

@@ -114,10 +114,9 @@ class Rig:
     def measure(self, link: Link, visit: Visit, factors: Factors) -> dict[str, Any]:
         """Measure one cell: values, what the counting variant of the switch says, and the oracle."""
         cell = visit.cell
-        touch = factors.touch_every if GUEST_STATES[cell.guest].touches else 0
         prepared = states(self._machine, cell.guest, cell.host)
         words = [f"strategy={cell.strategy}", f"exit={cell.exit}", f"loops={factors.loops}", f"values={factors.values}"]
-        words += [f"warmups={factors.warmups}", f"touch={touch}", f"access={factors.touch_by}"]
+        words += [f"warmups={factors.warmups}", f"touch={GUEST_STATES[cell.guest].touch_every}", f"access={factors.touch_by}"]
         measured = link.ask("measure", patience=VISIT_PATIENCE, words=" ".join([*words, *prepared.words]))
         if self.emulated:  # its clock follows the host's while it waits for a command: not the same twice, and no time at all
             measured["empty"] = measured["empty"][:2]

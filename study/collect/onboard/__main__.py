@@ -38,7 +38,7 @@ def board_facts(events: list[list[str]], strategies: list[str]) -> dict[str, obj
 
 
 def visit(
-    *, chosen: str, state: str, leave: str, touch_every: int, gic: bool, pmu: bool,
+    *, chosen: str, state: str, leave: str, gic: bool, pmu: bool,
     loops: int, values: int, warmups: int, events: list[list[str]], label: dict[str, str],
 ) -> dict[str, object]:  # fmt: skip
     """Measure one cell once: pyperf values, events, module counters, oracle."""
@@ -48,7 +48,7 @@ def visit(
         command = [sys.executable, "-m", f"{__package__}.bench", "--worker", "--quiet", "-o", str(suite), "--counts", str(counts)]
         command += ["--loops", str(loops), "--values", str(values), "--warmups", str(warmups)]
         command += ["--affinity", str(facts.measuring_cpu())]
-        command += ["--guest", state, "--exit", leave, "--touch-every", str(touch_every)]
+        command += ["--guest", state, "--exit", leave]
         command += ["--no-gic"] * (not gic) + ["--pmu"] * pmu
         command += ["--events", json.dumps(events), "--label", json.dumps(label)]
         with ended_with_us(command) as process:

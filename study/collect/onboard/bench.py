@@ -31,7 +31,6 @@ def main() -> None:
         "--guest", choices=names(GUEST_STATES, KVM), default="untouched", help="how the guest uses its debug registers"
     )
     parser.add_argument("--exit", choices=names(EXITS, KVM), default="hvc", help="how it leaves for the host")
-    parser.add_argument("--touch-every", type=int, default=1, help="round trips per touch, for the guest that touches")
     parser.add_argument("--no-gic", action="store_true", help="give the guest no in-kernel interrupt controller")
     parser.add_argument("--pmu", action="store_true", help="give the guest a PMU")
     parser.add_argument("--label", default="{}", help="JSON object of metadata to add, such as the strategy")
@@ -50,9 +49,8 @@ def main() -> None:
     if args.worker:  # pyperf runs this file in its manager too, which must not open a board
         breakpoints, watchpoints = facts.debug_registers()
         measured = guest.Guest(
-            args.guest, args.exit, breakpoints=breakpoints, watchpoints=watchpoints,
-            touch_every=args.touch_every, gic=not args.no_gic, pmu=args.pmu,
-        )  # fmt: skip
+            args.guest, args.exit, breakpoints=breakpoints, watchpoints=watchpoints, gic=not args.no_gic, pmu=args.pmu
+        )
     runner.bench_time_func(f"round trip {args.guest} {args.exit}", measured.run if measured else _in_a_worker, metadata=metadata)
     if measured and args.counts:
         Path(args.counts).write_text(json.dumps(_counts(measured, args)))
@@ -80,7 +78,7 @@ def short(loops: int) -> int:
 
 def _forward(command: list[str], args: argparse.Namespace) -> None:
     """Hand this program's own options on to pyperf's worker processes."""
-    command += ["--guest", args.guest, "--exit", args.exit, "--touch-every", str(args.touch_every), "--label", args.label]
+    command += ["--guest", args.guest, "--exit", args.exit, "--label", args.label]
     command += ["--no-gic"] * args.no_gic + ["--pmu"] * args.pmu
 
 

@@ -62,8 +62,8 @@ class GuestState:
         Bits that the guest sets in MDSCR_EL1.
     enabled : float
         Which share of all breakpoints and watchpoints it enables; any share above 0 is at least one breakpoint.
-    touches : bool
-        Whether it accesses a debug register once in so many round trips.
+    touch_every : int
+        Round trips per access to a debug register; 0 if it never accesses one after it has set itself up.
     on : tuple of str
         Kinds of board that have it.
     """
@@ -71,7 +71,7 @@ class GuestState:
     says: str
     mdscr: int = 0
     enabled: float = 0.0
-    touches: bool = False
+    touch_every: int = 0
     on: tuple[str, ...] = EVERYWHERE
 
 
@@ -82,7 +82,9 @@ GUEST_STATES = {
     "half": GuestState("monitor debug mode on, half of all enabled", mdscr=MDE, enabled=0.5),
     "all": GuestState("monitor debug mode on, all enabled", mdscr=MDE, enabled=1.0),
     "one-no-mde": GuestState("one breakpoint, monitor debug mode off", enabled=1e-9),
-    "touch": GuestState("accesses a debug register, nothing enabled", touches=True),
+    "touch": GuestState("accesses a debug register in every round trip, nothing enabled", touch_every=1),
+    "touch-4": GuestState("the same in every 4th round trip", touch_every=4),
+    "touch-20": GuestState("the same in every 20th round trip", touch_every=20),
 }
 
 

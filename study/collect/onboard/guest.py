@@ -32,22 +32,17 @@ class Guest:
         Rows of the tables in factors.py.
     breakpoints, watchpoints : int
         How many the CPU has.
-    touch_every : int
-        For a state that touches: round trips per touch.
     gic, pmu : bool
         See kvm.Machine.
     """
 
-    def __init__(
-        self, state: str, leave: str, *, breakpoints: int, watchpoints: int, touch_every: int, gic: bool, pmu: bool
-    ) -> None:
+    def __init__(self, state: str, leave: str, *, breakpoints: int, watchpoints: int, gic: bool, pmu: bool) -> None:
         row = GUEST_STATES[state]
         enabled = {2: share(breakpoints, row.enabled, least=1), 3: share(watchpoints, row.enabled)}
-        touch = touch_every if row.touches else 0
         self._exit = EXITS[leave]
         self._machine = kvm.Machine(
             PAYLOAD.read_bytes(),
-            {0: MEASURE, 1: row.mdscr, **enabled, 4: self._exit.number, 5: touch, 6: kvm.DEVICE_PAGE, 7: kvm.DATA_PAGE},
+            {0: MEASURE, 1: row.mdscr, **enabled, 4: self._exit.number, 5: row.touch_every, 6: kvm.DEVICE_PAGE, 7: kvm.DATA_PAGE},
             gic=gic,
             pmu=pmu,
         )

@@ -212,7 +212,7 @@ def oracle(machine: Machine, guest: str, host: str, leave: str, trips: int = 100
         if control not in busy:
             script.write(HOST, value, place + STRIDE * HOSTS)
             script.write(HOST, control, word)
-    if GUEST_STATES[guest].touches:
+    if GUEST_STATES[guest].touch_every:
         script.leave(leave, trips // 2)
         script.write(GUEST, "bv0", machine.landmarks + STRIDE)
     script.leave(leave, trips)
