@@ -1,33 +1,111 @@
 """Medians, intervals and verdicts. Pure.
 
-Values of one visit belong together, and so do visits of one boot: what is resampled is boots, and visits within boots,
-never single values. A comparison is a ratio to the baseline in the same cell otherwise, with its interval.
+Values of one visit belong together, and so do visits of one boot. What is independent is the boot: it is the boots that
+intervals count. From the inside out, a visit is the median of its values, a boot the median of its visits, and a cell
+the geometric mean of its boots, with an interval from Student's t over the logarithms of boots. A comparison is a ratio
+to the baseline: within each block of a boot the visit over the baseline's visit, the median of these in a boot, and the
+same mean and interval over boots. What a boot does to all of its visits, and what drifts from block to block, drops out
+of it. Without boots in common the boots of either side are compared by Welch's t. notebooks/simulation.ipynb shows what
+these intervals cover.
 """
 
 from __future__ import annotations
 
-import zlib
-from collections import Counter
+import dataclasses
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
+from scipy import stats
 
 from study.collect.onboard.factors import EXITS, GUEST_STATES, HOST_STATES, RIG, STRATEGIES, kind_of
-from study.design import CONTROL, MAIN
+from study.design import CONTROL, LEAST_BOOTS, MAIN
 
 # A cell of the summary: these tags tell its rows apart.
 CELL = ["board", "kernel", "mode", "strategy", "guest", "host", "exit", "arm", "metric", "unit"]
-# A comparison is made within these, over strategies and arms.
-CONTEXT = [tag for tag in CELL if tag not in ("strategy", "arm")]
+# A comparison is made within these, over strategies and arms, and over kernels where the baseline is on another one.
+CONTEXT = [tag for tag in CELL if tag not in ("kernel", "mode", "strategy", "arm")]
+NEAR = [*CONTEXT, "kernel", "mode"]
 
-RESAMPLES = 2000
 LEVEL = 0.95
-# Ratios closer to 1 than this are not called a difference: boots of one board agree no better.
+# A difference that is not larger than this share is of no interest, however sure it is.
 SMALLEST_EFFECT = 0.01
+# The chance with which the least difference that a design could have seen would have been seen.
+POWER = 0.8
 
 BASELINE, LOWER, HIGHER, CANNOT = "baseline", "lower", "higher", "cannot distinguish"
+
+Array = npt.NDArray[np.float64]
+COLUMNS = [
+    "median", "ci_low", "ci_high", "boots", "visits", "values", "ratio", "ratio_low", "ratio_high", "p", "least", "verdict",
+    "baseline",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The means of several units over boots, and how sure they are: one number for each unit.
+
+    Parameters
+    ----------
+    middle : array
+        Means over boots, NaN for a unit without any.
+    error : array
+        Their standard errors; NaN where there are too few boots to know, 0 where a unit repeats itself exactly.
+    freedom : array
+        Degrees of freedom of the errors.
+    """
+
+    middle: Array
+    error: Array
+    freedom: Array
+
+    def interval(self) -> tuple[Array, Array]:
+        """Return the ends of the interval at LEVEL, by Student's t."""
+        half = stats.t.ppf((1 + LEVEL) / 2, self.freedom) * self.error
+        return self.middle - half, self.middle + half
+
+    def take(self, units: npt.NDArray[np.intp]) -> Spread:
+        """Return the spread of some units."""
+        return Spread(self.middle[units], self.error[units], self.freedom[units])
+
+    def __sub__(self, other: Spread) -> Spread:
+        """Return the difference of independent means, with the degrees of freedom of Welch and Satterthwaite."""
+        ours, theirs = self.error**2, other.error**2
+        with np.errstate(invalid="ignore", divide="ignore"):
+            freedom = (ours + theirs) ** 2 / (ours**2 / self.freedom + theirs**2 / other.freedom)
+        freedom = np.where(ours + theirs > 0, freedom, np.minimum(self.freedom, other.freedom))
+        return Spread(self.middle - other.middle, np.sqrt(ours + theirs), freedom)
+
+    def where(self, chosen: npt.NDArray[np.bool_], other: Spread) -> Spread:
+        """Return this spread where `chosen`, the other elsewhere."""
+        pairs = zip(dataclasses.astuple(self), dataclasses.astuple(other), strict=True)
+        return Spread(*(np.where(chosen, ours, theirs) for ours, theirs in pairs))
+
+
+def over_boots(unit: npt.NDArray[np.intp], boot: npt.NDArray[Any], level: Array, count: int) -> Spread:
+    """Return the means over boots of the medians in each boot.
+
+    Parameters
+    ----------
+    unit, boot, level : array
+        Shape (n,): what each level belongs to, a number below `count`; its boot; the level, on the scale of the mean.
+    count : int
+        How many units there are.
+    """
+    rows = pd.DataFrame({"unit": unit, "boot": boot, "level": level})
+    boots = rows.groupby(["unit", "boot"], observed=True)["level"].median().groupby("unit").agg(["mean", "std", "size"])
+    single = rows.groupby("unit")["level"].agg(["min", "max", "std", "size"])
+    error = boots["std"] / np.sqrt(boots["size"])
+    # Boots may agree by chance where a clock is coarse; then visits must say how sure their mean is.
+    error = error.where(error > 0, single["std"] / np.sqrt(single["size"])).where(boots["size"] >= LEAST_BOOTS)
+    error = error.mask((single["min"] == single["max"]) & (single["size"] > 1), 0.0)
+    found = pd.DataFrame({"middle": boots["mean"], "error": error, "freedom": np.maximum(boots["size"] - 1, 1)})
+    wide = found.reindex(range(count))
+    return Spread(wide["middle"].to_numpy(), wide["error"].to_numpy(), wide["freedom"].fillna(1).to_numpy(float))
 
 
 def summarise(frame: pd.DataFrame, baselines: Mapping[str, str]) -> pd.DataFrame:
@@ -38,58 +116,181 @@ def summarise(frame: pd.DataFrame, baselines: Mapping[str, str]) -> pd.DataFrame
     frame : DataFrame
         As study.analyze.frame.tidy returns it.
     baselines : mapping of str to str
-        For each board the strategy to compare with. Its control arm is compared with it like any other.
+        For each board the strategy to compare with. Its control arm is compared with it like any other. Where a board ran
+        several kernels, a cell is compared with the baseline on its own kernel, and the baseline with itself on the first.
 
     Returns
     -------
     DataFrame
-        CELL, ``median ci_low ci_high boots visits values ratio ratio_low ratio_high verdict baseline``. Intervals are
-        95 % percentile intervals of the median over resampled boots and visits; with one visit there is none (NaN).
-        The verdict speaks of a difference only if the interval of the ratio leaves 1 out and the ratio is at least
-        SMALLEST_EFFECT away from it.
+        CELL and COLUMNS, in the order of in_order(). Intervals hold at LEVEL, each by itself. `p` is corrected for all
+        comparisons of a metric (Holm), and so is the verdict: it speaks of a difference only where the ratio is sure to be
+        further from 1 than SMALLEST_EFFECT. `least` is the difference, as a share, that this design would have told from the
+        baseline with a chance of POWER. Without LEAST_BOOTS boots there is no interval (NaN) and no verdict, unless every
+        visit of a cell gave the same.
     """
-    counted = frame.dropna(subset="value")
-    visits = counted.groupby([*CELL, "boot", "visit"], sort=False, observed=True)["value"].agg(["median", "size"]).reset_index()
-    medians: dict[tuple[str, ...], dict[str, list[float]]] = {}
-    sizes = Counter[tuple[str, ...]]()
-    for *tags, boot, _, median, size in visits.itertuples(index=False, name=None):
-        medians.setdefault(tuple(tags), {}).setdefault(boot, []).append(median)
-        sizes[tuple(tags)] += size
-    resampled = {}
-    rows: dict[tuple[str, ...], dict[str, Any]] = {}
-    for key, by_boot in medians.items():
-        boots = [np.array(values) for values in by_boot.values()]
-        every = np.concatenate(boots)
-        resampled[key] = resample(boots, seed=zlib.crc32(repr(key).encode()))
-        low, high = interval(resampled[key]) if len(every) > 1 else (np.nan, np.nan)
-        rows[key] = {
-            "median": float(np.median(every)), "ci_low": low, "ci_high": high,
-            "boots": len(boots), "visits": len(every), "values": sizes[key],
-        }  # fmt: skip
-    for key, row in rows.items():
-        cell = dict(zip(CELL, key, strict=True))
-        baseline = baselines[cell["board"]]
-        against = tuple({**cell, "strategy": baseline, "arm": MAIN}.values())
-        row |= {"baseline": baseline} | (
-            {"ratio": 1.0, "ratio_low": 1.0, "ratio_high": 1.0, "verdict": BASELINE}
-            if key == against
-            else _compare(row, resampled[key], rows.get(against), resampled.get(against))
-        )
-    summary = pd.DataFrame([dict(zip(CELL, key, strict=True)) | row for key, row in rows.items()])
-    columns = [
-        "median",
-        "ci_low",
-        "ci_high",
-        "boots",
-        "visits",
-        "values",
-        "ratio",
-        "ratio_low",
-        "ratio_high",
-        "verdict",
-        "baseline",
+    visits = medians(frame)
+    cells = estimate(visits)
+    reference = references(cells, baselines)
+    effect = effects(visits, reference.to_numpy())
+    itself = (reference == cells.index).to_numpy()
+    effect = Spread(effect.middle, np.where(itself, np.nan, effect.error), effect.freedom)
+    low, high = effect.interval()
+    compared = cells.assign(
+        ratio=np.exp(effect.middle), ratio_low=np.exp(low), ratio_high=np.exp(high), baseline=_words(cells, reference, baselines)
+    )
+    compared = compared.join(judge(effect, cells.groupby("metric").ngroup().to_numpy()))
+    compared.loc[itself, ["ratio", "ratio_low", "ratio_high"]] = 1.0
+    compared.loc[itself, "verdict"] = BASELINE
+    return in_order(compared[[*CELL, *COLUMNS]])
+
+
+def medians(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a row for each visit and metric: its tags, `cell` (a number), `boot`, `block`, `position`, `value`, `values`.
+
+    `value` is the median of the visit's values, `values` their number; what could not be counted is left out.
+    """
+    counted = frame[frame["value"].notna()]
+    of_visit = counted.groupby(["board", "boot", "visit", "metric"], sort=False, observed=True)["value"]
+    first = ~pd.Series(of_visit.ngroup().to_numpy()).duplicated().to_numpy()
+    visits = counted.loc[first, [*CELL, "boot", "visit", "block", "position"]].reset_index(drop=True)
+    visits["value"], visits["values"] = of_visit.median().to_numpy(), of_visit.size().to_numpy()
+    return visits.assign(cell=visits.groupby(CELL, sort=False, observed=True).ngroup())
+
+
+def estimate(visits: pd.DataFrame) -> pd.DataFrame:
+    """Return a row for each cell, indexed by its number: CELL, median, interval, n at each level.
+
+    Parameters
+    ----------
+    visits : DataFrame
+        As medians() returns it. Cells are averaged by logarithms, but for those with a value that is not above 0, as a
+        counter of rare events may have.
+    """
+    by_cell = visits.groupby("cell")
+    cells = by_cell[CELL].first().astype(str)
+    sizes = by_cell.agg(boots=("boot", "nunique"), visits=("value", "size"), values=("values", "sum"))
+    unit, value = visits["cell"].to_numpy(), visits["value"].to_numpy()
+    on_log = (by_cell["value"].min() > 0).to_numpy()
+    # Over the cell's first value, so that what repeats itself exactly is found exactly.
+    scale = np.where(on_log, by_cell["value"].first().to_numpy(), 1.0)
+    level = np.where(on_log[unit], np.log(np.where(on_log[unit], value / scale[unit], 1.0)), value)
+    spread = over_boots(unit, visits["boot"].to_numpy(), level, len(cells))
+    for name, ends in zip(("median", "ci_low", "ci_high"), (spread.middle, *spread.interval()), strict=True):
+        cells[name] = np.where(on_log, np.exp(np.where(on_log, ends, 0.0)), ends) * scale
+    return cells.join(sizes)
+
+
+def references(cells: pd.DataFrame, baselines: Mapping[str, str]) -> pd.Series:
+    """Return for each cell the number of the one that it is compared with; itself for a baseline, -1 where there is none."""
+    bases = cells[(cells["strategy"] == cells["board"].map(dict(baselines))) & (cells["arm"] == MAIN)]
+    first = dict(zip(_keys(bases, CONTEXT)[::-1], bases.index[::-1], strict=True))
+    near = dict(zip(_keys(bases, NEAR), bases.index, strict=True))
+    rows = zip(cells.index, _keys(cells, CONTEXT), _keys(cells, NEAR), strict=True)
+    found = [
+        first.get(wide, -1) if number in bases.index else near.get(exact, first.get(wide, -1)) for number, wide, exact in rows
     ]
-    return in_order(summary[[*CELL, *columns]])
+    return pd.Series(found, cells.index)
+
+
+def effects(visits: pd.DataFrame, reference: npt.NDArray[np.intp]) -> Spread:
+    """Return for each cell the logarithm of its ratio to its reference, over boots.
+
+    Parameters
+    ----------
+    visits : DataFrame
+        As medians() returns it; `cell`, `boot`, `block` and `value` are read.
+    reference : array
+        For each cell the number of the one to compare with, -1 if there is none.
+
+    Returns
+    -------
+    Spread
+        Paired by block and boot where both were measured in the same boots; otherwise, or if these are too few, of
+        independent boots. A cell with a value that is not above 0 has no ratio.
+    """
+    count = len(reference)
+    whole = (visits.groupby("cell")["value"].min() > 0).reindex(range(count), fill_value=False).to_numpy()
+    other = np.where((reference >= 0) & whole & whole[reference], reference, -1)
+    rows = visits[whole[visits["cell"]]]
+    blocks = rows.groupby(["cell", "boot", "block"], observed=True)["value"].median().reset_index()
+    base = blocks.rename(columns={"cell": "other", "value": "base"})
+    pairs = blocks.assign(other=other[blocks["cell"]]).merge(base, on=["other", "boot", "block"])
+    paired = _of_ratios(pairs["cell"].to_numpy(), pairs["boot"].to_numpy(), (pairs["value"] / pairs["base"]).to_numpy(), count)
+    single = _of_ratios(rows["cell"].to_numpy(), rows["boot"].to_numpy(), rows["value"].to_numpy(), count)
+    apart = single - single.take(other)
+    apart = Spread(np.where(other >= 0, apart.middle, np.nan), np.where(other >= 0, apart.error, np.nan), apart.freedom)
+    return paired.where(~np.isnan(paired.middle) & ~(np.isnan(paired.error) & ~np.isnan(apart.error)), apart)
+
+
+def _of_ratios(unit: npt.NDArray[np.intp], boot: npt.NDArray[Any], ratio: Array, count: int) -> Spread:
+    """Return the mean logarithms of ratios over boots; what is always the same has an error of 0, rounding or not."""
+    scale = np.ones(count)
+    scale[unit[::-1]] = ratio[::-1]
+    spread = over_boots(unit, boot, np.log(ratio / scale[unit]), count)
+    return Spread(spread.middle + np.log(scale), spread.error, spread.freedom)
+
+
+def judge(effect: Spread, family: npt.NDArray[np.intp]) -> pd.DataFrame:
+    """Say of each effect whether it is a difference.
+
+    Parameters
+    ----------
+    effect : Spread
+        Logarithms of ratios.
+    family : array
+        Shape (n,): which effects are shown together, and corrected for together (Holm).
+
+    Returns
+    -------
+    DataFrame
+        `p`: of the hypothesis that the ratio is within SMALLEST_EFFECT of 1, corrected, NaN without interval. `least`: the
+        smallest difference, as a share, that would have been found with a chance of POWER if all others were found after it.
+        `verdict`: LOWER, HIGHER or CANNOT.
+    """
+    margin = np.log1p(SMALLEST_EFFECT)
+    beyond = np.abs(effect.middle) - margin
+    with np.errstate(divide="ignore", invalid="ignore"):
+        single = np.where(beyond > 0, 2 * stats.t.sf(beyond / effect.error, effect.freedom), 1.0)
+    single = np.where(np.isnan(effect.error), np.nan, np.minimum(single, 1.0))
+    p = holm(single, family)
+    tests = pd.Series(~np.isnan(single)).groupby(family).transform("sum").to_numpy()
+    quantile = stats.t.ppf(1 - (1 - LEVEL) / (2 * np.maximum(tests, 1)), effect.freedom) + stats.t.ppf(POWER, effect.freedom)
+    least = np.expm1(margin + quantile * effect.error)
+    with np.errstate(invalid="ignore"):
+        sure = p <= 1 - LEVEL
+    verdict = np.where(~sure, CANNOT, np.where(effect.middle > 0, HIGHER, LOWER))
+    return pd.DataFrame({"p": p, "least": least, "verdict": verdict})
+
+
+def holm(p: Array, family: npt.NDArray[np.intp]) -> Array:
+    """Return p values corrected for all of their family: Holm's step-down, Scand. J. Statist. 6 (1979), 65-70; NaN stays."""
+    rows = pd.DataFrame({"p": p, "family": family}).dropna().sort_values(["family", "p"], kind="stable")
+    of_family = rows.groupby("family")["p"]
+    rows["p"] *= of_family.transform("size") - of_family.cumcount()
+    corrected = rows.groupby("family")["p"].cummax().clip(upper=1.0)
+    return np.asarray(corrected.reindex(range(len(p))))
+
+
+def _keys(cells: pd.DataFrame, tags: list[str]) -> list[tuple[str, ...]]:
+    return list(cells[tags].itertuples(index=False, name=None))
+
+
+def _words(cells: pd.DataFrame, reference: pd.Series, baselines: Mapping[str, str]) -> list[str]:
+    """Return what each cell is compared with: a strategy, and the kernel where it is another one."""
+    names, kernels = cells["board"].map(dict(baselines)), cells["kernel"]
+    return [
+        name if at < 0 or kernels[at] == kernel else f"{name}, {kernels[at]}"
+        for name, at, kernel in zip(names, reference, kernels, strict=True)
+    ]
+
+
+def widest(summary: pd.DataFrame) -> float:
+    """Return the width of the widest interval of a ratio, as a share of the ratio; infinite where one has none.
+
+    What is looked at is what is timed, but for the baselines themselves.
+    """
+    rows = timed(summary).query("verdict != @BASELINE")
+    return float(((rows["ratio_high"] - rows["ratio_low"]) / rows["ratio"]).fillna(np.inf).max()) if len(rows) else np.inf
 
 
 def in_order(rows: pd.DataFrame) -> pd.DataFrame:
@@ -103,68 +304,6 @@ def in_order(rows: pd.DataFrame) -> pd.DataFrame:
 
     order = ["board", "kernel", "exit", "host", "metric", "guest", "arm", "strategy"]
     return rows.sort_values(order, key=rank, ignore_index=True)
-
-
-def resample(boots: list[np.ndarray], seed: int, resamples: int = RESAMPLES) -> np.ndarray:
-    """Return medians over resampled boots and visits.
-
-    Parameters
-    ----------
-    boots : list of arrays
-        For each boot the medians of its visits, shape (visits,).
-    seed : int
-        Of the resampling, so that the same data give the same interval.
-    resamples : int
-        How many.
-
-    Returns
-    -------
-    array
-        Shape (resamples,).
-    """
-    first = boots[0][0]
-    if all((visits == first).all() for visits in boots):  # as an emulated board repeats itself
-        return np.full(resamples, first)
-    source = np.random.default_rng(seed)
-    sizes = np.array([len(visits) for visits in boots])
-    padded = np.full((len(boots), sizes.max()), np.nan)
-    for row, visits in zip(padded, boots, strict=True):
-        row[: len(visits)] = visits
-    chosen = source.integers(len(boots), size=(resamples, len(boots)))
-    which = np.floor(source.random((resamples, len(boots), sizes.max())) * sizes[chosen][..., None]).astype(int)
-    drawn = padded[chosen[..., None], which]
-    middle = np.median
-    if (sizes != sizes.max()).any():
-        drawn[np.arange(sizes.max()) >= sizes[chosen][..., None]] = np.nan
-        middle = np.nanmedian
-    return np.asarray(middle(drawn, axis=(1, 2)))
-
-
-def interval(resampled: np.ndarray) -> tuple[float, float]:
-    """Return the percentile interval at LEVEL."""
-    low, high = np.quantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return float(low), float(high)
-
-
-def verdict(ratio: float, low: float, high: float) -> str:
-    """Say whether a ratio to the baseline is a difference."""
-    if low > 1 and ratio >= 1 + SMALLEST_EFFECT:
-        return HIGHER
-    if high < 1 and ratio <= 1 - SMALLEST_EFFECT:
-        return LOWER
-    return CANNOT
-
-
-def _compare(
-    row: dict[str, Any], medians: np.ndarray, base: dict[str, Any] | None, base_medians: np.ndarray | None
-) -> dict[str, Any]:
-    if base is None or base_medians is None or not base["median"] > 0 or not (base_medians > 0).all():
-        return {"ratio": np.nan, "ratio_low": np.nan, "ratio_high": np.nan, "verdict": CANNOT}
-    ratio = row["median"] / base["median"]
-    if row["visits"] == 1 or base["visits"] == 1:
-        return {"ratio": ratio, "ratio_low": np.nan, "ratio_high": np.nan, "verdict": CANNOT}
-    low, high = interval(medians / base_medians)
-    return {"ratio": ratio, "ratio_low": low, "ratio_high": high, "verdict": verdict(ratio, low, high)}
 
 
 def timed(rows: pd.DataFrame) -> pd.DataFrame:

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from study.campaign import DERIVED, Campaign, Record
 from study.design import MAIN, Factors
 from study.errors import BadData, BadRequest
 
-COLUMNS = [
-    "board", "kernel", "mode", "strategy", "guest", "host", "exit", "arm", "boot", "visit",
-    "value_index", "loops", "metric", "unit", "value", "running", "emulated", "gic", "pmu", "touch_by",
+# What is said of a whole visit, and what of each value.
+TAGS = [
+    "board", "kernel", "mode", "strategy", "guest", "host", "exit", "arm", "boot", "visit", "block", "position", "loops",
+    "emulated", "gic", "pmu", "touch_by",
 ]  # fmt: skip
+COLUMNS = [*TAGS, "value_index", "metric", "unit", "value", "running"]
 
 # A metric for each event that perf counts in every visit, and its unit. Events of the user's own keep their name.
 METRICS = {
@@ -42,7 +47,9 @@ METRICS = {
 }
 # On an emulated board the clock moves one nanosecond with each instruction, and so do the cycles: what pyperf times
 # there is a path length, and is never called a time.
-TIME, CLOCK = ("time", "s"), ("clock", "instructions")
+# By pyperf's unit: metric, unit, and what a value is multiplied with.
+TIMED = {"second": ("time", "s", 1.0), "byte": ("memory", "bytes", 1.0), "integer": ("count", "units", 1.0)}
+EMULATED = {"second": ("clock", "instructions", 1e9), "integer": ("clock", "instructions", 1.0)}
 REPEATS_INSTRUCTIONS = {"cycles"}
 
 
@@ -60,7 +67,8 @@ def tidy(campaign: Campaign) -> pd.DataFrame:
         COLUMNS; `value` is per round trip, in `unit`. A value that could not be counted is NaN; one that perf counted in a
         share of the time only is an estimate, and `running` is that share. On an emulated board the metric `clock` takes
         the place of `time`: pyperf's values, in instructions. A boot is a start of the machine: a board that went on running
-        between two sessions has one.
+        between two sessions has one. `position` is a visit's place in its boot, from 1; `block` the block of the design that
+        it belongs to, 0 if it belongs to none.
 
     Raises
     ------
@@ -70,14 +78,45 @@ def tidy(campaign: Campaign) -> pd.DataFrame:
         If a visit is damaged.
     """
     starts: dict[tuple[str, str], str] = {}
-    rows: list[tuple[Any, ...]] = []
+    places = Counter[tuple[str, str]]()
+    visits: list[tuple[Any, ...]] = []
+    series: list[tuple[int, Series]] = []
     for record in campaign.records():
-        machine = str(record.facts.get("boot_id") or record.boot)
-        boot = starts.setdefault((record.facts["board"], machine), record.boot)
-        rows += _rows(record, boot, campaign.design_of(record.facts["board"]).factors)
-    if not rows:
+        board = record.facts["board"]
+        boot = starts.setdefault((board, str(record.facts.get("boot_id") or record.boot)), record.boot)
+        places[board, boot] += 1
+        tags, measured = _read(record, boot, places[board, boot], campaign.design_of(board).factors)
+        series += [(len(visits), one) for one in measured]
+        visits.append(tags)
+    if not visits:
         raise BadRequest(f"{campaign.folder} holds no visit yet; collect some with: study collect --campaign {campaign.folder}")
-    return pd.DataFrame(rows, columns=COLUMNS)
+    sizes = [len(one.values) for _, one in series]
+    of_visit = np.repeat([number for number, _ in series], sizes)
+    columns = dict(zip(TAGS, zip(*visits, strict=True), strict=True))
+    frame = pd.DataFrame({name: _column(values).take(of_visit) for name, values in columns.items()})
+    frame["value_index"] = np.concatenate([np.arange(size) for size in sizes])
+    frame["value"] = np.concatenate([one.values for _, one in series])
+    for name in ("metric", "unit", "running"):
+        frame[name] = _column([getattr(one, name) for _, one in series]).take(np.repeat(np.arange(len(series)), sizes))
+    return frame[COLUMNS]
+
+
+@dataclass(frozen=True)
+class Series:
+    """What one visit has to say of one metric: its values, in order, and in which share of the time they were counted."""
+
+    metric: str
+    unit: str
+    values: list[float]
+    running: float = 1.0
+
+
+def _column(values: Sequence[Any]) -> Any:
+    """Return a column: text as a categorical in the order of its first appearance, so that a million rows stay small."""
+    if isinstance(values[0], str):
+        codes, names = pd.factorize(np.asarray(values, dtype=object))
+        return pd.Categorical.from_codes(codes, [str(name) for name in names])
+    return np.asarray(values)
 
 
 def write(campaign: Campaign, frame: pd.DataFrame) -> Path:
@@ -89,37 +128,38 @@ def write(campaign: Campaign, frame: pd.DataFrame) -> Path:
     return path
 
 
-def _rows(record: Record, boot: str, factors: Factors) -> Iterator[tuple[Any, ...]]:
+def _read(record: Record, boot: str, position: int, factors: Factors) -> tuple[tuple[Any, ...], list[Series]]:
+    """Return the tags of a visit, in the order of TAGS, and its series."""
     line, facts = record.line, record.facts
     try:
         cell = line["cell"]
         emulated = bool(facts["emulated"])
         tags = (facts["board"], facts["kernel"], facts["mode"], cell["strategy"], cell["guest"], cell["host"], cell["exit"],
-                line["arm"], boot, line["visit"])  # fmt: skip
-        rest = (emulated, factors.gic, factors.pmu, factors.touch_by)
-        for index, (metric, unit, value, running) in enumerate(_values(line, emulated)):
-            yield (*tags, index, line["loops"], metric, unit, value, running, *rest)
+                line["arm"], boot, line["visit"], int(line["block"]), position, int(line["loops"]), emulated, factors.gic,
+                factors.pmu, factors.touch_by)  # fmt: skip
+        return tags, list(_series(line, emulated))
     except (KeyError, TypeError, ValueError) as error:
         raise BadData(
             f"boot {record.boot}, visit {line.get('visit')}: {type(error).__name__} {error}: it is not a visit"
         ) from None
 
 
-def _values(line: dict[str, Any], emulated: bool) -> Iterator[tuple[str, str, float, float]]:
-    metric, unit = CLOCK if emulated else TIME
-    scale = 1e9 if emulated else 1.0
-    for run in line["pyperf"]["benchmarks"][0]["runs"]:
-        for value in run.get("values", ()):
-            if not (isinstance(value, float) and math.isfinite(value) and value > 0):
-                raise ValueError(f"pyperf recorded {value!r}")
-            yield metric, unit, value * scale, 1.0
+def _series(line: dict[str, Any], emulated: bool) -> Iterator[Series]:
+    if "pyperf" in line:
+        (benchmark,) = line["pyperf"]["benchmarks"]
+        values = [value for run in benchmark["runs"] for value in run.get("values", ())]
+        unit = {**line["pyperf"].get("metadata", {}), **benchmark.get("metadata", {})}.get("unit", "second")
+        if wrong := [value for value in values if not (isinstance(value, float | int) and math.isfinite(value) and value > 0)]:
+            raise ValueError(f"pyperf recorded {wrong[0]!r}")
+        metric, word, scale = (EMULATED if emulated else TIMED)[unit]
+        yield Series(metric, word, [value * scale for value in values])
     for count in line["counts"]:
-        name, unit = METRICS.get(count["event"], (count["event"], "events"))
+        name, unit = METRICS.get(count["event"], (count["event"], count.get("unit") or "events"))
         if not (emulated and name in REPEATS_INSTRUCTIONS):
-            yield name, unit, math.nan if count["value"] is None else float(count["value"]), count["running"]
+            yield Series(name, unit, [math.nan if count["value"] is None else float(count["value"])], count["running"])
     module = line.get("module", {})
     for name in sorted(module.keys() - {"loops"}):
-        yield f"module-{name.replace('_', '-')}", "events", module[name] / module["loops"], 1.0
+        yield Series(f"module-{name.replace('_', '-')}", "events", [module[name] / module["loops"]])
 
 
 def pyperf_suites(campaign: Campaign) -> dict[str, dict[str, Any]]:
