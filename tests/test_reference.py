@@ -77,7 +77,7 @@ def test_the_control_arm_is_never_told_apart(summary: pd.DataFrame) -> None:
 
 
 def test_the_rig_ranks_strategies_as_linux_does_wherever_no_access_traps(summary: pd.DataFrame) -> None:
-    ranks = compare.rankings(summary)
+    ranks = cost.rankings(summary)
     assert set(ranks.columns) == {*BOARDS, *RIGS}
     for guest, row in ranks.drop(index="touch").iterrows():
         assert row.nunique() == 1, f"{guest}: {dict(row)}"
@@ -85,7 +85,7 @@ def test_the_rig_ranks_strategies_as_linux_does_wherever_no_access_traps(summary
 
 
 def test_a_trap_weighs_far_less_on_the_rig_and_the_letter_says_why(reference: Campaign, summary: pd.DataFrame) -> None:
-    cost = compare.trap_costs(summary)
+    cost = cost.trap_costs(summary)
     assert (cost[RIGS] < 100).all()
     assert (cost[BOARDS] > 1500).all()
     text = " ".join(letter.render(reference, summary, title="x", version=1).split())

@@ -12,7 +12,7 @@ these intervals cover.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
-from study.collect.onboard.factors import EXITS, GUEST_STATES, HOST_STATES, RIG, STRATEGIES, kind_of
+from study.collect.onboard.factors import EXITS, GUEST_STATES, HOST_STATES, STRATEGIES, kind_of
 from study.design import CONTROL, LEAST_BOOTS, MAIN
 
 # A cell of the summary: these tags tell its rows apart.
@@ -319,53 +319,6 @@ def of_kind(rows: pd.DataFrame, kind: str) -> pd.DataFrame:
 def exact(rows: pd.DataFrame) -> bool:
     """Say whether every visit of every cell gave the same, so that nothing is left for an interval to say."""
     return bool((rows["visits"] > 1).all() and (rows["ci_low"] == rows["ci_high"]).all())
-
-
-def costs(summary: pd.DataFrame, leave: str = "hvc", host: str = "none") -> pd.DataFrame:
-    """Return what a round trip costs, a row for each board and guest, a column for each strategy; the control arm apart."""
-    rows = timed(summary).query("arm == 'main' and exit == @leave and host == @host")
-    return rows.pivot_table(index=["board", "guest"], columns="strategy", values="median", sort=False, observed=True)
-
-
-def rankings(summary: pd.DataFrame, strategies: Sequence[str] = ("lazy", "eager", "control-scan")) -> pd.DataFrame:
-    """Return for each board and guest the strategies from the cheapest to the dearest (hvc, nothing enabled in the host).
-
-    Returns
-    -------
-    DataFrame
-        Index guest, a column for each board; a cell is like ``lazy < control-scan < eager``.
-    """
-    table = costs(summary)
-    named = table[[name for name in strategies if name in table]]
-    ranked = named.dropna().apply(lambda row: " < ".join(row.sort_values(kind="stable").index), axis=1)
-    wide = ranked.unstack("board")
-    return wide.reindex([name for name in GUEST_STATES if name in wide.index])
-
-
-def trap_costs(summary: pd.DataFrame, strategy: str = "control-scan") -> pd.Series:
-    """Return for each board what one trapped access costs: guest touch, once in every round trip, over guest untouched.
-
-    The strategy must be one that does not switch for an access. Where the floor was measured, what the guest itself
-    executes for a touch is left out.
-    """
-    table = costs(summary)
-    if strategy not in table:
-        return pd.Series(dtype=float)
-    more = {name: table[name].unstack("guest").reindex(columns=["touch", "untouched"]) for name in table}
-    touch = {name: cost["touch"] - cost["untouched"] for name, cost in more.items()}
-    own = touch["none"].fillna(0.0) if "none" in touch else 0.0
-    return (touch[strategy] - own).dropna()
-
-
-def parts(summary: pd.DataFrame, leave: str = "hvc", host: str = "none") -> pd.DataFrame:
-    """Return what a round trip on the rig consists of: rows board, guest, strategy; columns of instructions and events."""
-    named = {"part-base": "base", "part-scan": "scan", "part-switch": "switch", "part-trap": "trap", "debug-reads": "reads",
-             "debug-writes": "writes", "isbs": "ISBs", "traps": "traps"}  # fmt: skip
-    rows = of_kind(summary, RIG).query("arm == 'main' and exit == @leave and host == @host")
-    wide = rows[rows["metric"].isin(named)].pivot_table(
-        index=["board", "guest", "strategy"], columns="metric", values="median", sort=False, observed=True
-    )
-    return wide[[name for name in named if name in wide]].rename(columns=named)
 
 
 def control_arm(summary: pd.DataFrame) -> pd.DataFrame:

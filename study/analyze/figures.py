@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from scipy import ndimage
 
-from study.analyze import compare
+from study.analyze import compare, cost
 from study.analyze.tables import UNITS, label
 from study.campaign import system
-from study.collect.onboard.factors import GUEST_STATES, HOST_STATES, KVM, RIG, STRATEGIES
-from study.design import CONTROL
+from study.collect.onboard.factors import GUEST_STATES, HOST_STATES, KVM, RIG, STRATEGIES, kind_of
+from study.design import CONTROL, MAIN
 
 STYLE = Path(__file__).with_name("style.mplstyle")
 WIDTH = 11.0  # inches
+EMULATED = "path length in instructions, emulated, not time"
 
 
 @dataclass(frozen=True)
@@ -38,6 +45,13 @@ _MARKERS = ["o", "s", "^", "D", "v", "p", "X", "P"]
 LOOKS = {name: Look(_COLOURS[n], _MARKERS[n]) for n, name in enumerate(STRATEGIES)}
 LOOKS |= {label(name, CONTROL): dataclasses.replace(look, filled=False) for name, look in LOOKS.items()}
 
+# Parts of a round trip: shade and hatch, so that they read in grey.
+PARTS = {"base": ("0.85", ""), "scan": (_COLOURS[8], "xx"), "switch": (_COLOURS[0], "//"), "trap": (_COLOURS[1], "..")}
+# Guest states whose round trips are taken apart, and those over which prices are drawn.
+BROKEN_DOWN, PRICED = ("mde", "one", "touch-4", "touch"), ("mde", "touch-20", "touch-4", "touch")
+KEPT_ON = {False: "monitor mode on only while debugging (arm64 Linux)", True: "monitor mode always on (32-bit Linux)"}
+RUN = 15  # visits in a running median
+
 
 @dataclass(frozen=True)
 class Drawing:
@@ -48,31 +62,26 @@ class Drawing:
     alt: str
 
 
-def cost(frame: pd.DataFrame, summary: pd.DataFrame, leave: str) -> Figure:
+def by_guest(visits: pd.DataFrame, summary: pd.DataFrame, leave: str) -> Figure:
     """Draw what a round trip costs by guest state and strategy: every visit a dot, the median with its interval.
 
     Parameters
     ----------
-    frame : DataFrame
-        Tidy values.
+    visits : DataFrame
+        As compare.medians() returns it.
     summary : DataFrame
         The same campaign's summary.
     leave : str
         The exit.
     """
     rows = _labelled(compare.in_order(compare.timed(summary).query("exit == @leave")))
-    tags = ["board", "strategy", "guest", "arm", "boot", "visit", "unit"]
-    values = compare.timed(frame).query("exit == @leave").groupby(tags, observed=True)["value"].median()
-    visits = _labelled(values.reset_index())
-    boards = list(dict.fromkeys(rows["board"]))
-    guests = list(dict.fromkeys(rows["guest"]))
-    names = list(dict.fromkeys(rows["label"]))
+    dots = _labelled(compare.timed(visits).query("exit == @leave"))
+    boards, guests, names = (list(dict.fromkeys(rows[name])) for name in ("board", "guest", "label"))
     looks = [LOOKS[name] for name in names]
     place: Any = {"x": "guest", "hue": "label", "order": guests, "hue_order": names}
     step = 0.8 / len(names)  # seaborn spreads the strategies of one guest over 0.8 of its place
     with plt.style.context(STYLE):
-        figure, axes = plt.subplots(len(boards), 1, figsize=(WIDTH, 1 + 3.1 * len(boards)), sharex=True, squeeze=False,
-                                    layout="constrained")  # fmt: skip
+        figure, axes = _panels(len(boards), 1, height=3.1, sharex=True)
         for axis, board in zip(axes[:, 0], boards, strict=True):
             here = rows[rows["board"] == board]
             sns.pointplot(
@@ -85,7 +94,7 @@ def cost(frame: pd.DataFrame, summary: pd.DataFrame, leave: str) -> Figure:
                 x = [guests.index(guest) + step * (names.index(name) - (len(names) - 1) / 2) for guest in cells["guest"]]
                 axis.vlines(x, cells["ci_low"], cells["ci_high"], color=look.colour, lw=6, alpha=0.35, zorder=1)
             sns.stripplot(
-                visits[visits["board"] == board], y="value", **place, ax=axis, dodge=True, jitter=False,
+                dots[dots["board"] == board], y="value", **place, ax=axis, dodge=True, jitter=False,
                 palette=["0.1"] * len(names), size=2.5, zorder=5, legend=False,
             )  # fmt: skip
             axis.set(title=_heading(here.iloc[0]), ylabel=f"{here['word'].iloc[0]} per round trip", xlabel="")
@@ -96,8 +105,14 @@ def cost(frame: pd.DataFrame, summary: pd.DataFrame, leave: str) -> Figure:
             f"what the guest does with its debug registers (exit: {leave}; dots: visits; the axis does not start at 0)"
         )
         figure.legend(axes[0, 0].lines[: len(names)], names, loc="outside upper center", ncols=len(names))
-        plt.close(figure)
     return figure
+
+
+def _panels(rows: int, columns: int, height: float, more: float = 1.0, **how: Any) -> tuple[Figure, Any]:
+    """Return a figure of the house's width with a grid of panels, each `height` inches high, and `more` for what is around."""
+    figure, axes = plt.subplots(rows, columns, figsize=(WIDTH, more + height * rows), squeeze=False, layout="constrained", **how)
+    plt.close(figure)
+    return figure, axes
 
 
 def _labelled(rows: pd.DataFrame) -> pd.DataFrame:
@@ -110,12 +125,12 @@ def _labelled(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _heading(row: pd.Series) -> str:
     """Return a panel's title: what was measured, and that it is no time if it is none."""
-    emulated = ", emulated: path length in instructions, not time" if row["metric"] == "clock" else ""
+    emulated = f"; {EMULATED}" if row["metric"] == "clock" else ""
     return f"{row['board']}, {system(row['board'], row['kernel'])}, {row['mode']}{emulated}"
 
 
 def describe(summary: pd.DataFrame, leave: str) -> str:
-    """Return what cost() shows, in words: on each board, for each guest, the cheapest and the dearest strategy."""
+    """Return what by_guest() shows, in words: on each board, for each guest, the cheapest and the dearest strategy."""
     rows = _labelled(compare.timed(summary).query("exit == @leave and arm == 'main'"))
     parts = []
     for board, here in rows.groupby("board", sort=False):
@@ -153,8 +168,7 @@ def rig(summary: pd.DataFrame, leave: str) -> Figure:
     guests = [guest for guest in GUEST_STATES if guest in set(rows["guest"])]
     top = rows["above"].max()
     with plt.style.context(STYLE):
-        figure, axes = plt.subplots(len(hosts), len(boards), figsize=(WIDTH, 1.2 + 2.2 * len(hosts)), sharex=True, sharey=True,
-                                    squeeze=False, layout="constrained")  # fmt: skip
+        figure, axes = _panels(len(hosts), len(boards), height=2.4, more=1.2, sharex=True, sharey=True)
         for line, host in zip(axes, hosts, strict=True):
             for axis, board in zip(line, boards, strict=True):
                 here = rows[(rows["board"] == board) & (rows["host"] == host)]
@@ -172,7 +186,6 @@ def rig(summary: pd.DataFrame, leave: str) -> Figure:
         figure.supxlabel(
             f"{word} per {leave} round trip above no switch at all, by guest state and strategy{emulated}", fontsize="medium"
         )
-        plt.close(figure)
     return figure
 
 
@@ -193,19 +206,374 @@ def describe_rig(summary: pd.DataFrame, leave: str) -> str:
     )
 
 
+def parts(shares: pd.DataFrame, measured: pd.DataFrame, title: Mapping[str, str], guests: Sequence[str] = BROKEN_DOWN) -> Figure:
+    """Draw what a round trip consists of: a bar of base, scan, switch and trap for each strategy, and every visit as a dot.
+
+    Parameters
+    ----------
+    shares : DataFrame
+        `board guest strategy` and a column for each of PARTS, in the unit that is printed.
+    measured : DataFrame
+        `board guest strategy value word`, a row for each visit, in the same unit, and the word for it.
+    title : mapping of str to str
+        For each board what is said of it.
+    guests : sequence of str
+        Guest states to show; those that were not measured are left out.
+    """
+    guests = [guest for guest in guests if guest in set(shares["guest"])]
+    with plt.style.context(STYLE):
+        height = 1.1 + 0.24 * shares["strategy"].nunique()
+        figure = plt.figure(figsize=(WIDTH, 0.5 + height * len(title)), layout="constrained")
+        for room, (board, words) in zip(figure.subfigures(len(title), 1, squeeze=False)[:, 0], title.items(), strict=True):
+            own = shares[shares["board"] == board]
+            names = [name for name in STRATEGIES if name in set(own["strategy"])]
+            longest = 1.04 * own.loc[own["guest"].isin(guests), list(PARTS)].sum(axis=1).max()
+            axes = room.subplots(1, len(guests), sharex=True, sharey=True, squeeze=False)[0]
+            for axis, guest in zip(axes, guests, strict=True):
+                here = own[own["guest"] == guest].set_index("strategy").reindex(names)
+                left = np.zeros(len(names))
+                for part, (shade, hatch) in PARTS.items():
+                    length = here[part].fillna(0.0).to_numpy()
+                    axis.barh(
+                        range(len(names)), length, left=left, color=shade, edgecolor="0.25", hatch=hatch, height=0.7, lw=0.6
+                    )
+                    left += length
+                dots = measured.query("board == @board and guest == @guest and strategy in @names").astype({"strategy": str})
+                sns.stripplot(dots, x="value", y="strategy", order=names, ax=axis, jitter=False, color="k", size=3.5, zorder=5)
+                axis.set(xlabel="", ylabel="", title=f"guest: {guest}", xlim=(0, longest), ylim=(len(names) - 0.4, -0.6))
+                axis.grid(axis="y", visible=False)
+            room.suptitle(words, x=0.01, ha="left", fontsize="medium", weight="bold")
+        swatches = [Patch(facecolor=shade, edgecolor="0.25", hatch=hatch, label=part) for part, (shade, hatch) in PARTS.items()]
+        dot = Line2D([], [], color="k", marker="o", ls="", ms=3.5, label="a visit, as measured")
+        figure.supxlabel(f"{measured['word'].iloc[0]} per hvc round trip", fontsize="medium")
+        figure.legend(handles=[*swatches, dot], loc="outside upper center", ncols=len(PARTS) + 1)
+        plt.close(figure)
+    return figure
+
+
+def describe_parts(shares: pd.DataFrame, guests: Sequence[str] = BROKEN_DOWN) -> str:
+    """Return what parts() shows, in words: for each board and guest what each strategy adds to the base."""
+    sentences = []
+    for (board, guest), here in shares[shares["guest"].isin(guests)].groupby(["board", "guest"], sort=False):
+        each = []
+        for row in here.to_dict("records"):
+            added = [f"{part} {row[part]:.0f}" for part in list(PARTS)[1:] if row[part] >= 0.5]
+            each.append(f"{row['strategy']} {' + '.join(added) or 'nothing'}")
+        sentences.append(f"{board}, guest {guest}: {', '.join(each)}")
+    return f"What a round trip consists of beside its base. {'. '.join(sentences)}."
+
+
+def control(visits: pd.DataFrame, summary: pd.DataFrame) -> Figure:
+    """Draw how far the baseline is from itself: the control arm over it, block by block, and the interval of each cell."""
+    rows = compare.timed(compare.control_arm(summary)).dropna(subset="ratio")
+    keys = ["board", "guest", "exit", "host", "boot", "block"]
+    both = compare.timed(visits).merge(rows[["board", "strategy"]].drop_duplicates(), on=["board", "strategy"])
+    wide = both.pivot_table(index=keys, columns="arm", values="value", observed=True).dropna().reset_index()
+    wide["more"] = (wide[CONTROL] / wide[MAIN] - 1) * 100
+    boards = list(dict.fromkeys(rows["board"]))
+    with plt.style.context(STYLE):
+        figure, axes = _panels(len(boards), 1, height=2.5, sharey=True)
+        for axis, board in zip(axes[:, 0], boards, strict=True):
+            here, dots = rows[rows["board"] == board], wide[wide["board"] == board]
+            names = [_cell(row) for row in here.itertuples()]
+            axis.axhspan(-100 * compare.SMALLEST_EFFECT, 100 * compare.SMALLEST_EFFECT, color="0.93", zorder=0)
+            axis.axhline(0, color="0.4", lw=0.8)
+            axis.vlines(names, (here["ratio_low"] - 1) * 100, (here["ratio_high"] - 1) * 100, color=_COLOURS[0], lw=6, alpha=0.45)
+            sns.stripplot(
+                x=[_cell(row) for row in dots.itertuples()], y=dots["more"], order=names, ax=axis, jitter=False, color="k", size=3
+            )
+            axis.set(title=_heading(here.iloc[0]), xlabel="", ylabel="% from itself")
+            axis.tick_params(axis="x", labelrotation=30)
+        axes[-1, 0].set_xlabel(
+            f"{rows['baseline'].iloc[0]} measured a second time, over the first (dots: blocks; shade: 95 % interval; grey: too little to matter)"
+        )
+    return figure
+
+
+def _cell(row: Any) -> str:
+    return " ".join([row.guest, row.exit, *([] if row.host == "none" else [f"host {row.host}"])])
+
+
+def describe_control(summary: pd.DataFrame) -> str:
+    """Return what control() shows, in words."""
+    rows = compare.timed(compare.control_arm(summary)).dropna(subset="ratio")
+    parts = []
+    for board, here in rows.groupby("board", sort=False):
+        far, told = (here["ratio"] - 1).abs().max(), int((here["verdict"] != compare.CANNOT).sum())
+        parts.append(f"{board}: at most {far:.2%} in {len(here)} cells, told apart in {told}")
+    return f"How far {rows['baseline'].iloc[0]}, measured a second time, is from itself. {'; '.join(parts)}."
+
+
+def drift(visits: pd.DataFrame, summary: pd.DataFrame) -> Figure:
+    """Draw every visit over the median of its cell, in the order of measurement: what changes from the first to the last.
+
+    Parameters
+    ----------
+    visits : DataFrame
+        As compare.medians() returns it.
+    summary : DataFrame
+        The same campaign's summary; its boards are drawn.
+    """
+    rows = _off(visits)
+    shown = compare.timed(summary).drop_duplicates("board")
+    with plt.style.context(STYLE):
+        figure, axes = _panels(len(shown), 1, height=2.3, sharey=True)
+        for axis, (_, board) in zip(axes[:, 0], shown.iterrows(), strict=True):
+            here = rows[rows["board"] == board["board"]]
+            boots = list(dict.fromkeys(here["boot"].astype(str)))
+            shades = sns.color_palette("cividis", len(boots))
+            for boot, shade, marker in zip(boots, shades, _MARKERS * len(boots), strict=False):
+                one = here[here["boot"] == boot]
+                axis.plot(one["position"], one["more"], marker, color=shade, ms=3, alpha=0.6, label=boot.rpartition(".")[2])
+                axis.plot(
+                    one["position"], one["more"].rolling(RUN, center=True, min_periods=RUN // 3).median(), color=shade, lw=1.6
+                )
+            axis.axhline(0, color="0.4", lw=0.8, zorder=0)
+            axis.set(title=_heading(board), xlabel="", ylabel="% from the cell")
+            axis.legend(title="boot", loc="center left", bbox_to_anchor=(1.0, 0.5))
+        axes[-1, 0].set_xlabel(f"visit, in the order of measurement within its boot (lines: median of {RUN} visits)")
+    return figure
+
+
+def _off(visits: pd.DataFrame) -> pd.DataFrame:
+    """Return the timed visits, by how many per cent each is off the median of its cell, in the order of measurement."""
+    rows = compare.timed(visits)
+    more = (rows["value"] / rows.groupby("cell")["value"].transform("median") - 1) * 100
+    return rows.assign(more=more).sort_values(["board", "boot", "position"])
+
+
+def describe_drift(visits: pd.DataFrame) -> str:
+    """Return what drift() shows, in words: how far the last third of a boot's visits is from the first."""
+    sentences = []
+    for board, here in _off(visits).groupby("board", observed=True):
+        third = here.groupby("boot", observed=True)["position"].transform("max") / 3
+        first, last = here[here["position"] <= third]["more"].median(), here[here["position"] > 2 * third]["more"].median()
+        spread = here["more"].abs().quantile(0.95)
+        sentences.append(f"{board}: the last third {last - first:+.2f} % from the first; 95 % of visits within {spread:.2f} %")
+    return f"Every visit over the median of its cell, in the order of measurement. {'; '.join(sentences)}."
+
+
+def break_even(fits: Mapping[str, cost.Fit]) -> Figure:
+    """Draw which strategy is the cheapest over touch rate and share of entries with debugging on, by the fitted model.
+
+    Parameters
+    ----------
+    fits : mapping of str to Fit
+        For each board; its strategies that have a rule and are correct compete.
+    """
+    touches, share = np.geomspace(1e-3, 1, 241), np.linspace(0, 1, 201)
+    grid = np.meshgrid(touches, share)
+    with plt.style.context(STYLE):
+        figure, axes = _panels(len(KEPT_ON), len(fits), height=2.6, sharex=True, sharey=True)
+        for line, (kept_on, words) in zip(axes, KEPT_ON.items(), strict=True):
+            for axis, (board, fitted) in zip(line, fits.items(), strict=True):
+                mix = cost.debugging_mix(*grid, kept_on=kept_on)
+                _regions(axis, touches, share, {name: fitted.costs.of(name, mix) for name in competing(fitted)})
+                axis.set(xscale="log", title=f"{board}: {words}")
+        for axis in axes[:, 0]:
+            axis.set_ylabel("share of entries with debugging on")
+        emulated = (
+            " (emulated: by path length in instructions, not time)"
+            if any(f.unit == "instructions" for f in fits.values())
+            else ""
+        )
+        figure.supxlabel(
+            f"accesses to debug registers per entry; the cheapest strategy by the cost model{emulated}", fontsize="medium"
+        )
+    return figure
+
+
+def competing(fitted: cost.Fit) -> list[str]:
+    """Return the strategies that were fitted and may be used: all but the floor."""
+    return [name for name in STRATEGIES if STRATEGIES[name].correct and name in set(fitted.cells["strategy"])]
+
+
+def describe_break_even(fits: Mapping[str, cost.Fit]) -> str:
+    """Return what break_even() shows, in words: where the strategies of each board meet."""
+    sentences = []
+    for board, fitted in fits.items():
+        names = competing(fitted)
+        met = [
+            f"{first} and {second} meet at {rate:.2f} accesses per entry"
+            for first, second in cost.PAIRS
+            if {first, second} <= set(names) and 0 < (rate := float(cost.touch_rate(fitted.costs, first, second))) < 1
+        ]
+        sentences.append(f"{board}: with debugging off {', '.join(met) if met else 'no two strategies meet'}")
+    return (
+        "The cheapest strategy over the touch rate and the share of entries with debugging on, by the cost model. "
+        f"{'; '.join(sentences)}."
+    )
+
+
+def prices(rows: pd.DataFrame, guests: Sequence[str] = PRICED) -> Figure:
+    """Draw which strategy is the cheapest over what a trap and a register access cost on hardware, for several guests.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        As cost.counts() returns it.
+    guests : sequence of str
+        Guest states to show; those that were not measured are left out.
+    """
+    boards = list(dict.fromkeys(rows["board"]))
+    guests = [guest for guest in guests if guest in set(rows["guest"])]
+    trap, access = np.geomspace(1, 1e5, 301), np.geomspace(1, 1e3, 301)
+    grid = np.meshgrid(access, trap)
+    with plt.style.context(STYLE):
+        figure, axes = _panels(len(guests), len(boards), height=2.3, sharex=True, sharey=True)
+        for line, guest in zip(axes, guests, strict=True):
+            for axis, board in zip(line, boards, strict=True):
+                here = rows[(rows["board"] == board) & (rows["guest"] == guest)]
+                _regions(axis, access, trap, cost.priced(here, grid[1], grid[0]))
+                axis.set(xscale="log", yscale="log", title=f"{board}, guest: {guest}")
+        figure.supxlabel(
+            "price of a debug register access, in instructions beyond its own (path lengths from emulation; prices are the reader's)",
+            fontsize="medium",
+        )
+        figure.supylabel("price of a trap, in instructions beyond its own", fontsize="medium")
+    return figure
+
+
+def describe_prices(rows: pd.DataFrame, guests: Sequence[str] = PRICED) -> str:
+    """Return what prices() shows, in words: for each board and guest who wins when both prices are low, and when traps are dear."""
+    sentences = []
+    for (board, guest), here in rows[rows["guest"].isin(guests)].groupby(["board", "guest"], sort=False):
+        at = [
+            min((total, name) for name, total in cost.priced(here, *price).items())[1] for price in ((1, 1), (1e5, 1), (1, 1e3))
+        ]
+        sentences.append(f"{board}, guest {guest}: {at[0]}; with dear traps {at[1]}; with dear accesses {at[2]}")
+    return (
+        "The cheapest strategy over the prices of a trap and of a register access, in units of an instruction, from emulated "
+        f"path lengths. {'. '.join(sentences)}."
+    )
+
+
+def _regions(axis: Axes, x: Any, y: Any, costs: Mapping[str, Any]) -> None:
+    """Shade where each strategy is the cheapest, and write its name there, and those of others that cost the same there."""
+    costs = {name: np.broadcast_to(total, (len(y), len(x))) for name, total in costs.items()}
+    best, names = cost.winners(costs)
+    shades = [tuple(1 - 0.45 * (1 - part) for part in LOOKS[name].colour) for name in names]
+    axis.pcolormesh(x, y, best, cmap=ListedColormap(shades), vmin=-0.5, vmax=len(names) - 0.5, shading="nearest", rasterized=True)
+    axis.grid(visible=False)
+    for number, name in enumerate(names):
+        inside = best == number
+        if not inside.any():
+            continue
+        if not inside.all():
+            axis.contour(x, y, inside.astype(float), [0.5], colors="0.2", linewidths=0.8)
+        # The place of the name is the one that is furthest from all borders.
+        depth = ndimage.distance_transform_edt(np.pad(inside, 1))[1:-1, 1:-1]
+        row, column = np.unravel_index(np.argmax(depth), depth.shape)
+        alike = [other for other, total in costs.items() if np.allclose((total - costs[name])[inside], 0)]
+        size = "small" if depth[row, column] > min(inside.shape) / 12 else "x-small"
+        axis.annotate(" = ".join(alike), (x[column], y[row]), ha="center", va="center", fontsize=size,
+                      bbox={"boxstyle": "round,pad=0.2", "fc": "white", "ec": "none", "alpha": 0.7})  # fmt: skip
+
+
+def proof(table: pd.DataFrame) -> Figure:
+    """Draw what simulation says of the intervals and verdicts: coverage, and false verdicts beside those of other tests.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Rows of study.analyze.simulate.prove().
+    """
+    names = list(dict.fromkeys(table["noise"]))
+    sizes = list(dict.fromkeys(table["size"]))
+    shades = dict(zip(sizes, sns.color_palette("cividis", len(sizes)), strict=True))
+    what = {"covered": "ratio", "median_covered": "median"}
+    false = {"study 0 %": "this study", "pyperf 0 %": "pyperf", "Welch 0 %": "Welch's t"}
+    with plt.style.context(STYLE):
+        figure, (axes,) = _panels(1, 2, height=4.2, sharey=True)
+        for axis, columns, markers in ((axes[0], what, "os"), (axes[1], false, "oX^")):
+            for at, name in enumerate(names):
+                here = table[table["noise"] == name]
+                for number, (_, row) in enumerate(here.iterrows()):
+                    y = at + (number - (len(here) - 1) / 2) * 0.17
+                    for column, marker in zip(columns, markers, strict=True):
+                        axis.plot(row[column] * 100, y, marker, color=shades[row["size"]], ms=6, mec="0.2", mew=0.5)
+        axes[0].axvspan(93, 97, color="0.9", zorder=0)
+        axes[0].set(
+            xlabel="intervals that hold the truth, % (grey: 93 to 97; without mark: no interval)", yticks=range(len(names))
+        )
+        axes[0].set_yticklabels(names)
+        axes[0].invert_yaxis()
+        axes[1].axvline(5, color="0.4", lw=0.8)
+        axes[1].set_xlabel("control arm told from the baseline, % (line: 5)")
+        for axis, markers, words in ((axes[0], "os", what), (axes[1], "oX^", false)):
+            marks = [Line2D([], [], color="0.3", marker=marker, ls="") for marker in markers]
+            axis.legend(marks, list(words.values()), loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
+        dots = [Line2D([], [], color=shade, marker="o", ls="") for shade in shades.values()]
+        named = [f"{size} (boots x visits x values)" if size == sizes[0] else size for size in sizes]
+        figure.legend(handles=dots, labels=named, loc="outside upper center", ncols=len(sizes))
+    return figure
+
+
+def describe_proof(table: pd.DataFrame) -> str:
+    """Return what proof() shows, in words."""
+    held = table["covered"].dropna()
+    return (
+        f"Simulated campaigns: between {held.min():.1%} and {held.max():.1%} of the intervals of a ratio hold the truth. The control "
+        f"arm is told from the baseline in at most {table['study 0 %'].max():.1%} by this study, {table['pyperf 0 %'].max():.1%} by "
+        f"pyperf's test, {table['Welch 0 %'].max():.1%} by Welch's."
+    )
+
+
 def draw_all(frame: pd.DataFrame, summary: pd.DataFrame) -> list[Drawing]:
-    """Draw every figure of a campaign: for each exit the Linux boards, and the rigs.
+    """Draw every figure that a campaign has the data for.
 
     What a strategy costs on the rig does not depend on the exit, so that one exit is drawn.
     """
-    linux, values, rigs = compare.of_kind(summary, KVM), compare.of_kind(frame, KVM), compare.of_kind(summary, RIG)
-    exits = dict.fromkeys(compare.in_order(linux)["exit"])
-    drawings = [Drawing(f"cost-{leave}", cost(values, linux, leave), describe(linux, leave)) for leave in exits]
+    visits = compare.medians(frame)
+    fits = cost.fits(visits)
+    linux, rigs = compare.of_kind(summary, KVM), compare.of_kind(summary, RIG)
+    noisy = _noisy(summary)
+    drawings = []
+    for leave in dict.fromkeys(compare.in_order(linux)["exit"]):
+        drawings.append(Drawing(f"cost-{leave}", by_guest(compare.of_kind(visits, KVM), linux, leave), describe(linux, leave)))
     for leave in list(dict.fromkeys(compare.in_order(rigs)["exit"]))[:1]:
         for metric, rows in compare.timed(rigs).groupby("metric", sort=False):  # path lengths and times are two figures
             name = f"rig-{leave}" if metric == "clock" else f"rig-{leave}-{metric}"
             drawings.append(Drawing(name, rig(rows, leave), describe_rig(rows, leave)))
+    drawings += _taken_apart(visits, summary, fits)
+    if not noisy.empty:
+        boards = visits[visits["board"].isin(noisy["board"])]
+        drawings.append(Drawing("control-arm", control(boards, noisy), describe_control(noisy)))
+        drawings.append(Drawing("drift", drift(boards, noisy), describe_drift(boards)))
+    for kind, name in ((KVM, ""), (RIG, "rig-")):
+        own = {board: fitted for board, fitted in fits.items() if kind_of(board) == kind}
+        if own:
+            drawings.append(Drawing(f"{name}break-even", break_even(own), describe_break_even(own)))
+        counted = cost.counts(compare.of_kind(summary, kind))
+        if len(counted):
+            drawings.append(Drawing(f"{name}prices", prices(counted), describe_prices(counted)))
     return drawings
+
+
+def _taken_apart(visits: pd.DataFrame, summary: pd.DataFrame, fits: Mapping[str, cost.Fit]) -> Iterator[Drawing]:
+    """Yield what a round trip consists of: on Linux boards by the cost model, on rigs as the switch counted itself."""
+    measured = _labelled(compare.timed(visits).query("arm == 'main' and exit == 'hvc' and host == 'none'"))
+    first = compare.timed(summary).drop_duplicates("board").set_index("board", drop=False)
+    modelled = [
+        cost.breakdown(fitted).assign(board=board).set_index(["board", "guest", "strategy"]) * UNITS[fitted.unit][0]
+        for board, fitted in fits.items()
+        if kind_of(board) == KVM
+    ]
+    for name, how, shares in (
+        ("parts", "by the cost model", pd.concat(modelled) if modelled else pd.DataFrame()),
+        ("rig-parts", "as counted by the switch itself", cost.parts(summary)),
+    ):
+        if shares.empty:
+            continue
+        rows = shares.reset_index()
+        titles = {board: f"{_heading(first.loc[board])}; {how}" for board in dict.fromkeys(rows["board"])}
+        yield Drawing(name, parts(rows, measured, titles), describe_parts(rows))
+
+
+def _noisy(summary: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of the boards that do not repeat themselves exactly."""
+    rows = compare.timed(summary)
+    return summary[summary["board"].isin([board for board, here in rows.groupby("board") if not compare.exact(here)])]
 
 
 def save_all(drawings: list[Drawing], folder: Path, progress: Callable[[str], object] = print) -> list[Path]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from study.campaign import DERIVED, Campaign, Record
+from study.campaign import DERIVED, Campaign, Record, slug
 from study.design import MAIN, Factors
 from study.errors import BadData, BadRequest
 
@@ -24,7 +24,8 @@ TAGS = [
 ]  # fmt: skip
 COLUMNS = [*TAGS, "value_index", "metric", "unit", "value", "running"]
 
-# A metric for each event that perf counts in every visit, and its unit. Events of the user's own keep their name.
+# A metric for each event that perf counts in every visit, and its unit. Events of the user's own keep their name, and so
+# do those of imported visits, which have a source: ``instructions`` and ``instructions:kh`` may be beside each other there.
 METRICS = {
     "instructions:kh": ("instructions", "instructions"),
     "instructions:u": ("user-instructions", "instructions"),
@@ -137,14 +138,23 @@ def _read(record: Record, boot: str, position: int, factors: Factors) -> tuple[t
         tags = (facts["board"], facts["kernel"], facts["mode"], cell["strategy"], cell["guest"], cell["host"], cell["exit"],
                 line["arm"], boot, line["visit"], int(line["block"]), position, int(line["loops"]), emulated, factors.gic,
                 factors.pmu, factors.touch_by)  # fmt: skip
-        return tags, list(_series(line, emulated))
+        return tags, list(_series(line, emulated, _accesses_per_switch(facts)))
     except (KeyError, TypeError, ValueError) as error:
         raise BadData(
             f"boot {record.boot}, visit {line.get('visit')}: {type(error).__name__} {error}: it is not a visit"
         ) from None
 
 
-def _series(line: dict[str, Any], emulated: bool) -> Iterator[Series]:
+def _accesses_per_switch(facts: dict[str, Any]) -> int:
+    """Return how many debug registers a full switch of Linux to 6.13 reads and writes in a round trip.
+
+    A control and a value register for each breakpoint and watchpoint, and MDCCINT_EL1; the host's are read and the guest's
+    written on entry, and the other way round on exit (arch/arm64/kvm/hyp/include/hyp/debug-sr.h).
+    """
+    return 4 * (2 * (int(facts.get("breakpoints", 0)) + int(facts.get("watchpoints", 0))) + 1)
+
+
+def _series(line: dict[str, Any], emulated: bool, per_switch: int) -> Iterator[Series]:
     if "pyperf" in line:
         (benchmark,) = line["pyperf"]["benchmarks"]
         values = [value for run in benchmark["runs"] for value in run.get("values", ())]
@@ -154,32 +164,41 @@ def _series(line: dict[str, Any], emulated: bool) -> Iterator[Series]:
         metric, word, scale = (EMULATED if emulated else TIMED)[unit]
         yield Series(metric, word, [value * scale for value in values])
     for count in line["counts"]:
-        name, unit = METRICS.get(count["event"], (count["event"], count.get("unit") or "events"))
+        name, unit = ({} if "source" in line else METRICS).get(count["event"], (count["event"], count.get("unit") or "events"))
         if not (emulated and name in REPEATS_INSTRUCTIONS):
             yield Series(name, unit, [math.nan if count["value"] is None else float(count["value"])], count["running"])
-    module = line.get("module", {})
+    # The module is loaded, but idle, while the kernel is measured as it is.
+    module = line.get("module", {}) if line["cell"]["strategy"] != "stock" else {}
     for name in sorted(module.keys() - {"loops"}):
         yield Series(f"module-{name.replace('_', '-')}", "events", [module[name] / module["loops"]])
+    if "switches" in module:
+        yield Series("debug-accesses", "events", [module["switches"] / module["loops"] * per_switch])
 
 
 def pyperf_suites(campaign: Campaign) -> dict[str, dict[str, Any]]:
     """Return pyperf's suites, as pyperf reads them, one for each board, strategy and arm.
 
     Benchmarks have the same names in each, so that ``pyperf compare_to`` finds what belongs together. Runs are in the
-    order of measurement. Values of an emulated board are instructions, pyperf's unit ``integer``: they are no seconds.
+    order of measurement, and their metadata have the tags of ``study import``. Values of an emulated board are
+    instructions, pyperf's unit ``integer``: they are no seconds. Visits that only perf has counted are left out.
     """
     suites: dict[str, dict[str, Any]] = {}
+    names: dict[tuple[str, ...], str] = {}
     for record in campaign.records():
         line = record.line
+        if "pyperf" not in line:
+            continue
         arm = "" if line["arm"] == MAIN else f"-{line['arm']}"
-        name = f"{record.facts['board'].replace(':', '-').replace('/', '-')}-{line['cell']['strategy']}{arm}"
+        key = (record.facts["board"], line["cell"]["strategy"], arm)
+        name = names.setdefault(key, _free(slug(f"{key[0]}-{key[1]}{arm}"), names.values()))
         benchmarks = suites.setdefault(name, {"version": "1.0", "benchmarks": []})["benchmarks"]
         (benchmark,) = line["pyperf"]["benchmarks"]
-        metadata = {**line["pyperf"].get("metadata", {}), **benchmark.get("metadata", {})}
+        metadata = {**line["pyperf"].get("metadata", {}), **benchmark.get("metadata", {}), **_tags(record)}
         runs = benchmark["runs"]
         if record.facts["emulated"]:
+            if metadata.get("unit", "second") == "second":
+                runs = [_in_instructions(run) for run in runs]
             metadata["unit"] = "integer"
-            runs = [_in_instructions(run) for run in runs]
         runs = [{**run, "metadata": {**metadata, **run.get("metadata", {})}} for run in runs]
         same = [b for b in benchmarks if b["runs"][0]["metadata"]["name"] == metadata["name"]]
         if same:
@@ -187,6 +206,20 @@ def pyperf_suites(campaign: Campaign) -> dict[str, dict[str, Any]]:
         else:
             benchmarks.append({"runs": runs})
     return suites
+
+
+def _tags(record: Record) -> dict[str, str]:
+    """Return what a run's metadata say of its visit: the tags that ``study import`` reads."""
+    facts = record.facts
+    boot = str(facts.get("boot") or facts.get("boot_id") or record.boot)
+    tags = {name: facts[name] for name in ("board", "kernel", "mode")} | {"boot": boot, "arm": record.line["arm"]}
+    tags |= {**record.line["cell"], "emulated": "yes" if facts["emulated"] else "no"}
+    return {name: text for name, text in tags.items() if text}
+
+
+def _free(name: str, taken: Collection[str]) -> str:
+    """Return a name, or the first with a number that nobody has: different strategies may have one name as a file."""
+    return next(free for free in (name, *(f"{name}-{number}" for number in range(2, 10_000))) if free not in taken)
 
 
 def _in_instructions(run: dict[str, Any]) -> dict[str, Any]:

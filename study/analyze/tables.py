@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import tabulate
 
-from study.analyze import compare
+from study.analyze import compare, cost
 from study.campaign import system
 from study.collect.onboard.factors import HOST_STATES, STRATEGIES
 from study.design import CONTROL
@@ -147,13 +147,13 @@ def thread(summary: pd.DataFrame, board: str, style: str = "text", leave: str = 
     """
     rows = compare.timed(summary).query("arm == 'main' and exit == @leave and board == @board")
     unit = rows["unit"].iloc[0] if len(rows) else "instructions"
-    cost = {(row.strategy, row.guest, row.host): row.median for row in rows.itertuples()}
-    names = [name for name in STRATEGIES if all((name, guest, host) in cost for _, _, guest, host in CASES)]
+    each = {(row.strategy, row.guest, row.host): row.median for row in rows.itertuples()}
+    names = [name for name in STRATEGIES if all((name, guest, host) in each for _, _, guest, host in CASES)]
 
     def cell(strategy: str, guest: str, host: str) -> str:
-        floor = cost.get(("none", guest, host))
-        above = "" if floor is None else f" ({(cost[strategy, guest, host] - floor) * UNITS[unit][0]:+.0f})"
-        return number(cost[strategy, guest, host], unit) + above
+        floor = each.get(("none", guest, host))
+        above = "" if floor is None else f" ({(each[strategy, guest, host] - floor) * UNITS[unit][0]:+.0f})"
+        return number(each[strategy, guest, host], unit) + above
 
     body = [[name, *(cell(name, guest, host) for _, _, guest, host in CASES)] for name in names]
     heads = ["strategy", *(name for name, *_ in CASES)]
@@ -163,7 +163,7 @@ def thread(summary: pd.DataFrame, board: str, style: str = "text", leave: str = 
 
 def split(summary: pd.DataFrame, board: str, guest: str, style: str = "text") -> str:
     """Return what a round trip of one guest on the rig consists of: instructions by part, and events, by strategy."""
-    rows = compare.parts(summary)
+    rows = cost.parts(summary)
     if (board, guest) not in rows.index.droplevel("strategy"):
         return ""
     here = rows.loc[(board, guest)]

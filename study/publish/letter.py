@@ -9,7 +9,7 @@ import jinja2
 import pandas as pd
 
 from study import paths
-from study.analyze import compare, tables
+from study.analyze import compare, cost, tables
 from study.campaign import Campaign, system
 from study.collect.onboard.factors import KVM, RIG, STRATEGIES, kind_of
 from study.design import options
@@ -105,19 +105,19 @@ def answers(summary: pd.DataFrame, boards: list[str]) -> dict[str, tuple[str, st
 
 def traps(summary: pd.DataFrame) -> str:
     """Return what one trapped access costs on each board, in a sentence; empty where no guest touched in every round trip."""
-    cost = compare.trap_costs(summary)
-    if cost.empty:
+    traps = cost.trap_costs(summary)
+    if traps.empty:
         return ""
     units = compare.timed(summary).drop_duplicates("board").set_index("board")["unit"]
-    words = {board: tables.UNITS[units[board]] for board in cost.index}
-    shown = ", ".join(f"{value * words[board][0]:.0f} {words[board][1]} on {board}" for board, value in cost.items())
+    words = {board: tables.UNITS[units[board]] for board in traps.index}
+    shown = ", ".join(f"{value * words[board][0]:.0f} {words[board][1]} on {board}" for board, value in traps.items())
     sentence = f"One trapped access to a debug register costs under control-scan: {shown}."
-    return f"{sentence} {WHY_TRAPS_DIFFER} {ranks(summary)}" if {KVM, RIG} <= set(map(kind_of, cost.index)) else sentence
+    return f"{sentence} {WHY_TRAPS_DIFFER} {ranks(summary)}" if {KVM, RIG} <= set(map(kind_of, traps.index)) else sentence
 
 
 def ranks(summary: pd.DataFrame) -> str:
     """Return for which guests the boards rank lazy, eager and control-scan alike, in a sentence."""
-    table = compare.rankings(summary)
+    table = cost.rankings(summary)
     alike = table.nunique(axis=1) == 1
     same, apart = (", ".join(table.index[chosen]) for chosen in (alike, ~alike))
     if not apart:
@@ -143,13 +143,13 @@ def findings(summary: pd.DataFrame, leave: str = "hvc") -> list[str]:
     sentences = []
     main = compare.timed(summary).query("arm == 'main' and exit == @leave and host == 'none'")
     for board, rows in compare.in_order(main).groupby("board", sort=False):
-        cost = rows.pivot_table(index="strategy", columns="guest", values="median", sort=False)
-        if not {"untouched", "mde"} <= set(cost):
+        median = rows.pivot_table(index="strategy", columns="guest", values="median", sort=False)
+        if not {"untouched", "mde"} <= set(median):
             continue
         factor, word = tables.UNITS[rows["unit"].iloc[0]]
         more = [
             f"{strategy} {(mde - untouched) * factor:+.0f} ({mde / untouched - 1:+.0%})"
-            for strategy, untouched, mde in cost[["untouched", "mde"]].dropna().itertuples()
+            for strategy, untouched, mde in median[["untouched", "mde"]].dropna().itertuples()
         ]
         sentences.append(
             f"On {board}, a guest that keeps monitor debug mode on and enables nothing pays for it on every {leave} round "
