@@ -8,6 +8,8 @@
     <campaign>/boots/<boot>/enough.json  the last boot that the design's rule for stopping asked for, if it has one
     <campaign>/SHA256SUMS                of all that is raw; ``sha256sum -c`` reads it
 
+A campaign of imported results has the same files, but its design is a record: it grows with every import.
+
 A visit is one line, appended and synced: it is there whole or not at all. Resuming is making the visits that have no
 line. Everything else is derived from these files.
 """
@@ -26,7 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from study.collect.onboard.factors import KVM, kind_of
+from study.collect.onboard.factors import IMPORTED, KVM, kind_of
 from study.design import Design, Factors, Visit, differences, draw
 from study.errors import BadData, BadRequest
 
@@ -83,16 +85,18 @@ class Campaign:
             if kind in self.designs or path.name not in (DESIGN, _design_name(kind)):
                 raise BadData(f"{path}: a campaign has one design for each kind of board; remove what does not belong here")
             self.designs[kind] = design
+        if IMPORTED in self.designs and len(self.designs) > 1:
+            raise BadData(f"{folder}: results are measured or imported; remove the design that does not belong here")
 
     def design_of(self, board: str) -> Design:
-        """Return the design of the boards of one board's kind.
+        """Return the design of the boards of one board's kind; of imported results, whatever their boards are called.
 
         Raises
         ------
         BadRequest
             If the campaign has none.
         """
-        kind = kind_of(board)
+        kind = IMPORTED if IMPORTED in self.designs else kind_of(board)
         if kind not in self.designs:
             raise BadRequest(f"{self.folder} has no design for boards like {board}; collect with that board to make one")
         return self.designs[kind]
@@ -104,6 +108,11 @@ class Campaign:
     def boards(self) -> list[str]:
         """Return the names of the boards that were measured."""
         return sorted({str(self.facts(boot)["board"]) for boot in self.boots()})
+
+    @property
+    def origin(self) -> str:
+        """Where its results are from: measured or imported."""
+        return "imported" if IMPORTED in self.designs else "measured"
 
     @property
     def name(self) -> str:
@@ -129,6 +138,8 @@ class Campaign:
             with contextlib.suppress(FileExistsError):  # another command was faster
                 write_whole(folder / DESIGN, _design_text(draw(factors)), new=True)
         campaign = cls(folder)
+        if (IMPORTED in campaign.designs) != (factors.kind == IMPORTED):
+            raise BadRequest(f"{folder} holds {campaign.origin} results: what is measured and what is imported are two campaigns")
         if factors.kind not in campaign.designs:
             with contextlib.suppress(FileExistsError):
                 write_whole(folder / _design_name(factors.kind), _design_text(draw(factors)), new=True)
@@ -191,13 +202,15 @@ class Campaign:
             facts = self.facts(boot)
             count = sum(1 for _ in read_lines(boot / VISITS))
             what = f"{system(facts['board'], facts['kernel'])}, {facts['mode']}" + (", emulated" if facts["emulated"] else "")
-            lines.append(f"{boot.name}: {count} visits of {facts['board']} ({what}), started {facts.get('started')}")
-        whole = ["all visits of each board are there"]
+            when = f"imported {facts['imported']}" if "imported" in facts else f"started {facts.get('started')}"
+            lines.append(f"{boot.name}: {count} visits of {facts['board']} ({what}), {when}")
+        record = self.designs.get(IMPORTED)
+        whole = [f"baseline: {record.factors.baseline}" if record else "all visits of each board are there"]
         return "\n".join([*lines, *(self.incomplete() or whole), f"digest: {self.digest()}"])
 
     def open_boot(self, board: str, number: int) -> OpenBoot:
         """Return a new boot to record in. A boot that continues an interrupted one is another boot of the board."""
-        base = f"{_slug(board)}.{number}"
+        base = f"{slug(board)}.{number}"
         taken = {path.name for path in (self.folder / "boots").glob(f"{base}*")}
         name = next(name for name in (base, *(f"{base}.{n}" for n in range(2, 10_000))) if name not in taken)
         return OpenBoot(self.folder / "boots" / name)
@@ -205,7 +218,7 @@ class Campaign:
     def enough(self, board: str, number: int, width: float) -> None:
         """Record that after this boot of the design the widest interval of a board was narrow enough."""
         write_whole(
-            self.folder / "boots" / f"{_slug(board)}.{number}" / ENOUGH, json.dumps({"boot": number, "widest": width}) + "\n"
+            self.folder / "boots" / f"{slug(board)}.{number}" / ENOUGH, json.dumps({"boot": number, "widest": width}) + "\n"
         )
 
     def raw_files(self) -> list[Path]:
@@ -226,7 +239,7 @@ class Campaign:
             sums = self._sums()
             added = {self._name(path): _digest(path) for path in ours if self._name(path) not in sums}
             if added:
-                write_whole(self.folder / SUMS, "".join(f"{value}  {name}\n" for name, value in sorted((sums | added).items())))
+                self._write_sums(sums | added)
 
     def damaged(self) -> list[Problem]:
         """Compare every file that has a sum with it."""
@@ -259,6 +272,19 @@ class Campaign:
         files = [path for path in self.raw_files() if path.name == VISITS and _is_of(board, path.parent.name)]
         return [path for path in files if self._name(path) not in sums]
 
+    def interrupted(self) -> list[Path]:
+        """Return the folders of boots of which no file has a sum: whoever recorded them was interrupted."""
+        closed = {Path(name).parent.name for name in self._sums()}
+        return sorted(path for path in self.folder.glob("boots/*") if path.is_dir() and path.name not in closed)
+
+    def redesign(self, factors: Factors) -> None:
+        """Replace the design of a campaign of imported results, and its sum with it: it is a record, and no plan."""
+        write_whole(self.folder / DESIGN, _design_text(draw(factors)))
+        sums = self._sums()
+        if DESIGN in sums:
+            self._write_sums({**sums, DESIGN: _digest(self.folder / DESIGN)})
+        self.designs = {IMPORTED: draw(factors)}
+
     def incomplete(self) -> list[str]:
         """Say for each board whose visits are not all there how many are."""
         sizes = {board: (len(self.missing(board)), len(self.asked(board))) for board in self.boards()}
@@ -266,6 +292,9 @@ class Campaign:
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self.folder).as_posix()
+
+    def _write_sums(self, sums: dict[str, str]) -> None:
+        write_whole(self.folder / SUMS, "".join(f"{value}  {name}\n" for name, value in sorted(sums.items())))
 
     def _sums(self) -> dict[str, str]:
         path = self.folder / SUMS
@@ -294,9 +323,9 @@ class OpenBoot:
         """Record what the boot is, before its first visit."""
         write_whole(self.folder / BOOT, json.dumps(facts, indent=1, sort_keys=True) + "\n")
 
-    def record(self, line: dict[str, Any]) -> None:
-        """Append one visit and sync it to the disk."""
-        text = json.dumps({**line, "sha256": line_digest(line)}, sort_keys=True) + "\n"
+    def record(self, *lines: dict[str, Any]) -> None:
+        """Append visits and sync them to the disk."""
+        text = "".join(json.dumps({**line, "sha256": line_digest(line)}, sort_keys=True) + "\n" for line in lines)
         with open(self.folder / VISITS, "a") as file:
             file.write(text)
             file.flush()
@@ -325,13 +354,14 @@ def _read_design(path: Path) -> Design:
         raise BadData(f"{path}: {error}") from None
 
 
-def _slug(board: str) -> str:
-    return board.replace(":", "-").replace("/", "-")
+def slug(name: str) -> str:
+    """Return a name as part of a path: what no file's name should have is a dash."""
+    return re.sub(r"[^\w.,@+=-]", "-", name, flags=re.ASCII)
 
 
 def _is_of(board: str, boot: str) -> bool:
     """Say whether a boot's folder is one of a board."""
-    return re.fullmatch(re.escape(_slug(board)) + r"(\.\d+){1,2}", boot) is not None
+    return re.fullmatch(re.escape(slug(board)) + r"(\.\d+){1,2}", boot) is not None
 
 
 def line_digest(line: dict[str, Any]) -> str:

@@ -112,9 +112,44 @@ def collect(board: str, campaign: Path, **options: Any) -> None:
     What is recorded stays, whatever happens: run the same command again to go on.
     """
     from study import design
+    from study.analyze import frame
     from study.collect import session
 
-    print(session.collect(board, campaign, design.choose(kind=design.kind_of(board), **options)).describe())
+    factors = design.choose(kind=design.kind_of(board), **options)
+    print(session.collect(board, campaign, factors, frame.widest).describe())
+
+
+@study.command("import")
+@CAMPAIGN
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--tag", "tags", multiple=True, metavar="NAME=VALUE", help="What holds for all FILES, whatever they say themselves."
+)
+@click.option("--baseline", metavar="STRATEGY", help="What others are compared to; else the first file's strategy.")
+def import_(campaign: Path, files: tuple[Path, ...], tags: tuple[str, ...], baseline: str | None) -> None:
+    """Make a campaign of results that were measured elsewhere, or add to one.
+
+    FILES are pyperf suites (.json, .json.gz) and output of perf stat -j, in any mixture.
+
+    \b
+    Two pyperf suites; a file's name is its strategy, the first is the baseline:
+        study import data/mine before.json after.json
+        study summary data/mine
+    \b
+    perf stat around a program that makes 4000 round trips, once on each boot:
+        perf stat -j -o lazy-1.txt ./bench 4000
+        study import data/mine lazy-1.txt --tag strategy=lazy --tag loops=4000 --tag boot=1
+        perf stat -j -o eager-1.txt ./bench 4000
+        study import data/mine eager-1.txt --tag strategy=eager --tag loops=4000 --tag boot=1
+
+    Tags are board, kernel, mode, strategy, guest, host, exit, arm (main or control), boot, loops and emulated (yes or no: then
+    a second of pyperf's is 10^9 instructions). What no tag says is taken from pyperf's metadata: board from hostname, kernel
+    from platform, boot from boot_time, exit from the benchmark's name. An interval needs three boots.
+    """
+    from study.collect import imported
+    from study.collect import tags as known
+
+    print(imported.import_files(campaign, files, known.of_words(tags), baseline).describe())
 
 
 @study.command()
@@ -128,7 +163,7 @@ def summary(campaign: Path, as_json: bool) -> None:
     measured = Campaign(campaign)
     rows = compare.summarise(frame.tidy(measured), measured.baselines())
     if as_json:
-        print(json.dumps(json.loads(rows.to_json(orient="records", double_precision=10)), indent=1))
+        print(json.dumps(json.loads(rows.to_json(orient="records", double_precision=15)), indent=1))
     else:
         print(tables.all_tables(rows), end="")
 

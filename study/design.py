@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from study import __version__
-from study.collect.onboard.factors import EXITS, GUEST_STATES, HOST_STATES, KVM, RIG, STRATEGIES, kind_of, names
+from study.collect.onboard.factors import EXITS, GUEST_STATES, HOST_STATES, IMPORTED, KVM, RIG, STRATEGIES, kind_of, names
 from study.errors import BadData, BadRequest
 
 __all__ = [
@@ -33,6 +33,9 @@ __all__ = [
 ]
 
 MAIN, CONTROL = "main", "control"
+# The factors that make up a cell, and all that is said of results that were imported.
+VARIED = ("strategies", "guests", "hosts", "exits")
+RECORDED = ("kind", *VARIED, "touch_by", "gic", "pmu")
 
 # Counted in every visit, one run of perf for each row: tracepoints cost instructions, so they are not counted with them.
 EVENTS = (
@@ -82,10 +85,11 @@ class Factors:
     Parameters
     ----------
     kind : str
-        Of the boards that are measured: ``kvm`` or ``rig``.
+        Of the boards that are measured: ``kvm`` or ``rig``; ``imported`` for results that were made elsewhere. What these
+        vary is a record and no plan: names that no table knows, and no order.
     strategies, guests, hosts, exits : tuple of str
         Rows of the tables in study/collect/onboard/factors.py that this kind of board has. An exit may be limited to some
-        guests: ``mmio:untouched+mde``.
+        guests: ``mmio:untouched+mde``. Of what was imported the first strategy is the baseline.
     processes : int
         Visits of each cell on each boot: fresh processes with a fresh guest.
     values : int
@@ -130,6 +134,22 @@ class Factors:
     events: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if self.kind == IMPORTED:
+            self._check_record()
+        else:
+            self._check_plan()
+        for name in ("gic", "pmu"):
+            if not isinstance(getattr(self, name), bool):
+                raise BadRequest(f"{name} is {getattr(self, name)!r}: it must be True or False")
+
+    def _check_record(self) -> None:
+        for name in VARIED:
+            words = getattr(self, name)
+            if not isinstance(words, tuple) or not all(isinstance(word, str) for word in words):
+                raise BadRequest(f"{name} is {words!r}: it must be names")
+            _check_names(name, words, words)
+
+    def _check_plan(self) -> None:
         _check_names("kind", [self.kind], PROFILES)
         for name, table in (("strategies", STRATEGIES), ("guests", GUEST_STATES), ("hosts", HOST_STATES)):
             _check_names(name, getattr(self, name), names(table, self.kind), f" on {KINDS[self.kind]}")
@@ -148,14 +168,11 @@ class Factors:
             raise BadRequest(f"until needs intervals, and they need boots: ask for {LEAST_BOOTS} boots at least")
         if self.kernels:
             _check_names("kernels", self.kernels, self.kernels if self.kind == KVM else (), f" on {KINDS[self.kind]}")
-        for name in ("gic", "pmu"):
-            if not isinstance(getattr(self, name), bool):
-                raise BadRequest(f"{name} is {getattr(self, name)!r}: it must be True or False")
 
     @property
     def baseline(self) -> str:
         """The strategy that others are compared to: lazy, which carries the module's cost as they do, if it is there."""
-        return "lazy" if "lazy" in self.strategies else self.strategies[0]
+        return "lazy" if "lazy" in self.strategies and self.kind != IMPORTED else self.strategies[0]
 
     @property
     def starts(self) -> int:
@@ -168,7 +185,9 @@ class Factors:
         return [list(row) for row in (*EVENTS, self.events) if row]
 
     def cells(self) -> list[Cell]:
-        """Return every cell, and the baseline's again as control arm, in the order of the tables."""
+        """Return every cell, and the baseline's again as control arm, in the order of the tables; none of what was imported."""
+        if self.kind == IMPORTED:
+            return []
         arms = [(strategy, MAIN) for strategy in self.strategies] + [(self.baseline, CONTROL)]
         return [
             Cell(strategy, guest, host, text.partition(":")[0], arm)
@@ -274,9 +293,10 @@ class Design:
 
     def to_json(self) -> dict[str, Any]:
         """Return the design as design.json holds it; cells are written out, so that the file explains itself."""
+        factors = dataclasses.asdict(self.factors)
         return {
             "version": self.version,
-            "factors": dataclasses.asdict(self.factors),
+            "factors": {name: factors[name] for name in RECORDED} if self.factors.kind == IMPORTED else factors,
             "cells": [dataclasses.asdict(cell) for cell in self.factors.cells()],
             "order": [list(row) for row in self.order],
         }
@@ -342,7 +362,15 @@ def describe(factors: Factors) -> str:
 
 
 def options(factors: Factors) -> str:
-    """Return the options of ``study collect`` that ask for these factors: a profile, and what differs from it."""
+    """Return the options of ``study collect`` that ask for these factors: a profile, and what differs from it.
+
+    Raises
+    ------
+    BadRequest
+        If they are those of imported results, which no board measures.
+    """
+    if factors.kind == IMPORTED:
+        raise BadRequest("results that were imported have no options of study collect: they were measured elsewhere")
     profile = min(PROFILES[factors.kind], key=lambda name: len(differences(choose(name, factors.kind), factors)))
     base, words = choose(profile, factors.kind), [f"--profile {profile}"]
     for field in dataclasses.fields(Factors):

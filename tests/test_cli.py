@@ -12,7 +12,7 @@ from tests.conftest import refused, run
 def test_help_teaches() -> None:
     shown = run("--help").stdout
     assert "study collect --profile quick" in shown
-    for command in ("boards", "collect", "export", "html", "image", "module", "notebook", "plan", "summary", "verify"):
+    for command in ("boards", "collect", "export", "html", "image", "import", "module", "notebook", "plan", "summary", "verify"):
         assert f"  {command} " in shown
         assert run(command, "--help").returncode == 0
 

@@ -12,6 +12,7 @@ import pytest
 
 from study import paths
 from study.analyze import compare, figures, frame, tables
+from study.analyze import cost as cost_model
 from study.campaign import Campaign
 from study.collect.onboard.factors import EXITS, GUEST_STATES, HOST_STATES, KVM, RIG, STRATEGIES, names
 from study.collect.perfstat import parse
@@ -77,7 +78,7 @@ def test_the_control_arm_is_never_told_apart(summary: pd.DataFrame) -> None:
 
 
 def test_the_rig_ranks_strategies_as_linux_does_wherever_no_access_traps(summary: pd.DataFrame) -> None:
-    ranks = cost.rankings(summary)
+    ranks = cost_model.rankings(summary)
     assert set(ranks.columns) == {*BOARDS, *RIGS}
     for guest, row in ranks.drop(index="touch").iterrows():
         assert row.nunique() == 1, f"{guest}: {dict(row)}"
@@ -85,12 +86,12 @@ def test_the_rig_ranks_strategies_as_linux_does_wherever_no_access_traps(summary
 
 
 def test_a_trap_weighs_far_less_on_the_rig_and_the_letter_says_why(reference: Campaign, summary: pd.DataFrame) -> None:
-    cost = cost.trap_costs(summary)
-    assert (cost[RIGS] < 100).all()
-    assert (cost[BOARDS] > 1500).all()
+    traps = cost_model.trap_costs(summary)
+    assert (traps[RIGS] < 100).all()
+    assert (traps[BOARDS] > 1500).all()
     text = " ".join(letter.render(reference, summary, title="x", version=1).split())
     for board in (*BOARDS, *RIGS):
-        assert f"{cost[board]:.0f} instructions on {board}" in text
+        assert f"{traps[board]:.0f} instructions on {board}" in text
     assert "pays less for each touch there" in text
     assert "alike for these guests: untouched, mde, one, half, all, one-no-mde; not for: touch." in text
 

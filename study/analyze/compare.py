@@ -307,8 +307,12 @@ def in_order(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def timed(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows that pyperf timed: a path length on an emulated board, a time on any other."""
-    return rows[rows["metric"].isin(["clock", "time"])]
+    """Return the rows that pyperf timed: a path length on an emulated board, a time on any other.
+
+    Of a board that has none, as where only perf counted, all rows are returned.
+    """
+    by_pyperf = rows["metric"].isin(["clock", "time", "memory", "count"])
+    return rows[by_pyperf | ~rows["board"].isin(rows.loc[by_pyperf, "board"])]
 
 
 def of_kind(rows: pd.DataFrame, kind: str) -> pd.DataFrame:

@@ -280,6 +280,16 @@ def breakdown(fitted: Fit) -> pd.DataFrame:
     return rows.join(pd.DataFrame(times))
 
 
+def predicted(visits: pd.DataFrame, guest: str) -> pd.DataFrame:
+    """Return held_out() of one guest state for every board that has measured enough without it, with `board` and `unit`."""
+    found = []
+    for board, fitted in fits(visits).items():
+        with contextlib.suppress(BadRequest):
+            found.append(held_out(boots(visits, board), [guest]).assign(board=board, unit=fitted.unit))
+    columns = ["board", "strategy", "guest", "measured", "predicted", "error", "unit"]
+    return pd.concat(found)[columns] if found else pd.DataFrame(columns=columns)
+
+
 # --- where another way wins --------------------------------------------------------------------------------------------
 
 
@@ -313,6 +323,15 @@ def debugging(costs: Costs, first: str, second: str, touches: float = 0.0, *, ke
 def trap_cost(costs: Costs, first: str, second: str, mix: Mix) -> float | Array:
     """Return the cost of a trap at which two strategies cost the same for a guest."""
     return _root(lambda trap: _difference(dataclasses.replace(costs, trap=trap), first, second, mix))
+
+
+# What may differ from reader to reader: in words, where two strategies meet, whether it is a cost, and what it stays below. The
+# share is that of a guest that keeps monitor debug mode on, the trap that of one with one access in 20 entries.
+QUESTIONS: tuple[tuple[str, Callable[[Costs, str, str], float | Array], bool, float], ...] = (
+    ("accesses per entry", touch_rate, False, 1.0),
+    ("share with debugging on", lambda costs, first, second: debugging(costs, first, second, kept_on=True), False, 1.0),
+    ("cost of a trap", lambda costs, first, second: trap_cost(costs, first, second, Mix(touches=0.05)), True, np.inf),
+)
 
 
 def debugging_mix(touches: float | Array, share: float | Array, *, kept_on: bool) -> Mix:
@@ -352,8 +371,8 @@ def counts(summary: pd.DataFrame, leave: str = "hvc", host: str = "none") -> pd.
         `board strategy guest instructions traps accesses`, per round trip: an access and a trap are each among the
         instructions as one. Strategies that are not correct are left out, and so are those whose accesses nobody counted.
     """
-    right = summary["strategy"].map(lambda name: name in STRATEGIES and STRATEGIES[name].correct)
-    rows = summary[right].query("arm == 'main' and exit == @leave and host == @host")
+    correct = [name for name, row in STRATEGIES.items() if row.correct]
+    rows = summary[summary["strategy"].isin(correct)].query("arm == 'main' and exit == @leave and host == @host")
     wide = rows.pivot_table(index=["board", "strategy", "guest"], columns="metric", values="median", observed=True, sort=False)
     wide = wide.reindex(columns=["clock", "traps", "debug-reads", "debug-writes", "debug-accesses"])
     accesses = (wide["debug-reads"] + wide["debug-writes"]).fillna(wide["debug-accesses"])

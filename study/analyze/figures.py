@@ -21,7 +21,7 @@ from matplotlib.patches import Patch
 from scipy import ndimage
 
 from study.analyze import compare, cost
-from study.analyze.tables import UNITS, label
+from study.analyze.tables import label, scale
 from study.campaign import system
 from study.collect.onboard.factors import GUEST_STATES, HOST_STATES, KVM, RIG, STRATEGIES, kind_of
 from study.design import CONTROL, MAIN
@@ -117,7 +117,7 @@ def _panels(rows: int, columns: int, height: float, more: float = 1.0, **how: An
 
 def _labelled(rows: pd.DataFrame) -> pd.DataFrame:
     """Return rows, each in the unit that is printed, with its word and a label for its strategy and arm."""
-    factors, words = ([UNITS[unit][which] for unit in rows["unit"]] for which in (0, 1))
+    factors, words = ([scale(unit)[which] for unit in rows["unit"]] for which in (0, 1))
     labels = [label(row.strategy, row.arm) for row in rows.itertuples()]
     scaled = {name: rows[name] * factors for name in ("median", "ci_low", "ci_high", "value") if name in rows}
     return rows.assign(**scaled, word=words, label=labels)
@@ -555,7 +555,7 @@ def _taken_apart(visits: pd.DataFrame, summary: pd.DataFrame, fits: Mapping[str,
     measured = _labelled(compare.timed(visits).query("arm == 'main' and exit == 'hvc' and host == 'none'"))
     first = compare.timed(summary).drop_duplicates("board").set_index("board", drop=False)
     modelled = [
-        cost.breakdown(fitted).assign(board=board).set_index(["board", "guest", "strategy"]) * UNITS[fitted.unit][0]
+        cost.breakdown(fitted).assign(board=board).set_index(["board", "guest", "strategy"]) * scale(fitted.unit)[0]
         for board, fitted in fits.items()
         if kind_of(board) == KVM
     ]
@@ -582,6 +582,8 @@ def save_all(drawings: list[Drawing], folder: Path, progress: Callable[[str], ob
     paths = []
     with plt.style.context(STYLE):
         for drawing in drawings:
+            drawing.figure.draw_without_rendering()
+            drawing.figure.set_layout_engine("none")  # it is laid out once, not for each kind again
             for kind in ("svg", "png"):
                 paths.append(folder / f"{drawing.name}.{kind}")
                 metadata = {"Date": None} if kind == "svg" else {"Software": None}

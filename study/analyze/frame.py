@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from study.analyze import compare
 from study.campaign import DERIVED, Campaign, Record, slug
 from study.design import MAIN, Factors
 from study.errors import BadData, BadRequest
@@ -118,6 +119,12 @@ def _column(values: Sequence[Any]) -> Any:
         codes, names = pd.factorize(np.asarray(values, dtype=object))
         return pd.Categorical.from_codes(codes, [str(name) for name in names])
     return np.asarray(values)
+
+
+def widest(campaign: Campaign, board: str) -> float:
+    """Return the width of the widest interval of a board's comparisons, as a share of its ratio: when a campaign may stop."""
+    values = tidy(campaign)
+    return compare.widest(compare.summarise(values[values["board"] == board], campaign.baselines()))
 
 
 def write(campaign: Campaign, frame: pd.DataFrame) -> Path:

@@ -7,6 +7,7 @@ Welch's test see the values of all visits and boots as one sample, as ``pyperf c
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -107,10 +108,10 @@ def draw(noise: Noise, size: Size, campaigns: int, seed: int, effects: Sequence[
     logs = np.zeros(whole)
     for name, axes in levels:
         logs += getattr(noise, name) * shape(source, tuple(n if axis in axes else 1 for axis, n in enumerate(whole)))
-    # In each block the arms come in an order of their own; time goes on from block to block.
+    # In each block the arms come in an order of their own; the boot goes on from block to block.
     order = source.permuted(np.broadcast_to(np.arange(whole[3]), whole[:4]), axis=3)
-    time = (np.arange(size.visits)[:, None] * whole[3] + order + 0.5) / (size.visits * whole[3]) - 0.5
-    logs += noise.drift * time[..., None]
+    place = (np.arange(size.visits)[:, None] * whole[3] + order + 0.5) / (size.visits * whole[3]) - 0.5
+    logs += noise.drift * place[..., None]
     return np.asarray(np.exp(logs) * np.array([1.0, *(1 + effect for effect in effects)])[:, None])
 
 
@@ -198,6 +199,19 @@ def prove(noise: str, size: Size, campaigns: int, seed: int) -> dict[str, Any]:
     supported = size.boots >= LEAST_BOOTS
     shares = {name: float(share) if supported else np.nan for name, share in covered.items()}
     return {"noise": noise, "size": str(size), "campaigns": campaigns} | shares | told
+
+
+def table(campaigns: int, seed: int, progress: Callable[[str], object] = print) -> pd.DataFrame:
+    """Return a row of prove() for each of NOISES and SIZES, and say after each how long the rest will take."""
+    cells = [(noise, size) for noise in NOISES for size in SIZES]
+    rows, started = [], time.monotonic()
+    work = sum(size.boots for _, size in cells)
+    for noise, size in cells:
+        rows.append(prove(noise, size, campaigns, seed))
+        done = sum(size.boots for _, size in cells[: len(rows)])
+        left = (time.monotonic() - started) / done * (work - done)
+        progress(f"{len(rows)}/{len(cells)} {noise}, {size}: about {left:.0f} s left")
+    return pd.DataFrame(rows)
 
 
 def family(noise: str, size: Size, campaigns: int, seed: int, comparisons: int = 12) -> dict[str, float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import math
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -13,45 +13,54 @@ import tabulate
 
 from study.analyze import compare, cost
 from study.campaign import system
-from study.collect.onboard.factors import HOST_STATES, STRATEGIES
-from study.design import CONTROL
+from study.collect.onboard.factors import EXITS, HOST_STATES, STRATEGIES
+from study.design import CONTROL, LEAST_BOOTS
 
 # How a value of a unit is printed: factor, and the word for it.
 UNITS = {"instructions": (1.0, "instructions"), "s": (1e9, "ns"), "cycles": (1.0, "cycles"), "events": (1.0, "events")}
+# What a value per round trip is called, by metric; another metric is called what it is.
+MEANINGS = {"clock": "path length in instructions (emulated, not a time)", "time": "time in ns"}
 ENDINGS = {"text": "txt", "markdown": "md", "html": "html"}
 FORMATS = {"text": "simple", "markdown": "pipe", "html": "html"}
 
 # A verdict in few letters, for text.
 SHORT = {compare.CANNOT: "indistinct"}
 NOTE = (
-    "Ratios carry 95 % intervals over resampled boots and visits. "
-    '"again" is the control arm: the baseline measured a second time. '
-    "A cell that cannot be distinguished from the baseline is indistinct; "
-    "with a single visit nothing can."
+    "Medians of boots, these of visits, these of values; n is boots/visits/values. Ratios are paired by block of a boot and "
+    "carry 95 % intervals over boots, each by itself. A verdict needs a ratio that is sure to be more than "
+    f"{compare.SMALLEST_EFFECT:.0%} from 1, after Holm's correction for all comparisons of the campaign; what cannot be "
+    'distinguished is indistinct. "again" is the control arm: the baseline measured a second time.'
 )
-
 EXACT = "Every visit of a cell gave the same count, the control arm's too: here a difference is a difference."
+TOO_FEW = (
+    f"A cell with fewer than {LEAST_BOOTS} boots, whose visits differ, supports no interval and no verdict: ask for --boots "
+    f"{LEAST_BOOTS} or more."
+)
 
 WIDTH = 72  # columns that a table may have in a mail
 
 tabulate.MIN_PADDING = 0  # a list wants narrow tables
 
-EMULATED = "path length in instructions (emulated, not a time)"
-
 
 def contexts(summary: pd.DataFrame) -> Iterable[tuple[str, pd.DataFrame]]:
-    """Yield a heading and the timed rows for each board, kernel, exit and host state."""
-    tags = ["board", "kernel", "mode", "exit", "host"]
-    for (board, kernel, mode, leave, host), rows in compare.timed(summary).groupby(tags, sort=False):
-        what = meaning(rows, board)
-        trip = f"{leave} round trip" + ("" if host == "none" else f", the host has {HOST_STATES[host].says}")
-        yield f"{board}, {system(board, kernel)} ({mode}), {trip}: {what}", compare.in_order(rows)
+    """Yield a heading and the timed rows for each board, kernel, exit, host state and metric."""
+    tags = ["board", "kernel", "mode", "exit", "host", "metric", "unit"]
+    for (board, kernel, mode, leave, host, metric, unit), rows in compare.timed(summary).groupby(tags, sort=False):
+        trip = f"{leave} round trip" if leave in EXITS else leave
+        more = "" if host not in HOST_STATES or host == "none" else f", the host has {HOST_STATES[host].says}"
+        what = MEANINGS.get(metric, f"{metric} in {scale(unit)[1]}")
+        yield f"{board}, {system(board, kernel)} ({mode}), {trip}{more}: {what}", compare.in_order(rows)
 
 
 def meaning(summary: pd.DataFrame, board: str) -> str:
     """Return what a board's figures are: a path length or a time, and in which unit."""
     row = compare.timed(summary).query("board == @board").iloc[0]
-    return EMULATED if row["metric"] == "clock" else f"time in {UNITS[row['unit']][1]}"
+    return MEANINGS.get(row["metric"], f"{row['metric']} in {scale(row['unit'])[1]}")
+
+
+def scale(unit: str) -> tuple[float, str]:
+    """Return with what a value of a unit is multiplied to be printed, and the word for it then."""
+    return UNITS.get(unit, (1.0, unit))
 
 
 def label(strategy: str, arm: str) -> str:
@@ -61,7 +70,7 @@ def label(strategy: str, arm: str) -> str:
 
 def number(value: float, unit: str) -> str:
     """Return a value in whole units; a dash where there is none."""
-    return "-" if math.isnan(value) else f"{value * UNITS[unit][0]:.0f}"
+    return "-" if math.isnan(value) else f"{value * scale(unit)[0]:.0f}"
 
 
 def interval(low: float, high: float, unit: str) -> str:
@@ -96,25 +105,52 @@ def costs(rows: pd.DataFrame, style: str = "text") -> str:
 
 
 def comparison(rows: pd.DataFrame, style: str = "text") -> str:
-    """Return every cell with its ratio to the baseline, interval, n and verdict. At most 72 columns as text.
+    """Return every cell with n, its ratio to the baseline, interval and verdict; of each guest the control arm comes last.
 
     Parameters
     ----------
     rows : DataFrame
-        The summary of one board and exit.
+        The summary of one board, exit and host state.
     style : str
-        A row of FORMATS.
+        A row of FORMATS. Text has a line for each guest above its strategies, so that it fits WIDTH.
     """
-    body = [
-        [row.guest, label(row.strategy, row.arm), number(row.median, row.unit),
-         "1" if row.verdict == compare.BASELINE else ratio(row.ratio, row.ratio_low, row.ratio_high),
-         SHORT.get(row.verdict, row.verdict) if style == "text" else row.verdict]
-        for row in rows.itertuples()
+    text = style == "text"
+    body: list[list[str]] = []
+    for guest, here in rows.groupby("guest", sort=False):
+        body += [[str(guest)]] if text else []
+        for row in here.itertuples():
+            name = label(row.strategy, row.arm)
+            against = "1" if row.verdict == compare.BASELINE else ratio(row.ratio, row.ratio_low, row.ratio_high)
+            verdict = SHORT.get(row.verdict, row.verdict) if text else row.verdict
+            body.append([
+                *([f"  {shorten(name)}"] if text else [str(guest), name]), number(row.median, row.unit), against,
+                f"{row.boots}/{row.visits}/{row.values}", *([] if text else [share(row.least)]), verdict,
+            ])  # fmt: skip
+    head = ["guest, strategy" if text else "guest", *([] if text else ["strategy"]), "median",
+            f"ratio to {shorten(rows['baseline'].iloc[0])}", "n", *([] if text else ["least seen"]), "verdict"]  # fmt: skip
+    sides = ["left", *([] if text else ["left"]), "right", "left", "left", *([] if text else ["right"]), "left"]
+    return tabulate.tabulate(body, head, FORMATS[style], colalign=sides, disable_numparse=True, preserve_whitespace=True)
+
+
+def shorten(name: str, most: int = 20) -> str:
+    """Return a name that leaves room for the rest of a line."""
+    return name if len(name) <= most else f"{name[: most - 2]}.."
+
+
+def share(value: float) -> str:
+    """Return a share in per cent; a dash where there is none."""
+    return "-" if math.isnan(value) else f"{value:.1%}"
+
+
+def could_see(rows: pd.DataFrame) -> str:
+    """Say what this design could have told from the baseline, or why it could not."""
+    compared = rows[(rows["verdict"] != compare.BASELINE) & rows["ratio"].notna()]
+    least = compared["least"].dropna()
+    said = [] if least.empty else [
+        f"The least difference from the baseline that this design would have found, with a chance of {compare.POWER:.0%}: "
+        f"{least.median():.1%} in the median comparison, {least.max():.1%} in the worst."
     ]  # fmt: skip
-    head = ["guest", "strategy", "median", f"ratio to {rows['baseline'].iloc[0]}", "verdict"]
-    return tabulate.tabulate(
-        body, head, FORMATS[style], colalign=["left", "left", "right", "left", "left"], disable_numparse=True
-    )
+    return " ".join([*said, *([TOO_FEW] if compared["ratio_low"].isna().any() else [])])
 
 
 # The cases of the thread of 2015, and the guest of its objection: name, words, guest, host.
@@ -195,9 +231,84 @@ def all_tables(summary: pd.DataFrame, style: str = "text") -> str:
     """Return the table of costs and the comparison for every board and exit, each under its heading."""
     parts = []
     for heading, rows in contexts(summary):
-        compared = _prose(EXACT, style) if compare.exact(rows) else comparison(rows, style)
-        parts += [_heading(heading, style), costs(rows, style), "", compared, "", _prose(sizes(rows), style), ""]
+        parts += [_heading(heading, style), costs(rows, style), ""]
+        if compare.exact(rows):
+            parts += [_prose(f"{sizes(rows)} {EXACT}", style), ""]
+        else:
+            parts += [comparison(rows, style), "", _prose(could_see(rows), style), ""]
     return "\n".join([*parts, _prose(NOTE, style)]) + "\n"
+
+
+def model(fits: Mapping[str, cost.Fit], style: str = "text") -> str:
+    """Return what the cost model was fitted to: for each board what each part costs, with its interval, and how well it fits.
+
+    Parameters
+    ----------
+    fits : mapping of str to Fit
+        For each board.
+    style : str
+        A row of FORMATS.
+    """
+    body = []
+    for board, fitted in fits.items():
+        for part in fitted.parts:
+            middle, low, high = fitted.interval(lambda costs, part=part: getattr(costs, part))  # type: ignore[misc]
+            body.append([board, part, number(middle, fitted.unit), interval(low, high, fitted.unit), scale(fitted.unit)[1]])
+        body.append([board, "largest error", f"{fitted.error:.1%}", "-", "of a cell"])
+    return _table(["board", "part", "cost", "95 % interval", "unit"], body, "llrrl", style)
+
+
+def predictions(rows: pd.DataFrame, style: str = "text") -> str:
+    """Return what the model predicts of cells that it was not fitted to: `board` and the columns of cost.held_out()."""
+    body = [
+        [row.board, row.guest, row.strategy, number(row.measured, row.unit), number(row.predicted, row.unit), f"{row.error:+.1%}"]
+        for row in rows.itertuples()
+    ]
+    return _table(["board", "guest", "strategy", "measured", "predicted", "error"], body, "lllrrr", style)
+
+
+def break_even(fitted: cost.Fit, style: str = "text") -> str:
+    """Return where pairs of strategies cost the same on a board: touch rate, share of entries with debugging on, cost of a trap.
+
+    Parameters
+    ----------
+    fitted : Fit
+        The model of that board.
+    style : str
+        A row of FORMATS.
+    """
+    body = []
+    for first, second in cost.PAIRS:
+        for words, ask, is_cost, most in cost.QUESTIONS:
+            middle, low, high = fitted.interval(lambda costs, ask=ask, pair=(first, second): ask(costs, *pair))  # type: ignore[misc]
+            if {first, second} <= set(fitted.cells["strategy"]) and 0 < middle < most:
+                factor, digits = (scale(fitted.unit)[0], 0) if is_cost else (1.0, 3)
+                shown = [f"{value * factor:.{digits}f}" for value in (middle, low, high)]
+                body.append([f"{first}, {second}", words, shown[0], "-" if math.isnan(low) else f"{shown[1]} to {shown[2]}"])
+    return _table(["cost the same", "at", "value", "95 % interval"], body, "llrr", style)
+
+
+def proof(table: pd.DataFrame, style: str = "text") -> str:
+    """Return what simulation says of intervals and verdicts, in per cent: rows of study.analyze.simulate.prove()."""
+    judged = [name for name in table if name.endswith(" %")]
+    names = [name for name in judged if not (style == "text" and name.startswith("Welch"))]
+    body = [
+        [
+            row["noise"],
+            row["size"],
+            *(share(row[name]) for name in ("covered", "median_covered")),
+            *(f"{row[name]:.1%}" for name in names),
+        ]
+        for _, row in table.iterrows()
+    ]
+    return _table(["noise", "size", "covered", "median covered", *names], body, "ll" + "r" * (2 + len(names)), style)
+
+
+def _table(head: list[str], body: list[list[str]], sides: str, style: str) -> str:
+    names = {"l": "left", "r": "right"}
+    return tabulate.tabulate(
+        body, head, FORMATS[style], colalign=[names[side] for side in sides] if body else None, disable_numparse=True
+    )
 
 
 def _heading(text: str, style: str) -> str:
@@ -212,8 +323,13 @@ def _prose(text: str, style: str) -> str:
 
 def save_all(summary: pd.DataFrame, folder: Path) -> list[Path]:
     """Write every table as text, Markdown and HTML, and return the paths."""
+    return save(all_tables, summary, folder, "tables")
+
+
+def save(table: Callable[[pd.DataFrame, str], str], rows: pd.DataFrame, folder: Path, name: str) -> list[Path]:
+    """Write what a table function makes of rows as text, Markdown and HTML, and return the paths."""
     folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"tables.{ending}" for ending in ENDINGS.values()]
+    paths = [folder / f"{name}.{ending}" for ending in ENDINGS.values()]
     for path, style in zip(paths, ENDINGS, strict=True):
-        path.write_text(all_tables(summary, style))
+        path.write_text(f"{table(rows, style).rstrip()}\n")
     return paths

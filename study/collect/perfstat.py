@@ -14,6 +14,9 @@ from typing import Any
 
 from study.errors import BadData
 
+# With these keys a line counts a part of the machine by itself.
+APART = frozenset({"cpu", "core", "cluster", "cache", "die", "socket", "node", "thread", "cgroup"})
+
 
 @dataclass(frozen=True)
 class Count:
@@ -29,25 +32,29 @@ class Count:
         Share of the time in which it was counted, 0 to 1; below 1 the value is an estimate.
     why : str
         Why there is no value: ``not supported`` or ``not counted``; empty if there is one.
+    unit : str
+        What perf says it counts in, such as ``msec``; empty for what is counted by the piece.
     """
 
     event: str
     value: float
     running: float = 1.0
     why: str = ""
+    unit: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """Return the count as a visit's line holds it: null where there is no value."""
-        return {"event": self.event, "value": None if self.why else self.value, "running": self.running, "why": self.why}
+        """Return the count as a visit's line holds it: null where there is no value, a unit where perf has one."""
+        count = {"event": self.event, "value": None if self.why else self.value, "running": self.running, "why": self.why}
+        return count | ({"unit": self.unit} if self.unit else {})
 
 
 def parse(text: str) -> list[Count]:
-    """Read what ``perf stat -j`` printed: comments and blank lines are passed over.
+    """Read what ``perf stat -j`` printed: comments, blank lines and what perf derives from counts are passed over.
 
     Raises
     ------
     BadData
-        If a line is not what perf prints.
+        If a line is not what perf prints, or counts a part of the machine by itself: parts are no repetitions.
     """
     counts = []
     for line in text.splitlines():
@@ -56,14 +63,22 @@ def parse(text: str) -> list[Count]:
             continue
         try:
             item = json.loads(line)
+            if "metric-value" in item and "counter-value" not in item:
+                continue
+            apart = APART.intersection(item)
             word, event = str(item["counter-value"]), str(item["event"])
             running = float(item.get("pcnt-running", 100.0)) / 100
             value = math.nan if word.startswith("<") else float(word)
-        except (ValueError, KeyError, TypeError, AttributeError):
+            unit = str(item.get("unit") or "")
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise BadData(f"this is not a line of perf stat -j: {line[:80]!r}") from None
-        if math.isinf(value) or value < 0 or not 0 <= running <= 1:
+        if apart:
+            raise BadData(
+                f"perf stat counted each {min(apart)} apart; leave out -A, --per-{min(apart)} and the like: {line[:80]!r}"
+            )
+        if not (word.startswith("<") or 0 <= value < math.inf) or not 0 <= running <= 1:
             raise BadData(f"perf stat counted nonsense: {line[:80]!r}")
-        counts.append(Count(event, value, running, word.strip("<>") if word.startswith("<") else ""))
+        counts.append(Count(event, value, running, word.strip("<>") if word.startswith("<") else "", unit))
     return counts
 
 
@@ -95,5 +110,5 @@ def per_round_trip(windows: Iterable[Mapping[str, Any]]) -> list[Count]:
             if first is None or loops <= 0:
                 raise BadData(f"the windows of {count.event} do not pair up")
             running = min(first.running, count.running)
-            result.append(Count(count.event, (count.value - first.value) / loops, running, count.why or first.why))
+            result.append(Count(count.event, (count.value - first.value) / loops, running, count.why or first.why, count.unit))
     return result

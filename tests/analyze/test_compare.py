@@ -5,100 +5,210 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
-from study.analyze import compare, frame
+from study.analyze import compare
+from study.analyze.compare import CANNOT, HIGHER, LOWER, Spread
 
 numbers = st.floats(1, 1e6)
+TAGS = {
+    "board": "b",
+    "kernel": "k",
+    "mode": "vhe",
+    "guest": "mde",
+    "host": "none",
+    "exit": "hvc",
+    "arm": "main",
+    "unit": "instructions",
+}
 
 
-def tidy(**boots: list[list[float]]) -> pd.DataFrame:
-    """A frame of one cell for each strategy: a list of visits for each boot, a number a visit."""
+def tidy(metric: str = "clock", boots: str = "b", **strategies: list[list[float]]) -> pd.DataFrame:
+    """A frame of one cell for each strategy: a list of visits for each boot, a number a visit; ``lazy_control`` is an arm."""
     rows = []
-    for strategy, visits in boots.items():
-        name, _, arm = strategy.partition("_")
+    for words, visits in strategies.items():
+        name, _, arm = words.partition("_")
         for boot, row in enumerate(visits):
-            for number, value in enumerate(row):
-                tags = (
-                    "b",
-                    "k",
-                    "vhe",
-                    name,
-                    "mde",
-                    "none",
-                    "hvc",
-                    arm or "main",
-                    f"b.{boot}",
-                    f"b{boot}-{number}",
-                    0,
-                    1,
-                    "clock",
-                )
-                rows.append((*tags, "instructions", value, 1.0, True, True, False, 1, "write"))
-    return pd.DataFrame(rows, columns=frame.COLUMNS)
+            for block, value in enumerate(row, 1):
+                tags = {**TAGS, "strategy": name, "arm": arm or "main", "boot": f"{boots}.{boot}", "metric": metric}
+                rows.append({**tags, "visit": f"{words}-{boot}-{block}", "block": block, "position": block, "value": value})
+    return pd.DataFrame(rows)
 
 
-def row(summary: pd.DataFrame, strategy: str, arm: str = "main") -> pd.Series:
-    return summary[(summary["strategy"] == strategy) & (summary["arm"] == arm)].iloc[0]
+def summary(**strategies: list[list[float]]) -> pd.DataFrame:
+    return compare.summarise(tidy(**strategies), {"b": "lazy"})
 
 
-@given(st.lists(st.lists(numbers, min_size=1, max_size=5), min_size=1, max_size=4), st.integers(0, 2**32 - 1))
-def test_resamples_stay_within_the_data_and_repeat(boots: list[list[float]], seed: int) -> None:
-    arrays = [np.array(visits) for visits in boots]
-    medians = compare.resample(arrays, seed, 200)
-    flat = np.concatenate(arrays)
-    assert medians.shape == (200,)
-    assert (medians >= flat.min()).all()
-    assert (medians <= flat.max()).all()
-    assert (compare.resample(arrays, seed, 200) == medians).all()
+def row(rows: pd.DataFrame, strategy: str, arm: str = "main") -> pd.Series:
+    return rows[(rows["strategy"] == strategy) & (rows["arm"] == arm)].iloc[0]
 
 
-@given(st.lists(st.lists(numbers, min_size=2, max_size=4), min_size=1, max_size=3))
-def test_the_interval_holds_the_median(boots: list[list[float]]) -> None:
-    cell = row(compare.summarise(tidy(lazy=boots), {"b": "lazy"}), "lazy")
-    assert cell["ci_low"] - 1e-9 <= cell["median"] <= cell["ci_high"] + 1e-9
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.lists(numbers, min_size=1, max_size=4), min_size=3, max_size=6))
+def test_the_interval_is_student_s_over_the_logarithms_of_boots(boots: list[list[float]]) -> None:
+    cell = row(summary(lazy=boots), "lazy")
+    levels = [np.median(np.log(visits)) for visits in boots]
+    assert cell["median"] == pytest.approx(math.exp(np.mean(levels)))
     assert (cell["boots"], cell["visits"]) == (len(boots), sum(map(len, boots)))
+    if np.std(levels) > 1e-6:
+        expected = stats.t.interval(0.95, len(boots) - 1, np.mean(levels), stats.sem(levels))
+        assert (cell["ci_low"], cell["ci_high"]) == pytest.approx(tuple(np.exp(expected)))
+    else:
+        assert cell["ci_low"] <= cell["median"] <= cell["ci_high"]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.lists(st.tuples(numbers, numbers), min_size=2, max_size=2), min_size=3, max_size=5), st.floats(0.1, 10))
+def test_what_a_block_does_to_all_of_its_visits_drops_out(blocks: list[list[tuple[float, float]]], ratio: float) -> None:
+    """Each block is scaled at will: only the ratio within it counts, and it is always the same."""
+    lazy = [[base for base, _ in boot] for boot in blocks]
+    eager = [[base * ratio for base, _ in boot] for boot in blocks]
+    cell = row(summary(lazy=lazy, eager=eager), "eager")
+    assert (cell["ratio"], cell["ratio_low"], cell["ratio_high"]) == pytest.approx((ratio, ratio, ratio), rel=1e-6)
 
 
 @pytest.mark.parametrize(
     ("other", "verdict"),
     [
-        ([[120, 121, 119], [118, 122, 120]], compare.HIGHER),
-        ([[80, 81, 79], [78, 82, 80]], compare.LOWER),
-        ([[100.2, 100.3, 100.1], [100.2, 100.3, 100.2]], compare.CANNOT),  # apart, but by less than matters
-        ([[90, 130, 101], [85, 140, 99]], compare.CANNOT),  # too noisy
+        ([[120, 121], [118, 122], [119, 121]], HIGHER),
+        ([[80, 81], [78, 82], [79, 80]], LOWER),
+        ([[100.2, 100.3], [100.2, 100.3], [100.1, 100.2]], CANNOT),  # sure, but by less than matters
+        ([[90, 95], [140, 130], [105, 98]], CANNOT),  # too noisy
     ],
 )
-def test_a_verdict_needs_an_effect_and_an_interval(other: list[list[float]], verdict: str) -> None:
-    summary = compare.summarise(tidy(lazy=[[100, 101, 99], [100, 99, 101]], eager=other), {"b": "lazy"})
-    assert row(summary, "eager")["verdict"] == verdict
-    assert row(summary, "lazy")["verdict"] == compare.BASELINE
+def test_a_verdict_needs_an_effect_that_is_sure_to_matter(other: list[list[float]], verdict: str) -> None:
+    rows = summary(lazy=[[100, 101], [100, 99], [100, 101]], eager=other)
+    assert row(rows, "eager")["verdict"] == verdict
+    assert row(rows, "lazy")["verdict"] == compare.BASELINE
 
 
-def test_boots_count_more_than_visits() -> None:
-    """Two boots that differ say less than their many visits pretend."""
-    apart = compare.summarise(tidy(lazy=[[100.0] * 20, [110.0] * 20]), {"b": "lazy"}).iloc[0]
-    assert (apart["ci_low"], apart["ci_high"]) == (100, 110)
+def test_boots_count_and_not_visits() -> None:
+    """Two boots that differ support nothing, however many visits they hold."""
+    two = row(summary(lazy=[[100.0, 101.0] * 20, [110.0, 111.0] * 20]), "lazy")
+    assert math.isnan(two["ci_low"])
+    few, many = (row(summary(lazy=[[x, x + 1] * n for x in (100, 104, 108)]), "lazy") for n in (1, 50))
+    assert (few["ci_low"], few["ci_high"]) == pytest.approx((many["ci_low"], many["ci_high"]))
 
 
-def test_one_visit_gives_no_interval_and_no_verdict() -> None:
-    summary = compare.summarise(tidy(lazy=[[100.0]], eager=[[200.0]]), {"b": "lazy"})
-    eager = row(summary, "eager")
-    assert eager["ratio"] == 2
-    assert math.isnan(eager["ci_low"])
-    assert math.isnan(eager["ratio_low"])
-    assert eager["verdict"] == compare.CANNOT
+@pytest.mark.parametrize("boots", [[[100.0, 101.0]], [[100.0, 101.0], [103.0, 102.0]], [[100.0]]])
+def test_fewer_than_three_boots_give_no_interval_and_no_verdict(boots: list[list[float]]) -> None:
+    eager = row(summary(lazy=boots, eager=[[2 * x + 1 for x in visits] for visits in boots]), "eager")
+    assert 2 < eager["ratio"] < 2.1
+    assert eager[["ci_low", "ratio_low", "p", "least"]].isna().all()
+    assert eager["verdict"] == CANNOT
 
 
-def test_constant_values_give_an_interval_of_no_width() -> None:
-    summary = compare.summarise(tidy(lazy=[[100.0, 100.0]], eager=[[150.0, 150.0]], lazy_control=[[100.0, 100.0]]), {"b": "lazy"})
-    assert row(summary, "eager")[["ratio", "ratio_low", "ratio_high", "verdict"]].tolist() == [1.5, 1.5, 1.5, "higher"]
-    assert row(summary, "lazy", "control")["verdict"] == compare.CANNOT
+def test_a_board_that_repeats_itself_exactly_is_believed() -> None:
+    rows = summary(lazy=[[0.1, 0.1], [0.1, 0.1]], eager=[[0.3, 0.3], [0.3, 0.3]], lazy_control=[[0.1, 0.1], [0.1, 0.1]])
+    eager = row(rows, "eager")
+    assert eager["ratio_low"] == eager["ratio"] == eager["ratio_high"] == pytest.approx(3)
+    assert (eager["verdict"], eager["p"]) == (HIGHER, 0)
+    assert row(rows, "lazy", "control")["verdict"] == CANNOT
+    assert (rows["ci_low"] == rows["ci_high"]).all()
+
+
+def test_one_visit_does_not_repeat_itself() -> None:
+    assert math.isnan(row(summary(lazy=[[100.0]]), "lazy")["ci_low"])
+
+
+def test_boots_that_agree_by_chance_are_not_believed() -> None:
+    """A coarse clock gives ties: all boots have the same median, but their visits do not."""
+    cell = row(summary(lazy=[[100.0, 101.0, 102.0]] * 3), "lazy")
+    assert cell["ci_low"] < 100.7
+    assert cell["ci_high"] > 101.3
 
 
 def test_a_missing_baseline_and_a_missing_count_are_no_verdict() -> None:
-    summary = compare.summarise(tidy(eager=[[1.0, 2.0]], stock=[[math.nan, math.nan]]), {"b": "lazy"})
-    assert summary["strategy"].tolist() == ["eager"]
-    assert summary["verdict"].tolist() == [compare.CANNOT]
-    assert summary["ratio"].isna().all()
+    rows = summary(eager=[[1.0, 2.0]] * 3, stock=[[math.nan, math.nan]])
+    assert rows["strategy"].tolist() == ["eager"]
+    assert rows["verdict"].tolist() == [CANNOT]
+    assert rows["ratio"].isna().all()
+
+
+def test_a_block_that_is_missing_takes_its_partner_with_it() -> None:
+    whole = {"lazy": [[100.0, 400.0], [101.0, 401.0], [102.0, 402.0]], "eager": [[200.0], [202.0], [204.0]]}
+    assert row(summary(**whole), "eager")["ratio"] == pytest.approx(2)
+
+
+def test_counters_that_are_zero_have_a_mean_and_no_ratio() -> None:
+    rows = compare.summarise(tidy("traps", lazy=[[0, 0], [1, 1], [2, 2]], eager=[[0, 0]] * 3), {"b": "lazy"})
+    lazy = row(rows, "lazy")
+    assert lazy["median"] == 1
+    assert (lazy["ci_low"], lazy["ci_high"]) == pytest.approx(stats.t.interval(0.95, 2, 1, stats.sem([0, 1, 2])))
+    eager = row(rows, "eager")
+    assert (eager["median"], eager["ci_low"], eager["ci_high"]) == (0, 0, 0)
+    assert math.isnan(eager["ratio"])
+
+
+def test_boots_that_are_not_shared_are_compared_by_welch_s_t() -> None:
+    lazy, eager = [100.0, 103.0, 99.0, 101.0], [121.0, 118.0, 130.0]
+    rows = pd.concat([tidy(boots="a", lazy=[[x] for x in lazy]), tidy(boots="e", eager=[[x] for x in eager])])
+    found = row(compare.summarise(rows, {"b": "lazy"}), "eager")
+    expected = stats.ttest_ind(np.log(eager), np.log(lazy), equal_var=False).confidence_interval(0.95)
+    assert (found["ratio_low"], found["ratio_high"]) == pytest.approx((math.exp(expected.low), math.exp(expected.high)))
+
+
+def test_a_baseline_on_another_kernel_is_found_and_named() -> None:
+    old = tidy(boots="old", lazy=[[100.0], [101.0], [100.5]]).assign(kernel="6.1")
+    new = tidy(boots="new", lazy=[[120.0], [121.0], [120.5]], eager=[[150.0], [151.0], [150.5]]).assign(kernel="6.18")
+    rows = compare.summarise(pd.concat([old, new]), {"b": "lazy"})
+    lazy = rows.query("strategy == 'lazy'").set_index("kernel")
+    assert lazy.loc["6.1", "verdict"] == compare.BASELINE
+    assert (lazy.loc["6.18", "verdict"], lazy.loc["6.18", "baseline"]) == (HIGHER, "lazy, 6.1")
+    eager = row(rows, "eager")
+    assert eager["ratio"] == pytest.approx(1.25, rel=0.01)
+    assert eager["baseline"] == "lazy"
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=30))
+def test_holm_s_correction(p: list[float]) -> None:
+    corrected = compare.holm(np.array(p), np.zeros(len(p), int))
+    order = np.argsort(p, kind="stable")
+    expected = np.minimum(np.maximum.accumulate([p[at] * (len(p) - rank) for rank, at in enumerate(order)]), 1)
+    assert corrected[order] == pytest.approx(expected)
+    assert (corrected >= np.array(p) - 1e-15).all()
+
+
+def test_holm_corrects_each_family_by_itself_and_leaves_what_is_not_tested() -> None:
+    assert compare.holm(np.array([0.02, math.nan, 0.03, 0.04]), np.array([0, 0, 0, 1])) == pytest.approx(
+        [0.04, math.nan, 0.04, 0.04], nan_ok=True
+    )
+
+
+@given(st.floats(0.001, 0.05), st.integers(3, 12), st.integers(1, 40))
+def test_the_least_difference_is_found_with_the_stated_chance(error: float, boots: int, tests: int) -> None:
+    """A difference as large as `least` gives a p that is significant with a chance of POWER, after the harshest correction."""
+    judged = compare.judge(Spread(np.zeros(tests), np.full(tests, error), np.full(tests, boots - 1.0)), np.zeros(tests, int))
+    shift = np.log1p(judged["least"][0]) - np.log1p(compare.SMALLEST_EFFECT)
+    needed = stats.t.ppf(1 - (1 - compare.LEVEL) / (2 * tests), boots - 1)
+    assert stats.t.sf(needed - shift / error, boots - 1) == pytest.approx(compare.POWER)
+
+
+def test_widths_are_of_what_is_timed_and_infinite_without_interval() -> None:
+    rows = summary(lazy=[[100, 101], [100, 99], [100, 101]], eager=[[120, 121], [118, 122], [119, 121]])
+    eager = row(rows, "eager")
+    assert compare.widest(rows) == pytest.approx((eager["ratio_high"] - eager["ratio_low"]) / eager["ratio"])
+    assert compare.widest(summary(lazy=[[1.0]], eager=[[2.0]])) == math.inf
+
+
+def test_every_metric_is_a_family() -> None:
+    """A counter that is compared too does not make the verdicts on time harsher."""
+    clock = tidy(lazy=[[100, 101], [100, 99], [100, 101]], eager=[[120, 121], [118, 122], [119, 121]])
+    alone = row(compare.summarise(clock, {"b": "lazy"}), "eager")["p"]
+    with_counts = compare.summarise(pd.concat([clock, clock.assign(metric="instructions")]), {"b": "lazy"})
+    assert row(with_counts[with_counts["metric"] == "clock"], "eager")["p"] == alone
+
+
+def test_more_comparisons_make_each_harder() -> None:
+    lazy, eager = [[100, 101], [100, 99], [100, 101]], [[106, 107], [105, 108], [107, 106]]
+    p = [row(summary(lazy=lazy, eager=eager, **{f"none{n}": lazy for n in range(others)}), "eager")["p"] for others in (0, 5)]
+    assert p[1] > p[0]
+
+
+def test_rows_come_in_the_order_of_the_tables_with_the_control_arm_last() -> None:
+    one = [[1.0, 2.0]] * 3
+    rows = summary(lazy_control=one, eager=one, stock=one, lazy=one)
+    order = list(zip(rows["strategy"], rows["arm"], strict=True))
+    assert order == [("stock", "main"), ("lazy", "main"), ("eager", "main"), ("lazy", "control")]

@@ -81,7 +81,8 @@ def test_suites_are_compared_and_their_medians_are_those_of_pyperf(tmp_path: Pat
     for path in LISTS:
         for benchmark in pyperf.BenchmarkSuite.load(str(path)):
             runs = [pyperf.Benchmark([one]).median() for one in benchmark.get_runs() if one.values]
-            assert medians.pop((path.stem, benchmark.get_name())) == pytest.approx(statistics.median(runs), rel=1e-9)
+            # Of an even number of visits the middle is that of logarithms, which differs from pyperf's by less than a millionth.
+            assert medians.pop((path.stem, benchmark.get_name())) == pytest.approx(statistics.median(runs), rel=1e-6)
     assert not medians
     assert {(row["metric"], row["unit"], row["visits"], row["values"], row["boots"]) for row in rows} == {
         ("time", "s", 20, 60, 1)
@@ -248,18 +249,19 @@ def test_the_command_line_is_stronger_than_the_file(tmp_path: Path) -> None:
     assert row.items() >= {**said, "guest": "all", "arm": "main", "metric": "clock", "unit": "instructions"}.items()
 
 
-@pytest.mark.parametrize("twice", [["a.json", "a.json"], ["a.json"], ["b.json", "a.json"]])
-def test_the_same_bytes_with_the_same_tags_are_refused(tmp_path: Path, twice: list[str]) -> None:
-    suite(tmp_path / "a.json", [1.0]), suite(tmp_path / "b.json", [2.0])
-    imported(tmp_path / "c", tmp_path / "a.json")
+def test_the_same_bytes_with_the_same_tags_are_refused(tmp_path: Path) -> None:
+    old, new = suite(tmp_path / "a.json", [1.0]), suite(tmp_path / "b.json", [2.0])
+    imported(tmp_path / "c", old)
     before = contents(tmp_path / "c")
-    says = refused(run("import", tmp_path / "c", *(tmp_path / name for name in twice)))
-    assert "a.json: these bytes are imported already, with the same tags" in says
+    assert "a.json: these bytes are imported already, with the same tags" in refused(run("import", tmp_path / "c", new, old))
+    for files in ([old], [old, old], [new, new]):
+        with pytest.raises(BadRequest, match="json: these bytes are imported already"):
+            import_files(tmp_path / "c", files, {})
     assert contents(tmp_path / "c") == before
-    says = refused(run("import", tmp_path / "new", tmp_path / "b.json", tmp_path / "b.json"))
-    assert "b.json: these bytes are imported already" in says
+    with pytest.raises(BadRequest, match="b.json: these bytes are imported already"):
+        import_files(tmp_path / "new", [new, new], {})
     assert not (tmp_path / "new").exists()
-    imported(tmp_path / "c", tmp_path / "a.json", "--tag", "boot=2")
+    assert import_files(tmp_path / "c", [old], {"boot": "2"}).verify() == []
 
 
 HOSTILE = {

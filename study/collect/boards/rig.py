@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
 import sys
@@ -146,6 +145,8 @@ class Rig:
         """Return the values as a pyperf suite: seconds by the counter's time, or, emulated, a nanosecond an instruction."""
         import pyperf
 
+        from study.collect import suites
+
         if self.emulated:
             values = [value * 1e-9 for value in self._per_round_trip(measured, "instructions")]
         else:
@@ -155,11 +156,7 @@ class Rig:
         cell = visit.cell
         metadata = {"name": f"round trip {cell.guest} {cell.exit}", "loops": measured["loops"], "strategy": cell.strategy,
                     "host": cell.host, "arm": cell.arm, "visit": visit.name}  # fmt: skip
-        suite = pyperf.BenchmarkSuite([pyperf.Benchmark([pyperf.Run(values, metadata=metadata, collect_metadata=False)])])
-        text = io.StringIO()
-        suite.dump(text)
-        result: dict[str, Any] = json.loads(text.getvalue())
-        return result
+        return suites.of_run(pyperf.Run(values, metadata=metadata, collect_metadata=False))
 
     def _counts(self, measured: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Return counts per round trip: the median window's instructions and cycles, and the tally of the counting variant."""

@@ -12,6 +12,8 @@ from typing import Protocol
 # Kinds of board: Linux with KVM, and the bare-metal rig. Rows of the tables say where they can be measured.
 KVM, RIG = "kvm", "rig"
 EVERYWHERE = (KVM, RIG)
+# Not measured by the study: no table knows the names of results that were made elsewhere.
+IMPORTED = "imported"
 
 MDE, KDE = 1 << 15, 1 << 13  # MDSCR_EL1, Arm ARM D19.3.20
 

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pyperf
+import pytest
+
+from study.analyze import compare, simulate
+from study.analyze.simulate import EFFECTS, NOISES, Noise, Size
+from tests.conftest import run
+
+FIVE = Size(5)
+CAMPAIGNS = 600
+
+
+def test_what_is_simulated_is_what_was_asked_for() -> None:
+    values = simulate.draw(Noise("quiet", value=1e-6), FIVE, 3, seed=1)
+    assert values.shape == (3, 5, 4, 1 + len(EFFECTS), 10)
+    assert np.median(values, axis=(0, 1, 2, 4)) == pytest.approx([1.0, *(1 + effect for effect in EFFECTS)], abs=1e-5)
+    assert (simulate.draw(NOISES["clustered"], FIVE, 3, seed=2) == simulate.draw(NOISES["clustered"], FIVE, 3, seed=2)).all()
+
+
+@pytest.mark.parametrize(("level", "alike"), [("boot", (2, 3, 4)), ("visit", (4,)), ("layout", (2, 4))])
+def test_each_level_of_noise_is_shared_by_what_it_holds(level: str, alike: tuple[int, ...]) -> None:
+    values = simulate.draw(Noise("one level", value=0.0, **{level: 0.1}), FIVE, 2, seed=1, effects=(0.0,))  # type: ignore[arg-type]
+    for axis in range(5):
+        spread = np.ptp(values, axis=axis).max()
+        assert (spread < 1e-12) == (axis in alike)
+
+
+def test_a_boot_drifts_from_its_first_visit_to_its_last() -> None:
+    values = simulate.draw(Noise("drift", value=0.0, drift=0.1), FIVE, 4, seed=1, effects=(0.0,))
+    assert (np.diff(values.mean(axis=(3, 4)), axis=2) > 0).all()
+    assert np.ptp(np.log(values)) == pytest.approx(0.1 * 7 / 8)  # of eight places, from the first to the last
+    first = values[:, :, :, 0, 0] < values[:, :, :, 1, 0]
+    assert 0.2 < first.mean() < 0.8, "arms do not change places within blocks"
+
+
+@pytest.mark.parametrize("noise", NOISES)
+def test_intervals_hold_the_truth_as_often_as_they_say_and_the_control_arm_is_itself(noise: str) -> None:
+    values = simulate.draw(NOISES[noise], FIVE, CAMPAIGNS, seed=1)
+    low, high = (end.reshape(CAMPAIGNS, -1)[:, 1:] for end in simulate.effects_of(values).interval())
+    truth = np.log1p(EFFECTS)
+    assert 0.93 <= ((low <= truth) & (truth <= high)).mean() <= 0.97
+    told = simulate.ours(values).mean(axis=0)
+    assert told[0] <= 0.05
+    assert told[-1] > 0.85, "a difference of 5 % is hardly ever found"
+
+
+def test_two_boots_support_nothing() -> None:
+    values = simulate.draw(NOISES["clustered"], Size(2), 20, seed=1)
+    assert not simulate.ours(values).any()
+    assert np.isnan(simulate.prove("clustered", Size(2), 20, seed=1)["covered"])
+
+
+def test_other_tests_take_clustered_noise_for_a_difference() -> None:
+    row = simulate.prove("clustered", FIVE, 200, seed=1)
+    assert row["study 0 %"] <= 0.05 < 0.12 < row["pyperf 0 %"]
+    assert row["Welch 0 %"] > 0.12
+    independent = simulate.prove("independent", FIVE, 200, seed=1)
+    assert independent["pyperf 0 %"] < 0.12, "where values are independent, pyperf's test is right"
+
+
+def test_pyperf_is_judged_by_what_its_command_says(tmp_path: Path) -> None:
+    values = simulate.draw(NOISES["clustered"], Size(3, 2, 5), 8, seed=3)
+    told = simulate.by_pyperf(values)
+    for arm, path in ((0, tmp_path / "base.json"), (2, tmp_path / "other.json")):
+        runs = [
+            [
+                pyperf.Run(list(visit), metadata={"name": f"c{number}"}, collect_metadata=False)
+                for visit in campaign[:, :, arm].reshape(-1, 5)
+            ]
+            for number, campaign in enumerate(values)
+        ]
+        pyperf.BenchmarkSuite([pyperf.Benchmark(benchmark) for benchmark in runs]).dump(str(path))
+    said = run("compare_to", "-v", tmp_path / "base.json", tmp_path / "other.json", program="pyperf").stdout
+    found = [bool(re.search(rf"^c{number}\n=+\n\n.*\nSignificant", said, re.MULTILINE)) for number in range(8)]
+    assert found == told[:, 1].tolist(), said
+    assert 0 < sum(found) < 8
+
+
+def test_stopping_at_a_width_keeps_what_intervals_promise() -> None:
+    found = simulate.stopped("clustered", 0.02, Size(12), 300, seed=1)
+    assert 3 < found["boots"] < 12
+    assert 0.92 < found["covered"] < 0.98
+    assert found["false"] <= 0.05
+
+
+def test_of_many_control_arms_hardly_any_is_told_from_the_baseline() -> None:
+    any_of_twelve = simulate.family("clustered", FIVE, 60, seed=1)
+    assert any_of_twelve["study"] <= 0.05 < 0.5 < any_of_twelve["pyperf"]
+
+
+def test_simulated_visits_look_like_measured_ones() -> None:
+    visits = simulate.visits(simulate.draw(NOISES["clustered"], FIVE, 2, seed=1))
+    assert set(visits) <= {"cell", "boot", "block", "value", "values"}
+    assert compare.over_boots(
+        visits["cell"].to_numpy(), visits["boot"].to_numpy(), visits["value"].to_numpy(), 10
+    ).error.shape == (10,)
