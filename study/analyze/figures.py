@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from scipy import ndimage
 
 from study.analyze import compare, cost
 from study.analyze.tables import label, scale
-from study.campaign import system
+from study.campaign import slug, system
 from study.collect.onboard.factors import GUEST_STATES, HOST_STATES, KVM, RIG, STRATEGIES, kind_of
 from study.design import CONTROL, MAIN
 
@@ -42,8 +42,14 @@ class Look:
 
 _COLOURS = sns.color_palette("colorblind")
 _MARKERS = ["o", "s", "^", "D", "v", "p", "X", "P"]
-LOOKS = {name: Look(_COLOURS[n], _MARKERS[n]) for n, name in enumerate(STRATEGIES)}
-LOOKS |= {label(name, CONTROL): dataclasses.replace(look, filled=False) for name, look in LOOKS.items()}
+
+
+def looks(strategies: Iterable[str]) -> dict[str, Look]:
+    """Return how each strategy looks, and its control arm: always the same for those of the study, in turn for others."""
+    names = [*STRATEGIES, *(name for name in dict.fromkeys(strategies) if name not in STRATEGIES)]
+    main = {name: Look(_COLOURS[n % len(_COLOURS)], _MARKERS[n % len(_MARKERS)]) for n, name in enumerate(names)}
+    return main | {label(name, CONTROL): dataclasses.replace(look, filled=False) for name, look in main.items()}
+
 
 # Parts of a round trip: shade and hatch, so that they read in grey.
 PARTS = {"base": ("0.85", ""), "scan": (_COLOURS[8], "xx"), "switch": (_COLOURS[0], "//"), "trap": (_COLOURS[1], "..")}
@@ -51,6 +57,7 @@ PARTS = {"base": ("0.85", ""), "scan": (_COLOURS[8], "xx"), "switch": (_COLOURS[
 BROKEN_DOWN, PRICED = ("mde", "one", "touch-4", "touch"), ("mde", "touch-20", "touch-4", "touch")
 KEPT_ON = {False: "monitor mode on only while debugging (arm64 Linux)", True: "monitor mode always on (32-bit Linux)"}
 RUN = 15  # visits in a running median
+ROOM = ["board", "kernel", "metric"]  # what has a panel of its own
 
 
 @dataclass(frozen=True)
@@ -76,25 +83,25 @@ def by_guest(visits: pd.DataFrame, summary: pd.DataFrame, leave: str) -> Figure:
     """
     rows = _labelled(compare.in_order(compare.timed(summary).query("exit == @leave")))
     dots = _labelled(compare.timed(visits).query("exit == @leave"))
-    boards, guests, names = (list(dict.fromkeys(rows[name])) for name in ("board", "guest", "label"))
-    looks = [LOOKS[name] for name in names]
+    rooms, guests, names = _rooms(rows), *(list(dict.fromkeys(rows[name])) for name in ("guest", "label"))
+    shown = [looks(rows["strategy"])[name] for name in names]
     place: Any = {"x": "guest", "hue": "label", "order": guests, "hue_order": names}
     step = 0.8 / len(names)  # seaborn spreads the strategies of one guest over 0.8 of its place
     with plt.style.context(STYLE):
-        figure, axes = _panels(len(boards), 1, height=3.1, sharex=True)
-        for axis, board in zip(axes[:, 0], boards, strict=True):
-            here = rows[rows["board"] == board]
+        figure, axes = _panels(len(rooms), 1, height=3.1, sharex=True)
+        for axis, room in zip(axes[:, 0], rooms, strict=True):
+            here = _inside(rows, room)
             sns.pointplot(
                 here, y="median", **place, ax=axis, dodge=0.8 - step, errorbar=None, linestyle="none", markersize=7,
-                markers=[look.marker for look in looks], palette=[look.colour for look in looks],
+                markers=[look.marker for look in shown], palette=[look.colour for look in shown],
             )  # fmt: skip
-            for points, name, look in zip(axis.lines, names, looks, strict=False):
+            for points, name, look in zip(axis.lines, names, shown, strict=False):
                 points.set_markerfacecolor(look.colour if look.filled else "white")
                 cells = here[(here["label"] == name) & here["ci_low"].notna()]
                 x = [guests.index(guest) + step * (names.index(name) - (len(names) - 1) / 2) for guest in cells["guest"]]
                 axis.vlines(x, cells["ci_low"], cells["ci_high"], color=look.colour, lw=6, alpha=0.35, zorder=1)
             sns.stripplot(
-                dots[dots["board"] == board], y="value", **place, ax=axis, dodge=True, jitter=False,
+                _inside(dots, room), y="value", **place, ax=axis, dodge=True, jitter=False,
                 palette=["0.1"] * len(names), size=2.5, zorder=5, legend=False,
             )  # fmt: skip
             axis.set(title=_heading(here.iloc[0]), ylabel=f"{here['word'].iloc[0]} per round trip", xlabel="")
@@ -106,6 +113,16 @@ def by_guest(visits: pd.DataFrame, summary: pd.DataFrame, leave: str) -> Figure:
         )
         figure.legend(axes[0, 0].lines[: len(names)], names, loc="outside upper center", ncols=len(names))
     return figure
+
+
+def _rooms(rows: pd.DataFrame) -> list[tuple[str, ...]]:
+    """Return what has a panel of its own: every board, kernel and metric, in order."""
+    return list(dict.fromkeys(rows[ROOM].astype(str).itertuples(index=False, name=None)))
+
+
+def _inside(rows: pd.DataFrame, room: tuple[str, ...]) -> pd.DataFrame:
+    """Return the rows of one panel."""
+    return rows[(rows[ROOM].astype(str) == list(room)).all(axis=1)]
 
 
 def _panels(rows: int, columns: int, height: float, more: float = 1.0, **how: Any) -> tuple[Figure, Any]:
@@ -266,15 +283,15 @@ def describe_parts(shares: pd.DataFrame, guests: Sequence[str] = BROKEN_DOWN) ->
 def control(visits: pd.DataFrame, summary: pd.DataFrame) -> Figure:
     """Draw how far the baseline is from itself: the control arm over it, block by block, and the interval of each cell."""
     rows = compare.timed(compare.control_arm(summary)).dropna(subset="ratio")
-    keys = ["board", "guest", "exit", "host", "boot", "block"]
-    both = compare.timed(visits).merge(rows[["board", "strategy"]].drop_duplicates(), on=["board", "strategy"])
+    keys = [*ROOM, "guest", "exit", "host", "boot", "block"]
+    both = compare.timed(visits).astype({"board": str, "strategy": str}).merge(rows[["board", "strategy"]].drop_duplicates())
     wide = both.pivot_table(index=keys, columns="arm", values="value", observed=True).dropna().reset_index()
     wide["more"] = (wide[CONTROL] / wide[MAIN] - 1) * 100
-    boards = list(dict.fromkeys(rows["board"]))
+    rooms = _rooms(rows)
     with plt.style.context(STYLE):
-        figure, axes = _panels(len(boards), 1, height=2.5, sharey=True)
-        for axis, board in zip(axes[:, 0], boards, strict=True):
-            here, dots = rows[rows["board"] == board], wide[wide["board"] == board]
+        figure, axes = _panels(len(rooms), 1, height=2.5, sharey=True)
+        for axis, room in zip(axes[:, 0], rooms, strict=True):
+            here, dots = _inside(rows, room), _inside(wide, room)
             names = [_cell(row) for row in here.itertuples()]
             axis.axhspan(-100 * compare.SMALLEST_EFFECT, 100 * compare.SMALLEST_EFFECT, color="0.93", zorder=0)
             axis.axhline(0, color="0.4", lw=0.8)
@@ -315,11 +332,11 @@ def drift(visits: pd.DataFrame, summary: pd.DataFrame) -> Figure:
         The same campaign's summary; its boards are drawn.
     """
     rows = _off(visits)
-    shown = compare.timed(summary).drop_duplicates("board")
+    rooms = _rooms(compare.timed(summary))
     with plt.style.context(STYLE):
-        figure, axes = _panels(len(shown), 1, height=2.3, sharey=True)
-        for axis, (_, board) in zip(axes[:, 0], shown.iterrows(), strict=True):
-            here = rows[rows["board"] == board["board"]]
+        figure, axes = _panels(len(rooms), 1, height=2.3, sharey=True)
+        for axis, room in zip(axes[:, 0], rooms, strict=True):
+            here = _inside(rows, room)
             boots = list(dict.fromkeys(here["boot"].astype(str)))
             shades = sns.color_palette("cividis", len(boots))
             for boot, shade, marker in zip(boots, shades, _MARKERS * len(boots), strict=False):
@@ -329,7 +346,7 @@ def drift(visits: pd.DataFrame, summary: pd.DataFrame) -> Figure:
                     one["position"], one["more"].rolling(RUN, center=True, min_periods=RUN // 3).median(), color=shade, lw=1.6
                 )
             axis.axhline(0, color="0.4", lw=0.8, zorder=0)
-            axis.set(title=_heading(board), xlabel="", ylabel="% from the cell")
+            axis.set(title=_heading(here.iloc[0]), xlabel="", ylabel="% from the cell")
             axis.legend(title="boot", loc="center left", bbox_to_anchor=(1.0, 0.5))
         axes[-1, 0].set_xlabel(f"visit, in the order of measurement within its boot (lines: median of {RUN} visits)")
     return figure
@@ -339,7 +356,7 @@ def _off(visits: pd.DataFrame) -> pd.DataFrame:
     """Return the timed visits, by how many per cent each is off the median of its cell, in the order of measurement."""
     rows = compare.timed(visits)
     more = (rows["value"] / rows.groupby("cell")["value"].transform("median") - 1) * 100
-    return rows.assign(more=more).sort_values(["board", "boot", "position"])
+    return rows.assign(more=more).sort_values(["board", "boot", "position"], kind="stable")
 
 
 def describe_drift(visits: pd.DataFrame) -> str:
@@ -452,7 +469,7 @@ def _regions(axis: Axes, x: Any, y: Any, costs: Mapping[str, Any]) -> None:
     """Shade where each strategy is the cheapest, and write its name there, and those of others that cost the same there."""
     costs = {name: np.broadcast_to(total, (len(y), len(x))) for name, total in costs.items()}
     best, names = cost.winners(costs)
-    shades = [tuple(1 - 0.45 * (1 - part) for part in LOOKS[name].colour) for name in names]
+    shades = [tuple(1 - 0.45 * (1 - part) for part in looks(names)[name].colour) for name in names]
     axis.pcolormesh(x, y, best, cmap=ListedColormap(shades), vmin=-0.5, vmax=len(names) - 0.5, shading="nearest", rasterized=True)
     axis.grid(visible=False)
     for number, name in enumerate(names):
@@ -530,7 +547,9 @@ def draw_all(frame: pd.DataFrame, summary: pd.DataFrame) -> list[Drawing]:
     noisy = _noisy(summary)
     drawings = []
     for leave in dict.fromkeys(compare.in_order(linux)["exit"]):
-        drawings.append(Drawing(f"cost-{leave}", by_guest(compare.of_kind(visits, KVM), linux, leave), describe(linux, leave)))
+        drawings.append(
+            Drawing(f"cost-{slug(leave)}", by_guest(compare.of_kind(visits, KVM), linux, leave), describe(linux, leave))
+        )
     for leave in list(dict.fromkeys(compare.in_order(rigs)["exit"]))[:1]:
         for metric, rows in compare.timed(rigs).groupby("metric", sort=False):  # path lengths and times are two figures
             name = f"rig-{leave}" if metric == "clock" else f"rig-{leave}-{metric}"
@@ -538,7 +557,8 @@ def draw_all(frame: pd.DataFrame, summary: pd.DataFrame) -> list[Drawing]:
     drawings += _taken_apart(visits, summary, fits)
     if not noisy.empty:
         boards = visits[visits["board"].isin(noisy["board"])]
-        drawings.append(Drawing("control-arm", control(boards, noisy), describe_control(noisy)))
+        if not compare.control_arm(noisy)["ratio"].dropna().empty:
+            drawings.append(Drawing("control-arm", control(boards, noisy), describe_control(noisy)))
         drawings.append(Drawing("drift", drift(boards, noisy), describe_drift(boards)))
     for kind, name in ((KVM, ""), (RIG, "rig-")):
         own = {board: fitted for board, fitted in fits.items() if kind_of(board) == kind}

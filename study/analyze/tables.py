@@ -25,6 +25,7 @@ FORMATS = {"text": "simple", "markdown": "pipe", "html": "html"}
 
 # A verdict in few letters, for text.
 SHORT = {compare.CANNOT: "indistinct"}
+NO_INTERVAL = "no interval"
 NOTE = (
     "Medians of boots, these of visits, these of values; n is boots/visits/values. Ratios are paired by block of a boot and "
     "carry 95 % intervals over boots, each by itself. A verdict needs a ratio that is sure to be more than "
@@ -33,8 +34,8 @@ NOTE = (
 )
 EXACT = "Every visit of a cell gave the same count, the control arm's too: here a difference is a difference."
 TOO_FEW = (
-    f"A cell with fewer than {LEAST_BOOTS} boots, whose visits differ, supports no interval and no verdict: ask for --boots "
-    f"{LEAST_BOOTS} or more."
+    f"A cell of fewer than {LEAST_BOOTS} boots, whose visits differ, supports no interval and no verdict, however far it is from "
+    f"the baseline: measure on {LEAST_BOOTS} boots or more."
 )
 
 WIDTH = 72  # columns that a table may have in a mail
@@ -122,6 +123,8 @@ def comparison(rows: pd.DataFrame, style: str = "text") -> str:
             name = label(row.strategy, row.arm)
             against = "1" if row.verdict == compare.BASELINE else ratio(row.ratio, row.ratio_low, row.ratio_high)
             verdict = SHORT.get(row.verdict, row.verdict) if text else row.verdict
+            if row.verdict == compare.CANNOT and math.isnan(row.ratio_low):
+                verdict = NO_INTERVAL
             body.append([
                 *([f"  {shorten(name)}"] if text else [str(guest), name]), number(row.median, row.unit), against,
                 f"{row.boots}/{row.visits}/{row.values}", *([] if text else [share(row.least)]), verdict,
@@ -220,6 +223,12 @@ def sizes(rows: pd.DataFrame) -> str:
         low, high = int(rows[f"{word}s"].min()), int(rows[f"{word}s"].max())
         levels.append(("" if low == high else f"{low} to ") + plural(high, word))
     return "n of a cell: " + ", ".join(levels) + "."
+
+
+def agreement(summary: pd.DataFrame) -> str:
+    """Return in a sentence how far pyperf's values and perf's counts are apart; empty where only one of them counted."""
+    far = compare.agreement(summary)
+    return "" if math.isnan(far) else f"Largest difference between pyperf's values and perf stat's counts of a cell: {far:.1%}."
 
 
 def plural(number: int, word: str) -> str:
