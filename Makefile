@@ -16,7 +16,8 @@ PAGES    := $(OUT)/notebooks
 export BOARD CAMPAIGN TITLE VERSION
 
 .DEFAULT_GOAL := help
-.PHONY: help study setup setup-python setup-system setup-board collect analyze figures mail html lab module test lint lock clean
+.PHONY: help study setup setup-python setup-system setup-board collect analyze figures mail html lab module simulation bench \
+        test lint lock clean
 
 help:  ## explain every target
 	@echo "make study            everything: set up, collect, analyse, letter and page ($(BOARD), PROFILE=$(PROFILE))"
@@ -26,7 +27,7 @@ help:  ## explain every target
 	@echo
 	@echo "Variables, with what they are now:"
 	@echo "  BOARD=$(BOARD)   what is measured; $(STUDY) boards lists them"
-	@echo "  PROFILE=$(PROFILE)   quick (1 min), default (4 min) or full (20 min a board); a rig takes 1 to 3 min"
+	@echo "  PROFILE=$(PROFILE)   quick (1 min), default (8 min) or full (40 min a board); a rig takes 1 to 3 min"
 	@echo "  CAMPAIGN=$(CAMPAIGN)   folder of the data; results go to $(OUT)"
 	@echo "  TITLE, VERSION   of the series, for the letter"
 	@echo "  STUDY_APT_SOURCES   a sources.list for the emulated board, where the machine's own will not do"
@@ -106,9 +107,12 @@ lab: setup-python  ## open the notebooks in JupyterLab, on this machine only
 module: setup-python  ## on an arm64 board: build the kernel module for the kernel that runs
 	@$(STUDY) module
 
+simulation: setup-python  ## what intervals and verdicts are worth, on campaigns whose truth is known (6 minutes)
+	@$(STUDY) notebook simulation paper/simulation/notebooks/simulation.ipynb
+
 # --- the house ----------------------------------------------------------------------------------------------------
 
-test: setup-system setup-python  ## lint and test: boots emulated boards, about fifteen minutes
+test: setup-system setup-python  ## lint and test: boots emulated boards, about 17 minutes
 	@$(MAKE) --no-print-directory lint
 	@$(BIN)/pytest
 
@@ -116,6 +120,9 @@ lint: setup-python  ## ruff and mypy
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+
+bench: setup-python  ## the simulation's table, and the speed of the analysis, as ratios of one run (8 minutes)
+	@$(BIN)/python -m study.bench
 
 lock: setup-python  ## resolve the Python packages anew (needs uv), and write environment.yml
 	uv pip compile --quiet pyproject.toml --extra dev --generate-hashes --no-emit-index-url --no-emit-find-links \

@@ -205,7 +205,7 @@ def export(campaign: Path, folder: Path) -> None:
 def notebook(name: str, out: Path, profile: str | None, given: tuple[tuple[str, str], ...]) -> None:
     """Run a notebook with papermill and keep it only if it ran to its end.
 
-    NAME is collect, analyze or cover-letter.
+    NAME is collect, analyze, cover-letter or simulation.
     """
     from study import notebooks
 

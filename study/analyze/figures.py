@@ -23,7 +23,7 @@ from scipy import ndimage
 from study.analyze import compare, cost
 from study.analyze.tables import label, scale
 from study.campaign import slug, system
-from study.collect.onboard.factors import GUEST_STATES, HOST_STATES, KVM, RIG, STRATEGIES, kind_of
+from study.collect.onboard.factors import EXITS, GUEST_STATES, HOST_STATES, KVM, RIG, STRATEGIES, kind_of
 from study.design import CONTROL, MAIN
 
 STYLE = Path(__file__).with_name("style.mplstyle")
@@ -104,7 +104,8 @@ def by_guest(visits: pd.DataFrame, summary: pd.DataFrame, leave: str) -> Figure:
                 _inside(dots, room), y="value", **place, ax=axis, dodge=True, jitter=False,
                 palette=["0.1"] * len(names), size=2.5, zorder=5, legend=False,
             )  # fmt: skip
-            axis.set(title=_heading(here.iloc[0]), ylabel=f"{here['word'].iloc[0]} per round trip", xlabel="")
+            per = " per round trip" if leave in EXITS else ""
+            axis.set(title=_heading(here.iloc[0]), ylabel=f"{here['word'].iloc[0]}{per}", xlabel="")
             axis.get_legend().remove()
             for edge in range(1, len(guests)):
                 axis.axvline(edge - 0.5, color="0.85", lw=0.8, zorder=0)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import jinja2
@@ -23,7 +26,9 @@ WHY_TRAPS_DIFFER = (
 LARGEST = 100_000  # bytes that a kernel list accepts
 
 
-def render(campaign: Campaign, summary: pd.DataFrame, *, title: str, version: int) -> str:
+def render(
+    campaign: Campaign, summary: pd.DataFrame, fits: Mapping[str, cost.Fit] = MappingProxyType({}), *, title: str, version: int
+) -> str:
     """Return the letter: its first line is the subject, the rest the body, as git's branch descriptions want it.
 
     Parameters
@@ -32,6 +37,8 @@ def render(campaign: Campaign, summary: pd.DataFrame, *, title: str, version: in
         What was measured.
     summary : DataFrame
         Of that campaign.
+    fits : mapping of str to Fit
+        The cost model of each board that has one.
     title : str
         Of the series.
     version : int
@@ -53,12 +60,12 @@ def render(campaign: Campaign, summary: pd.DataFrame, *, title: str, version: in
         keep_trailing_newline=True, autoescape=False,
     )  # fmt: skip
     environment.filters |= {"wrap": wrap, "plural": tables.plural}
-    text = environment.get_template("letter.txt.j2").render(contents(campaign, summary), title=title, version=version)
+    text = environment.get_template("letter.txt.j2").render(contents(campaign, summary, fits), title=title, version=version)
     check(text)
     return text
 
 
-def contents(campaign: Campaign, summary: pd.DataFrame) -> dict[str, Any]:
+def contents(campaign: Campaign, summary: pd.DataFrame, fits: Mapping[str, cost.Fit]) -> dict[str, Any]:
     """Return what the template of the letter is filled with."""
     timed = compare.timed(summary)
     linux, rigs = compare.of_kind(timed, KVM), compare.of_kind(timed, RIG)
@@ -79,6 +86,8 @@ def contents(campaign: Campaign, summary: pd.DataFrame) -> dict[str, Any]:
         "cases": tables.CASES,
         "answers": [(heading, table) for heading, table in answered.values()],
         "traps": traps(summary),
+        "meetings": meetings(fits),
+        "could_see": tables.could_see(shown),
         "control_arm": control_arm(summary),
         "boards": list(machines),
         "linux": on_linux if not linux.empty else None,
@@ -113,6 +122,29 @@ def traps(summary: pd.DataFrame) -> str:
     shown = ", ".join(f"{value * words[board][0]:.0f} {words[board][1]} on {board}" for board, value in traps.items())
     sentence = f"One trapped access to a debug register costs under control-scan: {shown}."
     return f"{sentence} {WHY_TRAPS_DIFFER} {ranks(summary)}" if {KVM, RIG} <= set(map(kind_of, traps.index)) else sentence
+
+
+def meetings(fits: Mapping[str, cost.Fit]) -> list[str]:
+    """Return for each Linux board from where on another way of switching wins, a sentence each."""
+    sentences = []
+    for board, fitted in fits.items():
+        factor, word = tables.scale(fitted.unit)
+        rate = fitted.interval(lambda costs: cost.touch_rate(costs, "lazy", "eager"))
+        share = fitted.interval(lambda costs: cost.debugging(costs, "lazy", "control-scan", kept_on=True))
+        if kind_of(board) == KVM and "control-scan" in set(fitted.cells["strategy"]) and 0 < rate[0] < 1 and 0 < share[0] < 1:
+            parts = ", ".join(f"{part} {getattr(fitted.costs, part) * factor:.0f}" for part in fitted.parts[1:])
+            sentences.append(
+                f"On {board} the cost model ({word}: {parts}; no cell is off by more than {fitted.error:.1%}) says: with debugging "
+                f"off, eager costs less than lazy from {_with_interval(*rate)} accesses to debug registers per entry on. For a guest "
+                "that keeps monitor debug mode on and hardly touches the registers, control-scan costs less than lazy until "
+                f"something is enabled in {_with_interval(*share)} of all entries."
+            )
+    return sentences
+
+
+def _with_interval(middle: float, low: float, high: float) -> str:
+    shown = [f"{value:.2f}" for value in (middle, low, high)]
+    return shown[0] if math.isnan(low) or len(set(shown)) == 1 else f"{shown[0]} ({shown[1]} to {shown[2]})"
 
 
 def ranks(summary: pd.DataFrame) -> str:
