@@ -65,7 +65,10 @@ def parameters(given: Mapping[str, str]) -> dict[str, Any]:
     """
     from papermill.cli import _resolve_type
 
-    numbers = {field.name for field in dataclasses.fields(Factors) if isinstance(field.default, int | float)} | {"version", "campaigns"}
+    numbers = {field.name for field in dataclasses.fields(Factors) if isinstance(field.default, int | float)} | {
+        "version",
+        "campaigns",
+    }
     return {name: _resolve_type(value) if name in numbers else value for name, value in given.items()}
 
 

@@ -19,7 +19,7 @@ BIN = Path(sys.executable).parent
 BOARDS = ["qemu-neoverse-n1", "qemu-cortex-a57"]
 # Small, but with every strategy, the floor that fails the oracle among them, and every kind of guest.
 SMALL = ["--strategies", "stock,lazy,eager,control-scan,none", "--guests", "untouched,mde,one,touch"]
-SMALL += ["--processes", "1", "--events", "stalled-cycles-frontend"]
+SMALL += ["--processes", "1", "--boots", "1", "--events", "stalled-cycles-frontend"]
 KILLED_AFTER = 3  # visits, on the first board
 
 

@@ -47,15 +47,15 @@ def test_nonsense_is_refused_in_one_line(words: list[str], says: str) -> None:
 
 def test_plan_shows_every_visit_and_measures_none(tmp_path: Path) -> None:
     shown = run("plan", "--profile", "full").stdout
-    assert "270 = 45 cells x 3 processes x 2 boots" in shown
-    assert shown.count("\nb1-") + shown.count("\nb2-") == 270
+    assert "550 = 55 cells x 2 processes x 5 boots" in shown
+    assert sum(shown.count(f"\nb{boot}-") for boot in range(1, 6)) == 550
     assert "about" in shown
 
 
 def test_summary_is_rows_for_programs() -> None:
     rows = json.loads(run("summary", "data/reference", "--json").stdout)
     wanted = "board kernel mode strategy guest host exit arm metric unit median ci_low ci_high boots visits values ratio"
-    assert set(rows[0]) == {*wanted.split(), "ratio_low", "ratio_high", "verdict", "baseline"}
+    assert set(rows[0]) == {*wanted.split(), "ratio_low", "ratio_high", "p", "least", "verdict", "baseline"}
     assert {row["arm"] for row in rows} == {"main", "control"}
     assert {row["verdict"] for row in rows} == {"baseline", "lower", "higher", "cannot distinguish"}
     assert {row["metric"] for row in rows} >= {"instructions", "clock", "exits", "traps", "module-switches"}

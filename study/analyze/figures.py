@@ -21,7 +21,7 @@ from matplotlib.patches import Patch
 from scipy import ndimage
 
 from study.analyze import compare, cost
-from study.analyze.tables import label, scale
+from study.analyze.tables import MEANINGS, label, scale
 from study.campaign import slug, system
 from study.collect.onboard.factors import EXITS, GUEST_STATES, HOST_STATES, KVM, RIG, STRATEGIES, kind_of
 from study.design import CONTROL, MAIN
@@ -143,8 +143,8 @@ def _labelled(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _heading(row: pd.Series) -> str:
     """Return a panel's title: what was measured, and that it is no time if it is none."""
-    emulated = f"; {EMULATED}" if row["metric"] == "clock" else ""
-    return f"{row['board']}, {system(row['board'], row['kernel'])}, {row['mode']}{emulated}"
+    what = EMULATED if row["metric"] == "clock" else MEANINGS.get(row["metric"], f"{row['metric']} in {scale(row['unit'])[1]}")
+    return f"{row['board']}, {system(row['board'], row['kernel'])}, {row['mode']}; {what}"
 
 
 def describe(summary: pd.DataFrame, leave: str) -> str:
@@ -232,7 +232,7 @@ def parts(shares: pd.DataFrame, measured: pd.DataFrame, title: Mapping[str, str]
     shares : DataFrame
         `board guest strategy` and a column for each of PARTS, in the unit that is printed.
     measured : DataFrame
-        `board guest strategy value word`, a row for each visit, in the same unit, and the word for it.
+        `board guest strategy value`, a row for each visit, in the same unit.
     title : mapping of str to str
         For each board what is said of it.
     guests : sequence of str
@@ -263,7 +263,7 @@ def parts(shares: pd.DataFrame, measured: pd.DataFrame, title: Mapping[str, str]
             room.suptitle(words, x=0.01, ha="left", fontsize="medium", weight="bold")
         swatches = [Patch(facecolor=shade, edgecolor="0.25", hatch=hatch, label=part) for part, (shade, hatch) in PARTS.items()]
         dot = Line2D([], [], color="k", marker="o", ls="", ms=3.5, label="a visit, as measured")
-        figure.supxlabel(f"{measured['word'].iloc[0]} per hvc round trip", fontsize="medium")
+        figure.supxlabel("per hvc round trip", fontsize="medium")
         figure.legend(handles=[*swatches, dot], loc="outside upper center", ncols=len(PARTS) + 1)
         plt.close(figure)
     return figure
@@ -387,7 +387,7 @@ def break_even(fits: Mapping[str, cost.Fit]) -> Figure:
             for axis, (board, fitted) in zip(line, fits.items(), strict=True):
                 mix = cost.debugging_mix(*grid, kept_on=kept_on)
                 _regions(axis, touches, share, {name: fitted.costs.of(name, mix) for name in competing(fitted)})
-                axis.set(xscale="log", title=f"{board}: {words}")
+                axis.set(xscale="log", title=f"{board}{', emulated' if fitted.unit == 'instructions' else ''}\n{words}")
         for axis in axes[:, 0]:
             axis.set_ylabel("share of entries with debugging on")
         emulated = (

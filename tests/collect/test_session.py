@@ -1,0 +1,74 @@
+"""Stopping by a rule, and alternating kernels: on emulated boards."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from study.campaign import Campaign
+from study.collect import build
+from study.design import Factors, draw
+from tests.conftest import refused, run
+
+QUICK = ["--guests", "untouched,touch", "--strategies", "lazy,control-scan", "--hosts", "none"]
+
+
+def test_a_campaign_stops_at_the_width_that_its_design_states(tmp_path: Path) -> None:
+    """A rig repeats itself exactly, so its intervals have no width: three boots are enough, of seven."""
+    command = ["collect", "--board", "rig-cortex-a57", "--campaign", tmp_path / "c", *QUICK, "--boots", "7", "--until", "0.01"]
+    said = run(*command).stdout
+    assert "rig-cortex-a57: after 3 boots the widest interval is 0.00% of its ratio" in said
+    assert "all visits of each board are there" in said
+    campaign = Campaign(tmp_path / "c")
+    assert sorted(boot.name for boot in campaign.boots()) == [f"rig-cortex-a57.{number}" for number in (1, 2, 3)]
+    assert json.loads((campaign.folder / "boots/rig-cortex-a57.3/enough.json").read_text()) == {"boot": 3, "widest": 0.0}
+    assert campaign.verify() == []
+    again = run(*command).stdout
+    assert "all 18 visits of rig-cortex-a57 are there, nothing to measure" in again
+    assert json.loads((campaign.folder / "design.json").read_text())["factors"]["until"] == 0.01
+
+
+def test_a_budget_is_spent_where_the_width_is_never_reached(tmp_path: Path) -> None:
+    command = [
+        "collect",
+        "--board",
+        "qemu-neoverse-n1",
+        "--campaign",
+        tmp_path / "c",
+        "--strategies",
+        "stock",
+        "--guests",
+        "untouched",
+    ]
+    said = run(*command, "--processes", "1", "--loops", "100", "--boots", "4", "--until", "0.0000001").stdout
+    assert "after 3 boots the widest interval is" in said
+    assert len(Campaign(tmp_path / "c").boots()) == 4
+    assert "all visits of each board are there" in said
+
+
+def test_boots_alternate_between_kernels_and_the_next_one_is_asked_for(tmp_path: Path) -> None:
+    release = json.loads((build.image() / "image.json").read_text())["kernel"]
+    command = [
+        "collect",
+        "--board",
+        "qemu-neoverse-n1",
+        "--campaign",
+        tmp_path / "c",
+        "--strategies",
+        "stock",
+        "--guests",
+        "untouched",
+    ]
+    done = run(*command, "--processes", "1", "--loops", "100", "--kernels", f"{release},7.3.4-mine", "--boots", "2")
+    assert (
+        f"boot 2 of the design is one of 7.3.4-mine, but qemu-neoverse-n1 runs {release}: boot it, and run the same command again"
+        in refused(done)
+    )
+    campaign = Campaign(tmp_path / "c")
+    assert next(visit.name for visit in campaign.missing("qemu-neoverse-n1")) == "b2-0001"
+    assert campaign.verify() == []
+
+
+def test_boots_of_two_kernels_go_forwards_and_backwards() -> None:
+    visits = draw(Factors(strategies=("stock",), guests=("untouched",), kernels=("A", "B"), boots=3)).visits()
+    assert list(dict.fromkeys((visit.boot, visit.kernel) for visit in visits)) == list(enumerate("ABBAAB", 1))
