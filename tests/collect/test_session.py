@@ -47,7 +47,7 @@ def test_a_budget_is_spent_where_the_width_is_never_reached(tmp_path: Path) -> N
 
 
 def test_boots_alternate_between_kernels_and_the_next_one_is_asked_for(tmp_path: Path) -> None:
-    release = json.loads((build.image() / "image.json").read_text())["kernel"]
+    release = json.loads((build.image() / "image.json").read_text())["release"]
     command = [
         "collect",
         "--board",
