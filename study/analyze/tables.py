@@ -94,15 +94,34 @@ def costs(rows: pd.DataFrame, style: str = "text") -> str:
     rows : DataFrame
         The summary of one board, exit and host state.
     style : str
-        A row of FORMATS.
+        A row of FORMATS. Text that is too wide either way has its columns in several tables, one below the other.
     """
     names = list(dict.fromkeys(label(row.strategy, row.arm) for row in rows.itertuples()))
     guests = list(dict.fromkeys(rows["guest"]))
     cells = {(row.guest, label(row.strategy, row.arm)): number(row.median, row.unit) for row in rows.itertuples()}
-    upright = [["guest", *names], *([guest, *(cells.get((guest, name), "-") for name in names)] for guest in guests)]
-    turned = [["strategy", *guests], *([name, *(cells.get((guest, name), "-") for guest in guests)] for name in names)]
-    head, *body = upright if sum(len(word) + 2 for word in upright[0]) <= WIDTH else turned
-    return tabulate.tabulate(body, head, FORMATS[style], colalign=["left", *["right"] * (len(head) - 1)], disable_numparse=True)
+    by_guest = pd.DataFrame([[cells.get((guest, name), "-") for name in names] for guest in guests], guests, names)
+    upright = sum(len(word) + 2 for word in ["guest", *names]) <= WIDTH
+    first, table = ("guest", by_guest) if upright else ("strategy", by_guest.T)
+    parts = list(_columns(table)) if style == "text" else [table]
+    return "\n\n".join(
+        _table([first, *part.columns], [[shorten(name), *row] for name, row in zip(part.index, part.to_numpy(), strict=True)],
+               "l" + "r" * part.shape[1], style)
+        for part in parts
+    )  # fmt: skip
+
+
+def _columns(table: pd.DataFrame) -> Iterable[pd.DataFrame]:
+    """Yield as many columns of a table at a time as fit into WIDTH."""
+    table = table.rename(columns=shorten)
+    room = WIDTH - max(len(shorten(name)) for name in ["strategy", *table.index])
+    widths = [2 + max(map(len, [str(name), *cells])) for name, cells in table.items()]
+    taken: list[int] = []
+    for at, width in enumerate(widths):
+        if taken and sum(widths[n] for n in taken) + width > room:
+            yield table.iloc[:, taken]
+            taken = []
+        taken.append(at)
+    yield table.iloc[:, taken]
 
 
 def comparison(rows: pd.DataFrame, style: str = "text") -> str:

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import re
+
+import pandas as pd
+import pytest
+
+from study.analyze import compare, figures, tables
+from tests.analyze.frames import tidy
+
+BASE = [[100.0, 101.0], [100.5, 99.0], [100.0, 101.5]]
+HIGH = [[120.0, 121.0], [118.0, 122.0], [119.0, 121.0]]
+
+
+def summary(**strategies: list[list[float]]) -> pd.DataFrame:
+    return compare.summarise(tidy(**strategies), {"b": "lazy"})
+
+
+def test_a_comparison_says_n_at_each_level_and_ends_with_the_control_arm() -> None:
+    lines = tables.comparison(summary(lazy=BASE, eager=HIGH, lazy_control=BASE)).splitlines()
+    assert lines[0].split() == ["guest,", "strategy", "median", "ratio", "to", "lazy", "n", "verdict"]
+    assert lines[2] == "mde"
+    assert re.fullmatch(r"  lazy +100 +1 +3/6/6 +baseline", lines[3])
+    assert re.fullmatch(r"  eager +120 +1\.\d{3} \(1\.\d{3}-1\.\d{3}\) +3/6/6 +higher", lines[4])
+    assert re.fullmatch(r"  lazy again +100 +1\.000 \(\S+\) +3/6/6 +indistinct", lines[5])
+    assert len(lines) == 6
+
+
+@pytest.mark.parametrize("style", ["markdown", "html"])
+def test_other_styles_have_the_least_difference_and_the_whole_verdict(style: str) -> None:
+    text = tables.comparison(summary(lazy=BASE, eager=HIGH, lazy_control=BASE), style)
+    assert "least seen" in text
+    assert "cannot distinguish" in text
+    assert re.search(r"\d+\.\d%", text)
+
+
+def test_what_supports_no_interval_is_said_and_not_judged() -> None:
+    text = tables.all_tables(summary(lazy=BASE[:2], eager=HIGH[:2]))
+    assert re.search(r"^  eager +120 +1\.\d{3} +2/4/4 +no interval$", text, re.MULTILINE)
+    assert "fewer than 3 boots" in " ".join(text.split())
+    assert "higher" not in text
+
+
+def test_what_the_design_could_have_seen_is_said() -> None:
+    rows = summary(lazy=BASE, eager=HIGH)
+    least = rows["least"].max()
+    assert f"{least:.1%} in the worst" in tables.could_see(rows)
+    assert least > compare.SMALLEST_EFFECT
+
+
+def test_names_of_others_stay_in_their_place() -> None:
+    names = {"lazy": BASE, "<script>alert(1)</script>": HIGH, "x" * 80: HIGH}
+    rows = summary(**names)
+    assert max(map(len, tables.all_tables(rows).splitlines())) <= 72
+    assert "<script>" not in tables.all_tables(rows, "html")
+
+
+def test_a_time_is_printed_in_whole_nanoseconds() -> None:
+    frame = tidy("time", lazy=[[1.2345e-6, 1.2346e-6]] * 3).assign(unit="s")
+    text = tables.all_tables(compare.summarise(frame, {"b": "lazy"}))
+    assert "time in ns" in " ".join(text.split())
+    assert re.search(r"\b1235\b", text)
+    assert "emulated" not in text
+
+
+def test_what_only_perf_counted_is_shown_by_metric() -> None:
+    frame = pd.concat(
+        [tidy("instructions:u", lazy=BASE, eager=HIGH), tidy("task-clock", lazy=BASE, eager=HIGH).assign(unit="msec")]
+    )
+    text = tables.all_tables(compare.summarise(frame, {"b": "lazy"}))
+    assert "instructions:u in instructions" in text
+    assert "task-clock in msec" in text
+
+
+def test_figures_of_a_real_board_name_their_unit_and_call_nothing_emulated() -> None:
+    frame = tidy("time", lazy=BASE, eager=HIGH, lazy_control=BASE).assign(unit="s")
+    rows = compare.summarise(frame, {"b": "lazy"})
+    drawings = {drawing.name: drawing for drawing in figures.draw_all(frame, rows)}
+    assert drawings.keys() == {"cost-hvc", "control-arm", "drift"}
+    axis = drawings["cost-hvc"].figure.axes[0]
+    assert axis.get_ylabel() == "ns per round trip"
+    assert axis.get_title(loc="left") == "b, Linux k, vhe; time in ns"
+    assert "emulated" not in drawings["cost-hvc"].alt
