@@ -333,10 +333,11 @@ def proof(table: pd.DataFrame, style: str = "text") -> str:
 
 
 def _table(head: list[str], body: list[list[str]], sides: str, style: str) -> str:
-    names = {"l": "left", "r": "right"}
-    return tabulate.tabulate(
-        body, head, FORMATS[style], colalign=[names[side] for side in sides] if body else None, disable_numparse=True
-    )
+    """Return a table; in a word that there is none if it has no row, as where a campaign lacks the cells for it."""
+    if not body:
+        return _prose("This campaign has not measured what is needed for it.", style)
+    aligned = [{"l": "left", "r": "right"}[side] for side in sides]
+    return tabulate.tabulate(body, head, FORMATS[style], colalign=aligned, disable_numparse=True)
 
 
 def _heading(text: str, style: str) -> str:
