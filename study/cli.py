@@ -94,12 +94,13 @@ def plan(board: str, **options: Any) -> None:
     visits = drawn.visits()
     print(design.describe(drawn.factors))
     boot, visit_ = machine.seconds
-    seconds = len(visits) * visit_ + drawn.factors.boots * boot
+    seconds = len(visits) * visit_ + drawn.factors.starts * boot
     print(f"{'time:':<12}about {session.duration(seconds)} on an emulated board\n")
     for visit in visits:
         cell = visit.cell
         arm = "" if cell.arm == design.MAIN else f" ({cell.arm} arm)"
-        print(f"{visit.name}  block {visit.block}  {cell.strategy} {cell.guest} {cell.host} {cell.exit}{arm}")
+        kernel = f"  {visit.kernel}" if visit.kernel else ""
+        print(f"{visit.name}{kernel}  block {visit.block}  {cell.strategy} {cell.guest} {cell.host} {cell.exit}{arm}")
 
 
 @study.command()

@@ -52,6 +52,14 @@ def test_plan_shows_every_visit_and_measures_none(tmp_path: Path) -> None:
     assert "about" in shown
 
 
+def test_plan_shows_the_rule_for_stopping_and_the_kernels() -> None:
+    shown = run("plan", "--profile", "quick", "--boots", "4", "--until", "0.01").stdout
+    assert "60 = 15 cells x 1 processes x 4 boots at most, until each interval is narrower than 1.00% of its ratio" in shown
+    lines = run("plan", "--profile", "quick", "--boots", "2", "--kernels", "old,new").stdout.splitlines()
+    kernels = {line.split("-")[0]: line.split()[1] for line in lines if line.startswith("b")}
+    assert kernels == {"b1": "old", "b2": "new", "b3": "new", "b4": "old"}
+
+
 def test_summary_is_rows_for_programs() -> None:
     rows = json.loads(run("summary", "data/reference", "--json").stdout)
     wanted = "board kernel mode strategy guest host exit arm metric unit median ci_low ci_high boots visits values ratio"
