@@ -317,19 +317,16 @@ def break_even(fitted: cost.Fit, style: str = "text") -> str:
 
 
 def proof(table: pd.DataFrame, style: str = "text") -> str:
-    """Return what simulation says of intervals and verdicts, in per cent: rows of study.analyze.simulate.prove()."""
-    judged = [name for name in table if name.endswith(" %")]
-    names = [name for name in judged if not (style == "text" and name.startswith("Welch"))]
-    body = [
-        [
-            row["noise"],
-            row["size"],
-            *(share(row[name]) for name in ("covered", "median_covered")),
-            *(f"{row[name]:.1%}" for name in names),
-        ]
-        for _, row in table.iterrows()
-    ]
-    return _table(["noise", "size", "covered", "median covered", *names], body, "ll" + "r" * (2 + len(names)), style)
+    """Return what simulation says of intervals and verdicts, in per cent: rows of study.analyze.simulate.prove().
+
+    Text has coverage, and how often each judge told the control arm from the baseline; the other styles have power, too.
+    """
+    heads = {"covered": "covered", "median_covered": "median"}
+    heads |= {name: name.removesuffix(" 0 %") if style == "text" else name for name in table if name.endswith(" %")}
+    if style == "text":
+        heads = {name: head for name, head in heads.items() if not head.endswith("%")}
+    body = [[row["noise"], row["size"], *(share(row[name]) for name in heads)] for _, row in table.iterrows()]
+    return _table(["noise", "size", *heads.values()], body, "ll" + "r" * len(heads), style)
 
 
 def _table(head: list[str], body: list[list[str]], sides: str, style: str) -> str:
