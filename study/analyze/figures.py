@@ -512,12 +512,14 @@ def proof(table: pd.DataFrame) -> Figure:
                         axis.plot(row[column] * 100, y, marker, color=shades[row["size"]], ms=6, mec="0.2", mew=0.5)
         axes[0].axvspan(93, 97, color="0.9", zorder=0)
         axes[0].set(
-            xlabel="intervals that hold the truth, % (grey: 93 to 97; without mark: no interval)", yticks=range(len(names))
-        )
+            xlabel="intervals that hold the truth, % (grey: 93 to 97; without mark: no interval)", yticks=range(len(names)),
+            xlim=(min(92.0, 100 * table[list(what)].min(axis=None) - 0.5), max(98.0, 100 * table[list(what)].max(axis=None) + 0.5)),
+        )  # fmt: skip
         axes[0].set_yticklabels(names)
         axes[0].invert_yaxis()
         axes[1].axvline(5, color="0.4", lw=0.8)
         axes[1].set_xlabel("control arm told from the baseline, % (line: 5)")
+        figure.supxlabel(f"{table['campaigns'].iloc[0]} simulated campaigns for each mark", fontsize="medium")
         for axis, markers, words in ((axes[0], "os", what), (axes[1], "oX^", false)):
             marks = [Line2D([], [], color="0.3", marker=marker, ls="") for marker in markers]
             axis.legend(marks, list(words.values()), loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)

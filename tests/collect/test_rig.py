@@ -30,7 +30,7 @@ from study.collect.boards.rig import RIGS, EmulatedRig
 from study.collect.onboard.factors import EXITS, GUEST_STATES, HOST_STATES, RIG, STRATEGIES, names
 from study.collect.rig import build
 from study.collect.rig.script import GUEST, HOST, HOSTS, LANDMARKS, LEAVE, STRIDE, Machine, Script, oracle, states
-from study.design import PROFILES, Factors, choose
+from study.design import PROFILES, STATES, Factors, choose
 from study.errors import BoardFailed
 from study.publish import letter
 from tests.conftest import refused, run
@@ -202,7 +202,7 @@ def test_the_model_itself_knows_what_a_breakpoint_is() -> None:
 # --- counting -----------------------------------------------------------------------------------------------------------
 
 
-MATRIX = ["--profile", "full", "--exits", "hvc", "--hosts", "none,half,all", "--loops", 40]
+MATRIX = ["--profile", "full", "--exits", "hvc", "--hosts", "none,half,all", "--loops", 40, "--guests", ",".join(STATES)]
 EXITS_TOO = [
     "--profile",
     "full",
