@@ -64,7 +64,7 @@ def collect(board: str, folder: Path, factors: Factors, widest: Widest | None = 
     if not missing:
         print(f"{campaign.name}: all {planned} visits of {board} are there, nothing to measure")
         campaign.close(board)
-        return campaign
+        return Campaign(folder)
     progress = Progress(board, total=planned, left=len(missing), boots=len({v.boot for v in missing}), each=machine.seconds)
     try:
         for number, visits in itertools.groupby(missing, key=lambda visit: visit.boot):
@@ -79,7 +79,7 @@ def collect(board: str, folder: Path, factors: Factors, widest: Widest | None = 
             _walk_boot(machine, campaign, campaign.open_boot(board, number), left, progress)
     finally:
         campaign.close(board)
-    return campaign
+    return Campaign(folder)  # another command may have brought a design for another kind of board
 
 
 def _walk_boot(board: Board, campaign: Campaign, boot: OpenBoot, visits: list[Visit], progress: Progress) -> None:

@@ -213,7 +213,7 @@ def control_arm(summary: pd.DataFrame) -> str:
     told = int((rows["verdict"] != compare.CANNOT).sum())
     return (
         f"Control arm: {rows['baseline'].iloc[0]}, measured a second time under another name, differs from itself by at most "
-        f"{worst:.1%} in {len(rows)} cells, and is told apart from itself in {told} of them."
+        f"{worst:.2%} in {len(rows)} cells, and is told apart from itself in {told} of them."
     )
 
 
