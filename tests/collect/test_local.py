@@ -23,7 +23,10 @@ import sys
 from pathlib import Path
 from study.collect import session
 from study.design import Factors
-session.collect("local", Path(sys.argv[1]), {FACTORS})
+factors = {FACTORS}
+if sys.argv[2:]:
+    factors = Factors(strategies=("stock",), guests=("untouched",), processes=1, loops=100, boots=2, kernels=(sys.argv[2],))
+session.collect("local", Path(sys.argv[1]), factors)
 """
 SCRIPT = """
 mkdir -p /tmp/checkout && cd /tmp/checkout && base64 -d <<END | tar xz
@@ -35,6 +38,8 @@ timeout -s INT 4 python3 collect.py /tmp/interrupted >/dev/console 2>&1
 sleep 1
 lsmod >/tmp/after; ps >>/tmp/after; wc -l /tmp/interrupted/boots/*/visits.jsonl >>/tmp/after
 python3 collect.py /tmp/campaign >/dev/console 2>&1
+python3 collect.py /tmp/again {release} >/tmp/campaign/asked 2>&1
+wc -l /tmp/again/boots/*/visits.jsonl >>/tmp/campaign/asked
 lsmod >/tmp/campaign/lsmod; mv /tmp/after /tmp/campaign/after
 tar cz -C /tmp campaign | base64
 exit
@@ -83,7 +88,7 @@ def _checkout(release: str) -> bytes:
 
 def test_the_local_board_is_measured_whole(local: Campaign) -> None:
     assert local.missing("local") == []
-    assert [problem.file.name for problem in local.verify()] == ["after", "lsmod"]
+    assert [problem.file.name for problem in local.verify()] == ["after", "asked", "lsmod"]
     (boot,) = local.boots()
     known = local.facts(boot)
     assert (known["board"], known["emulated"], known["mode"]) == ("local", False, "vhe")
@@ -101,6 +106,12 @@ def test_an_interrupted_study_leaves_no_module_and_no_process(local: Campaign) -
     assert "onboard" not in after.replace("sh -s python3 -m onboard", ""), "more than the shell that this test itself runs under"
 
 
+def test_where_boots_are_asked_for_the_board_must_be_restarted(local: Campaign) -> None:
+    asked = (local.folder / "asked").read_text()
+    assert re.search(r"boot 2 of the design must be a new one: restart local with 6\.1\S+, and run the same command again", asked)
+    assert re.search(r"^ *2 .*local\.1/visits.jsonl", asked, re.MULTILINE), "the first boot's visits stay"
+
+
 def test_a_board_that_is_not_emulated_reports_time(local: Campaign) -> None:
     values = frame.tidy(local)
     assert {"time", "instructions", "cycles"} <= set(values["metric"])
@@ -115,6 +126,6 @@ def test_a_board_that_is_not_emulated_reports_time(local: Campaign) -> None:
     posted = letter.render(local, summary, title="x", version=1)
     assert "emulated" not in posted
     assert "in ns over an untouched guest" in " ".join(posted.split())
-    (drawing,) = figures.draw_all(values, summary)
+    drawing = next(drawing for drawing in figures.draw_all(values, summary) if drawing.name == "cost-hvc")
     assert drawing.figure.axes[0].get_ylabel() == "ns per round trip"
     assert "emulated" not in drawing.figure.axes[0].get_title(loc="left")
