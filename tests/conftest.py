@@ -10,10 +10,15 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from hypothesis import settings
 
 from study import paths
 from study.analyze import compare, frame
 from study.campaign import Campaign
+
+# A machine that is busy with emulators is slow now and then: that is no failure.
+settings.register_profile("study", deadline=None)
+settings.load_profile("study")
 
 BIN = Path(sys.executable).parent
 BOARDS = ["qemu-neoverse-n1", "qemu-cortex-a57"]

@@ -149,7 +149,7 @@ def test_sha256sum_reads_the_sums(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_verify_finds_any_flipped_byte(tmp_path: Path, data: st.DataObject) -> None:
     folder = tmp_path / "c"

@@ -24,7 +24,7 @@ def row(rows: pd.DataFrame, strategy: str, arm: str = "main") -> pd.Series:
     return rows[(rows["strategy"] == strategy) & (rows["arm"] == arm)].iloc[0]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.lists(numbers, min_size=1, max_size=4), min_size=3, max_size=6))
 def test_the_interval_is_student_s_over_the_logarithms_of_boots(boots: list[list[float]]) -> None:
     cell = row(summary(lazy=boots), "lazy")
@@ -38,7 +38,7 @@ def test_the_interval_is_student_s_over_the_logarithms_of_boots(boots: list[list
         assert cell["ci_low"] <= cell["median"] <= cell["ci_high"]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.lists(st.tuples(numbers, numbers), min_size=2, max_size=2), min_size=3, max_size=5), st.floats(0.1, 10))
 def test_what_a_block_does_to_all_of_its_visits_drops_out(blocks: list[list[tuple[float, float]]], ratio: float) -> None:
     """Each block is scaled at will: only the ratio within it counts, and it is always the same."""

@@ -452,7 +452,7 @@ def mutated() -> st.SearchStrategy[bytes]:
     )
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None)
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(content=mutated())
 def test_any_file_imports_or_is_refused(tmp_path: Path, content: bytes) -> None:
     shutil.rmtree(tmp_path / "c", ignore_errors=True)
