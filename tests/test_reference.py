@@ -148,7 +148,13 @@ def test_letter_and_figures_are_drawn_again_without_an_emulator(tmp_path: Path, 
         "make figures mail CAMPAIGN=data/reference"
     )
     assert {f"{name}.svg" for name in FIGURES} <= set(drawn_again)
-    for name in ("tables.txt", "tables.md", "tables.html", "alt.json", *(f"{name}.svg" for name in FIGURES)):
+    for name in (
+        "tables.txt",
+        "tables.md",
+        "tables.html",
+        "alt.json",
+        *(f"{name}.{kind}" for name in FIGURES for kind in ("svg", "png")),
+    ):
         assert (drawn / name).read_bytes() == (shipped / name).read_bytes(), (
             f"paper/reference/{name} is out of date: make figures"
         )
@@ -227,11 +233,11 @@ def test_every_visit_is_a_dot(values: pd.DataFrame, summary: pd.DataFrame) -> No
         )
 
 
-def test_the_cost_model_predicts_touch_rates_that_it_has_not_seen(values: pd.DataFrame) -> None:
+def test_the_cost_model_predicts_guests_that_it_has_not_seen(values: pd.DataFrame) -> None:
     visits = compare.medians(values)
     fits = cost_model.fits(visits)
     assert fits.keys() == {*BOARDS, *RIGS}
-    for guest in ("touch-4", "touch-20"):
+    for guest in ("touch-4", "touch-20", "touch", "one"):
         rows = cost_model.predicted(visits, guest)
         assert set(rows["board"]) == fits.keys()
         assert rows["error"].abs().max() <= 0.05

@@ -8,9 +8,10 @@ with monitor debug mode on, a share q with something enabled. Of a strategy the 
     lazy           m S + (1 - m) p (T + S)       a trapped access sets the dirty bit, so the switch comes with the trap
     control-scan   C + q S + (1 - q) p T         a trapped access goes to memory
 
-for p up to 1: from the rules in the thread of 2015 ([PATCH v3 08/11] KVM: arm: implement dirty bit mechanism for debug
-registers) and arch/arm64/kvm/hyp/include/hyp/debug-sr.h of Linux 6.1. Emulation counts instructions:
-what a trap and a register access cost beyond theirs, only a board can say. So winners are drawn over these prices, too.
+for p up to 1: the rules in the thread of 2015 ([PATCH v3 08/11] KVM: arm: implement dirty bit mechanism for debug registers)
+and in arch/arm64/kvm/hyp/include/hyp/debug-sr.h of Linux 6.1. What every strategy looks at on each entry is in the base; the
+floor, none, looks at nothing, and has no rule. Emulation counts instructions: what a trap and a register access cost beyond
+theirs, only a board can say. So winners are drawn over these prices, too.
 """
 
 from __future__ import annotations
@@ -66,10 +67,6 @@ class Does:
     scans: Callable[[Mix], float | Array] = lambda mix: 0.0
 
 
-def _nothing(mix: Mix) -> float:
-    return 0.0
-
-
 def _always(mix: Mix) -> float:
     return 1.0
 
@@ -79,7 +76,6 @@ def _touched_unmonitored(mix: Mix) -> float | Array:
 
 
 RULES = {
-    "none": Does(),
     "eager": Does(switches=_always),
     "lazy": Does(traps=_touched_unmonitored, switches=lambda mix: mix.monitored + _touched_unmonitored(mix)),
     "control-scan": Does(traps=lambda mix: (1 - mix.enabled) * mix.touches, switches=lambda mix: mix.enabled, scans=_always),
