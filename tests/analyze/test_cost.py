@@ -85,8 +85,12 @@ def test_and_at_the_cost_of_a_trap(pair: tuple[str, str], parts: Costs, touches:
 @given(costs)
 def test_the_closed_forms_are_those_of_the_docstrings(parts: Costs) -> None:
     assert cost.touch_rate(parts, "lazy", "eager") == pytest.approx(parts.switch / (parts.trap + parts.switch))
-    assert cost.touch_rate(parts, "control-scan", "eager") == pytest.approx((parts.switch - parts.scan) / parts.trap, abs=1e-9)
-    assert cost.debugging(parts, "control-scan", "eager") == pytest.approx((parts.switch - parts.scan) / parts.switch, abs=1e-9)
+    assert cost.touch_rate(parts, "control-scan", "eager") == pytest.approx(
+        (parts.switch - parts.scan) / parts.trap, rel=1e-6, abs=1e-9
+    )
+    assert cost.debugging(parts, "control-scan", "eager") == pytest.approx(
+        (parts.switch - parts.scan) / parts.switch, rel=1e-6, abs=1e-9
+    )
 
 
 def test_where_nothing_meets_there_is_no_number() -> None:
