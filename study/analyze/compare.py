@@ -315,6 +315,13 @@ def timed(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[by_pyperf | ~rows["board"].isin(rows.loc[by_pyperf, "board"])]
 
 
+def one_kernel(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return of each board that ran several kernels the rows of one: that of the baselines, or else the first."""
+    known = rows.sort_values("verdict", key=lambda column: column != BASELINE, kind="stable") if "verdict" in rows else rows
+    kernels = known.drop_duplicates("board").astype({"board": str}).set_index("board")["kernel"]
+    return rows[rows["kernel"].astype(str) == rows["board"].astype(str).map(kernels.astype(str))]
+
+
 def of_kind(rows: pd.DataFrame, kind: str) -> pd.DataFrame:
     """Return the rows of one kind of board: ``kvm`` or ``rig``."""
     return rows[rows["board"].map(kind_of) == kind]

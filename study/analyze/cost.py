@@ -157,7 +157,9 @@ def boots(visits: pd.DataFrame, board: str, leave: str = "hvc", host: str = "non
     board, leave, host : str
         The board, exit and host state to speak of.
     """
-    rows = compare.timed(visits).query("board == @board and exit == @leave and host == @host and arm == 'main'")
+    rows = compare.one_kernel(
+        compare.timed(visits).query("board == @board and exit == @leave and host == @host and arm == 'main'")
+    )
     rows = rows[rows["strategy"].isin(RULES.keys() - {ALONE}) & rows["guest"].isin(GUEST_STATES)]
     return rows.groupby(["strategy", "guest", "boot", "unit"], observed=True, sort=False)["value"].median().reset_index()
 
@@ -368,7 +370,9 @@ def counts(summary: pd.DataFrame, leave: str = "hvc", host: str = "none") -> pd.
         instructions as one. Strategies that are not correct are left out, and so are those whose accesses nobody counted.
     """
     correct = [name for name, row in STRATEGIES.items() if row.correct]
-    rows = summary[summary["strategy"].isin(correct)].query("arm == 'main' and exit == @leave and host == @host")
+    rows = compare.one_kernel(summary[summary["strategy"].isin(correct)]).query(
+        "arm == 'main' and exit == @leave and host == @host"
+    )
     wide = rows.pivot_table(index=["board", "strategy", "guest"], columns="metric", values="median", observed=True, sort=False)
     wide = wide.reindex(columns=["clock", "traps", "debug-reads", "debug-writes", "debug-accesses"])
     accesses = (wide["debug-reads"] + wide["debug-writes"]).fillna(wide["debug-accesses"])
@@ -395,7 +399,7 @@ def priced(rows: pd.DataFrame, trap: float | Array, access: float | Array) -> di
 
 def costs(summary: pd.DataFrame, leave: str = "hvc", host: str = "none") -> pd.DataFrame:
     """Return what a round trip costs, a row for each board and guest, a column for each strategy; the control arm apart."""
-    rows = compare.timed(summary).query("arm == 'main' and exit == @leave and host == @host")
+    rows = compare.timed(compare.one_kernel(summary)).query("arm == 'main' and exit == @leave and host == @host")
     return rows.pivot_table(index=["board", "guest"], columns="strategy", values="median", sort=False, observed=True)
 
 

@@ -575,8 +575,8 @@ def draw_all(frame: pd.DataFrame, summary: pd.DataFrame) -> list[Drawing]:
 
 def _taken_apart(visits: pd.DataFrame, summary: pd.DataFrame, fits: Mapping[str, cost.Fit]) -> Iterator[Drawing]:
     """Yield what a round trip consists of: on Linux boards by the cost model, on rigs as the switch counted itself."""
-    measured = _labelled(compare.timed(visits).query("arm == 'main' and exit == 'hvc' and host == 'none'"))
-    first = compare.timed(summary).drop_duplicates("board").set_index("board", drop=False)
+    measured = _labelled(compare.timed(compare.one_kernel(visits)).query("arm == 'main' and exit == 'hvc' and host == 'none'"))
+    first = compare.timed(compare.one_kernel(summary)).drop_duplicates("board").set_index("board", drop=False)
     modelled = [
         cost.breakdown(fitted).assign(board=board).set_index(["board", "guest", "strategy"]) * scale(fitted.unit)[0]
         for board, fitted in fits.items()

@@ -74,7 +74,8 @@ def contents(campaign: Campaign, summary: pd.DataFrame, fits: Mapping[str, cost.
     factors = {kind: design.factors for kind, design in campaign.designs.items()}
     on_linux = factors.get(KVM)
     machines = (
-        f"{row.board}, {system(row.board, row.kernel)} ({row.mode})" for row in timed.drop_duplicates("board").itertuples()
+        f"{row.board}, {system(row.board, row.kernel)} ({row.mode})"
+        for row in timed.drop_duplicates(["board", "kernel"]).itertuples()
     )
     return {
         "emulated": list(dict.fromkeys(timed[timed["metric"] == "clock"]["board"])),
@@ -173,7 +174,7 @@ def findings(summary: pd.DataFrame, leave: str = "hvc") -> list[str]:
         A sentence for each board; none where the campaign has not measured both guests.
     """
     sentences = []
-    main = compare.timed(summary).query("arm == 'main' and exit == @leave and host == 'none'")
+    main = compare.timed(compare.one_kernel(summary)).query("arm == 'main' and exit == @leave and host == 'none'")
     for board, rows in compare.in_order(main).groupby("board", sort=False):
         median = rows.pivot_table(index="strategy", columns="guest", values="median", sort=False)
         if not {"untouched", "mde"} <= set(median):

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from study.analyze import cost
+from study.analyze import compare, cost
 from study.analyze.cost import PAIRS, Costs, Mix
 from study.collect.onboard.factors import GUEST_STATES
 from study.errors import BadRequest
+from tests.analyze.frames import tidy
 
 some = st.floats(1, 1e4)
 costs = st.builds(Costs, base=some, trap=some, switch=some, scan=some)
@@ -158,6 +159,17 @@ def test_nobody_is_cheaper_than_the_winner(rows: list[list[float]]) -> None:
     best, names = cost.winners(table)
     for place, number in enumerate(best):
         assert table[names[number]][place] == min(row[place] for row in table.values())
+
+
+def test_of_several_kernels_one_is_spoken_of_and_not_their_mean() -> None:
+    base = {"lazy": [[100.0, 101.0]] * 3, "eager": [[150.0, 151.0]] * 3}
+    old = tidy(boots="old", **base).assign(kernel="6.18")
+    new = tidy(boots="new", **base).assign(kernel="6.1", value=lambda rows: 2 * rows["value"])
+    frame = pd.concat([old, new])
+    summary = compare.summarise(frame, {"b": "lazy"})
+    assert set(compare.one_kernel(summary)["kernel"]) == {"6.18"}, "the kernel of the baseline, which was measured first"
+    assert cost.costs(summary).loc["b"].loc["mde"].to_dict() == pytest.approx({"lazy": 100.5, "eager": 150.5}, rel=0.01)
+    assert cost.boots(compare.medians(frame), "b")["value"].max() < 152
 
 
 def test_prices_are_paid_for_each_trap_and_access() -> None:
