@@ -467,3 +467,19 @@ def test_any_file_imports_or_is_refused(tmp_path: Path, content: bytes) -> None:
     rows = compare.summarise(frame.tidy(campaign), campaign.baselines())
     assert rows["median"].map(math.isfinite).all() and len(rows)
     assert {path.parent for path in campaign.folder.rglob("boot.json")} == set(campaign.boots())
+
+
+def test_the_notebook_draws_and_tabulates_what_was_imported(tmp_path: Path) -> None:
+    """Suites of others beside what only perf counted, on three boots: names that no table of the study knows."""
+    for boot in range(3):
+        for strategy, more in (("before", 0), ("after", 900)):
+            path = perf(tmp_path / f"{strategy}-{boot}.txt", instructions=4000 + more + boot)
+            imported(tmp_path / "c", path, "--tag", f"strategy={strategy}", "--tag", f"boot={boot}", "--tag", "board=counted")
+    imported(tmp_path / "c", *LISTS, "--baseline", "before")
+    done = run("notebook", "analyze", tmp_path / "a.ipynb", "-p", "campaign", tmp_path / "c", "-p", "paper", tmp_path / "paper")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "paper/c/cost-unknown.svg").exists()
+    text = " ".join((tmp_path / "paper/c/tables.txt").read_text().split())
+    assert "counted, Linux unknown (unknown), unknown: instructions:kh in events" in text
+    assert "no interval" in text, "pyperf's suites are of one boot"
+    assert "after 4901 1.225" in text
