@@ -70,8 +70,10 @@ def label(strategy: str, arm: str) -> str:
 
 
 def number(value: float, unit: str) -> str:
-    """Return a value in whole units; a dash where there is none."""
-    return "-" if math.isnan(value) else f"{value * scale(unit)[0]:.0f}"
+    """Return a value in whole units, or with four digits in a unit that the study does not know; a dash where there is none."""
+    if math.isnan(value):
+        return "-"
+    return f"{value * UNITS[unit][0]:.0f}" if unit in UNITS else f"{value:.4g}"
 
 
 def interval(low: float, high: float, unit: str) -> str:

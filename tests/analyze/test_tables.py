@@ -70,6 +70,7 @@ def test_what_only_perf_counted_is_shown_by_metric() -> None:
     text = tables.all_tables(compare.summarise(frame, {"b": "lazy"}))
     assert "instructions:u in instructions" in text
     assert "task-clock in msec" in text
+    assert tables.number(0.4567891, "msec") == "0.4568"
 
 
 def test_figures_of_a_real_board_name_their_unit_and_call_nothing_emulated() -> None:
