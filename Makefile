@@ -121,7 +121,7 @@ lint: setup-python  ## ruff and mypy
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
-bench: setup-python  ## the simulation's table, and the speed of the analysis, as ratios of one run (8 minutes)
+bench: setup-python  ## the simulation's table, and the speed of the analysis, as ratios of one run (4 minutes)
 	@$(BIN)/python -m study.bench
 
 lock: setup-python  ## resolve the Python packages anew (needs uv), and write environment.yml
