@@ -116,7 +116,13 @@ def _seconds(work: Callable[[], None]) -> float:
 
 
 @click.command()
-@click.option("--campaigns", default=2000, show_default=True, help="Campaigns to simulate for each noise and size.")
+@click.option(
+    "--campaigns",
+    type=click.IntRange(min=1),
+    default=2000,
+    show_default=True,
+    help="Campaigns to simulate for each noise and size.",
+)
 @click.option("--out", type=click.Path(path_type=Path), default=paths.PAPER / "bench", help="Folder of bench.json.")
 @click.option("--pipeline", "only", type=click.Path(path_type=Path), hidden=True)
 def main(campaigns: int, out: Path, only: Path | None) -> None:

@@ -20,6 +20,7 @@ from scipy import stats
 from study.analyze import compare
 from study.analyze.compare import Array, Spread
 from study.design import LEAST_BOOTS
+from study.errors import BadRequest
 
 Draw = Callable[[np.random.Generator, tuple[int, ...]], Array]
 
@@ -206,7 +207,16 @@ def prove(noise: str, size: Size, campaigns: int, seed: int) -> dict[str, Any]:
 
 
 def table(campaigns: int, seed: int, progress: Callable[[str], object] = print) -> pd.DataFrame:
-    """Return a row of prove() for each of NOISES and SIZES, and say after each how long the rest will take."""
+    """Return a row of prove() for each of NOISES and SIZES, and say after each how long the rest will take.
+
+    Raises
+    ------
+    BadRequest
+        If there is nothing to simulate, or the seed is no seed.
+    """
+    for name, value, least in (("campaigns", campaigns, 1), ("seed", seed, 0)):
+        if value < least:
+            raise BadRequest(f"{name} is {value}: it must be a whole number of at least {least}")
     cells = [(noise, size) for noise in NOISES for size in SIZES]
     rows, started = [], time.monotonic()
     work = sum(size.boots for _, size in cells)

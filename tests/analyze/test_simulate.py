@@ -9,6 +9,7 @@ import pytest
 
 from study.analyze import compare, simulate
 from study.analyze.simulate import EFFECTS, NOISES, Noise, Size
+from study.errors import BadRequest
 from tests.conftest import run
 
 FIVE = Size(5)
@@ -91,6 +92,14 @@ def test_stopping_at_a_width_keeps_what_intervals_promise() -> None:
 def test_of_many_control_arms_hardly_any_is_told_from_the_baseline() -> None:
     any_of_twelve = simulate.family("clustered", FIVE, 60, seed=1)
     assert any_of_twelve["study"] <= 0.05 < 0.5 < any_of_twelve["pyperf"]
+
+
+@pytest.mark.parametrize(
+    ("campaigns", "seed", "says"), [(0, 1, "campaigns is 0"), (-3, 1, "campaigns is -3"), (1, -1, "seed is -1")]
+)
+def test_nonsense_is_refused(campaigns: int, seed: int, says: str) -> None:
+    with pytest.raises(BadRequest, match=says):
+        simulate.table(campaigns, seed)
 
 
 def test_simulated_visits_look_like_measured_ones() -> None:
