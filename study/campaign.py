@@ -189,10 +189,7 @@ class Campaign:
         """Return the visits of one board that the design asks for, in order: all, or to the boot at which its rule stopped it."""
         design = self.design_of(board)
         stops = [path for path in self.folder.glob(f"boots/*/{ENOUGH}") if _is_of(board, path.parent.name)]
-        try:
-            last = min([int(json.loads(path.read_text())["boot"]) for path in stops], default=design.factors.starts)
-        except (ValueError, KeyError, TypeError, RecursionError):
-            raise BadData(f"{stops[0]}: it does not say at which boot the rule for stopping was met") from None
+        last = min(map(_stopped_at, stops), default=design.factors.starts)
         return [visit for visit in design.visits() if visit.boot <= last]
 
     def describe(self) -> str:
@@ -352,6 +349,14 @@ def _read_design(path: Path) -> Design:
         raise BadData(f"{path}: it is not JSON: {error}") from None
     except BadData as error:
         raise BadData(f"{path}: {error}") from None
+
+
+def _stopped_at(path: Path) -> int:
+    """Return the boot of the design at which its rule for stopping was met."""
+    try:
+        return int(json.loads(path.read_text())["boot"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise BadData(f"{path}: it does not say at which boot the rule for stopping was met") from None
 
 
 def slug(name: str) -> str:

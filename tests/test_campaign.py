@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -124,6 +125,19 @@ def test_what_another_board_is_writing_is_left_alone(tmp_path: Path) -> None:
     assert campaign.unclosed("b") == []
     assert campaign.unclosed("other") == [other.folder / "visits.jsonl"]
     assert len(campaign.missing("b")) == len(campaign.designs["kvm"].visits()) - 1
+
+
+def test_a_rule_for_stopping_ends_what_is_asked_for_and_must_be_readable(tmp_path: Path) -> None:
+    campaign = Campaign.freeze(tmp_path / "c", replace(SMALL, boots=4, until=0.01))
+    boot = campaign.open_boot("b", 3)
+    boot.begin()
+    campaign.enough("b", 3, 0.001)
+    assert {visit.boot for visit in campaign.asked("b")} == {1, 2, 3}
+    assert {visit.boot for visit in campaign.asked("another")} == {1, 2, 3, 4}
+    for text in ("", "[]", '{"boot": null}', '{"widest": 1}'):
+        (boot.folder / "enough.json").write_text(text)
+        with pytest.raises(BadData, match=r"b\.3/enough.json: it does not say at which boot"):
+            campaign.asked("b")
 
 
 def test_a_torn_last_line_is_cut_off_and_the_rest_stays(tmp_path: Path) -> None:
