@@ -6,7 +6,7 @@ import contextlib
 import os
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from study.errors import MissingTool, StudyError
@@ -52,6 +52,7 @@ def run(
     cwd: Path | None = None,
     stdin: bytes = b"",
     out: Path | None = None,
+    env: Mapping[str, str] | None = None,
 ) -> str:
     """Run a program to its end and return what it printed on standard output.
 
@@ -65,6 +66,8 @@ def run(
         What it reads.
     out : path, optional
         File for its standard output, instead of returning it.
+    env : mapping of str to str, optional
+        What to set in its environment, besides what is there.
 
     Raises
     ------
@@ -76,7 +79,7 @@ def run(
         done = subprocess.run(
             [program, *map(str, argv[1:])],
             cwd=cwd,
-            env={**os.environ, "LC_ALL": "C"},
+            env={**os.environ, "LC_ALL": "C", **(env or {})},
             input=stdin,
             stdout=stdout,
             stderr=subprocess.PIPE,

@@ -19,7 +19,15 @@ STUDY = paths.ROOT / "study"
 ALLOWED = {
     "study/collect/onboard": set(),
     "study/analyze": {"study.analyze", "study.campaign", "study.design", "study.errors", "study.paths"},
-    "study/publish": {"study.publish", "study.analyze", "study.campaign", "study.design", "study.errors", "study.paths"},
+    "study/publish": {
+        "study.publish",
+        "study.analyze",
+        "study.campaign",
+        "study.design",
+        "study.errors",
+        "study.paths",
+        "study.process",
+    },
 }
 # The names of strategies, guests and exits: one table for the board and for everyone.
 SHARED = {"study.collect.onboard.factors"}

@@ -1,0 +1,343 @@
+"""Letters in front of patch series: real git, real b4, a real dry run of git send-email, and no network."""
+
+from __future__ import annotations
+
+import email
+import email.policy
+import os
+import shutil
+import string
+import subprocess
+from dataclasses import replace
+from email.message import EmailMessage
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from study import paths
+from study.errors import BadRequest, MissingTool, StudyError
+from study.publish import series as subject
+from study.publish.series import Series, put
+
+LIST, MAINTAINER = "linux-arm-kernel@lists.infradead.org", "Jörg Größe <joerg@example.org>"
+SHIPPED = (paths.ROOT / "paper" / "reference" / "letter.txt").read_text(encoding="ascii")
+SMALL = "KVM: a title\n\nA paragraph of\ntwo lines.\n\nHeading\n-------\n\n    indented\n\nThe last\none of it.\n"
+FEW = settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@pytest.fixture(autouse=True)
+def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No configuration of whoever runs the tests, and no network."""
+    for name in [name for name in os.environ if name.startswith("GIT_")]:
+        monkeypatch.delenv(name)
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / ".gitconfig").write_text("[user]\n name = Jane Doe\n email = jane@example.org\n[init]\n defaultBranch = master\n")
+    places: dict[str, object] = {"HOME": home, "XDG_CONFIG_HOME": home / "config", "XDG_CACHE_HOME": home / "cache"}
+    places |= {"XDG_DATA_HOME": home / "data", "GIT_CONFIG_GLOBAL": home / ".gitconfig", "GIT_CONFIG_NOSYSTEM": "1"}
+    for name, value in (places | {"HTTPS_PROXY": "http://127.0.0.1:9", "HTTP_PROXY": "http://127.0.0.1:9"}).items():
+        monkeypatch.setenv(name, str(value))
+
+
+def git(repo: Path, *words: str) -> str:
+    done = subprocess.run(["git", "-C", repo, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def commit(repo: Path, name: str, text: str = "") -> None:
+    (repo / name).write_text(text or f"{name}\n", encoding="utf-8")
+    git(repo, "add", name)
+    git(repo, "commit", "--quiet", "--message", f"arm64: {name}")
+
+
+def make(repo: Path, branch: str = "topic", patches: int = 2) -> Series:
+    """Make a repository with a branch of so many patches over master."""
+    git(repo.parent, "init", "--quiet", str(repo))
+    commit(repo, "base")
+    git(repo, "switch", "--quiet", "--create", branch)
+    for number in range(patches):
+        commit(repo, f"patch-{number}")
+    return Series(repo, branch, "master", to=(LIST,), cc=(MAINTAINER, "kvmarm@lists.linux.dev"))
+
+
+@pytest.fixture
+def topic(tmp_path: Path) -> Series:
+    return make(tmp_path / "a repo")
+
+
+def read(path: Path) -> EmailMessage:
+    return email.message_from_bytes(path.read_bytes(), policy=email.policy.default)
+
+
+def body(path: Path) -> str:
+    part = read(path).get_body(("plain",))
+    assert part
+    return str(part.get_content())
+
+
+def prefix(path: Path) -> str:
+    return str(read(path)["subject"]).partition("]")[0] + "]"
+
+
+def holds(path: Path, letter: str) -> bool:
+    """Tell whether a mail holds a letter, told independently of the code under test."""
+    title, text = letter.split("\n\n", 1)
+    return str(read(path)["subject"]).endswith(f"] {title}") and body(path).startswith(text.rstrip("\n") + "\n\n")
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+@pytest.mark.parametrize("tool", subject.TOOLS)
+@pytest.mark.parametrize("letter", [SHIPPED, SMALL], ids=["shipped", "small"])
+@pytest.mark.parametrize(("version", "shown"), [(1, "[PATCH 0/2]"), (3, "[PATCH v3 0/2]")])
+def test_the_letter_comes_out_as_it_went_in(
+    topic: Series, tmp_path: Path, tool: str, letter: str, version: int, shown: str
+) -> None:
+    config = (topic.repo / ".git" / "config").read_bytes()
+    mails = put(letter, replace(topic, version=version), tmp_path / "out", tool)
+    assert len(mails) == 3
+    assert holds(mails[0], letter)
+    assert prefix(mails[0]) == shown
+    assert mails == sorted(mails)
+    for mail in mails:
+        assert LIST in str(read(mail)["to"])
+        assert MAINTAINER in str(read(mail)["cc"])
+    assert tool == "b4" or (topic.repo / ".git" / "config").read_bytes() == config
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_second_run_of_b4_gives_an_equal_cover(topic: Series, tmp_path: Path) -> None:
+    (first, *_) = put(SHIPPED, topic, tmp_path / "out", "b4")
+    before = body(first)
+    assert body(put(SHIPPED, topic, tmp_path / "out", "b4")[0]) == before
+    other = SHIPPED.replace("KVM: arm64", "KVM: ARM", 1)
+    mails = put(other, replace(topic, version=2), tmp_path / "out", "b4")
+    assert set(files(tmp_path / "out")) == {mail.name for mail in mails}
+    assert holds(mails[0], other)
+
+
+def test_git_after_b4_leaves_out_the_commit_in_which_b4_keeps_the_letter(topic: Series, tmp_path: Path) -> None:
+    put(SHIPPED, topic, tmp_path / "out", "b4")
+    mails = put(SHIPPED, topic, tmp_path / "out", "git")
+    assert [mail.suffix for mail in mails] == [".patch"] * 3
+    assert set(files(tmp_path / "out")) == {mail.name for mail in mails}
+    assert "b4-submit-tracking" not in "".join(map(body, mails))
+
+
+def test_b4_in_a_kernel_tree_without_a_mail_server(tmp_path: Path) -> None:
+    series = make(tmp_path / "repo", "a/b=c")
+    git(series.repo, "config", "user.name", "Jörg Größe")
+    commit(series.repo, "Kconfig")  # by which b4 knows a kernel tree, and would send through the web
+    assert holds(put(SHIPPED, series, tmp_path / "out", "b4")[0], SHIPPED)
+
+
+def test_b4_is_found_beside_python(topic: Series, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    if shutil.which("b4") is None:
+        assert holds(put(SHIPPED, topic, tmp_path / "out", "b4")[0], SHIPPED)
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    git_path = shutil.which("git")
+    assert git_path
+    monkeypatch.setenv("PATH", str(tools))
+    (tools / "git").symlink_to(git_path)
+    monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
+    with pytest.raises(MissingTool, match="pip install b4"):
+        put(SHIPPED, topic, tmp_path / "out", "b4")
+    (tools / "git").unlink()
+    with pytest.raises(MissingTool, match="apt-get install git"):
+        put(SHIPPED, topic, tmp_path / "out", "git")
+
+
+@pytest.mark.parametrize("branch", ["a/b", "v6.13-rc1", "a=b", "b4/it.s", 'quote"d', "a_branch+1", "ünï"])
+def test_any_name_of_a_branch(tmp_path: Path, branch: str) -> None:
+    series = make(tmp_path / "repo", branch, patches=1)
+    git(series.repo, "tag", branch, "master")  # a tag of the same name is not meant
+    (cover, _) = put(SMALL, series, tmp_path / "out", "git")
+    assert holds(cover, SMALL)
+    assert prefix(cover) == "[PATCH 0/1]"
+
+
+def test_the_upstream_is_the_base(topic: Series, tmp_path: Path) -> None:
+    git(topic.repo, "branch", "--quiet", "--set-upstream-to", "master")
+    for tool in subject.TOOLS:
+        assert len(put(SHIPPED, replace(topic, base=""), tmp_path / tool, tool)) == 3
+
+
+CONFIGURED = [
+    {"format.signature": "Jane (1):"}, {"format.signature": ""}, {"format.attach": "boundary"}, {"format.subjectPrefix": "PATCH net-next"},
+    {"format.subjectPrefix": ""}, {"format.thread": "deep"}, {"format.numbered": "false"}, {"format.suffix": ".txt"},
+    {"format.outputDirectory": "/nowhere"}, {"format.coverLetter": "false"}, {"format.notes": "true"}, {"format.signOff": "true"},
+    {"format.coverFromDescription": "none"}, {"format.to": "other@example.org"}, {"format.headers": "X-Other: yes"},
+    {"branch.topic.description": "My own title\n\nand text"}, {"user.name": "Jörg Größe"}, {"core.commentChar": "A"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("config", CONFIGURED, ids=lambda config: "-".join(config))
+def test_whatever_git_is_configured_to_do(topic: Series, tmp_path: Path, config: dict[str, str]) -> None:
+    for name, value in config.items():
+        git(topic.repo, "config", name, value)
+    git(topic.repo, "commit", "--quiet", "--amend", "--no-edit", "--reset-author")
+    cover = put(SHIPPED, replace(topic, version=2), tmp_path / "out", "git")[0]
+    assert holds(cover, SHIPPED)
+    assert "v2 0/2]" in prefix(cover)
+
+
+def test_settings_that_the_environment_gives_stay(topic: Series, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"COUNT": "1", "KEY_0": "format.subjectPrefix", "VALUE_0": "RFC PATCH"}.items():
+        monkeypatch.setenv(f"GIT_CONFIG_{name}", value)
+    assert prefix(put(SMALL, topic, tmp_path / "out", "git")[0]) == "[RFC PATCH 0/2]"
+
+
+LINES = st.text(string.ascii_letters + string.digits + string.punctuation + " ", min_size=1, max_size=75).map(str.rstrip)
+PROSE = LINES.filter(lambda line: line.strip() and not line.startswith("#"))
+WORDS = st.text(string.ascii_letters + string.digits + " :,.-'()[]", min_size=1, max_size=75).map(str.strip).filter(bool)
+
+
+@FEW
+@given(title=WORDS, paragraphs=st.lists(st.lists(PROSE, min_size=1, max_size=4).map("\n".join), min_size=1, max_size=5))
+def test_git_takes_any_letter(tmp_path: Path, title: str, paragraphs: list[str]) -> None:
+    repo = tmp_path / "repo"
+    series = Series(repo, "topic", "master", to=(LIST,)) if repo.exists() else make(repo)
+    paragraphs[0] = paragraphs[0].lstrip()
+    letter = "\n\n".join([title, *paragraphs, "The end."]) + "\n"
+    assert holds(put(letter, series, tmp_path / "out", "git")[0], letter)
+
+
+DAMAGED = {
+    "a comment": ("two lines.", "two lines.\n# lost", "line 5 .*'# lost'"),
+    "two empty lines": ("two lines.\n\n", "two lines.\n\n\n", "line 6 .*''.*'Heading'"),
+    "an indented last paragraph": ("The last\n", "  The last\n", "line 11 .*'  The last'.*'The last'"),
+    "a trailer": ("one of", "one: of", "line 12 .*'one: of it.'"),
+    "a separator": ("-------", "---", "line 7 .*'---'.*''"),
+    "a prefix": ("KVM: a title", "[RFC] a title", r"line 1 .*'\[RFC\] a title'.*'a title'"),
+}
+
+
+@pytest.mark.parametrize(("old", "new", "said"), DAMAGED.values(), ids=DAMAGED)
+def test_what_b4_damages_is_found(topic: Series, tmp_path: Path, old: str, new: str, said: str) -> None:
+    letter = SMALL.replace(old, new)
+    with pytest.raises(StudyError, match=f"b4 changed {said}"):
+        put(letter, topic, tmp_path / "out", "b4")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_failure_leaves_the_mails_and_the_branch(topic: Series, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    put(SMALL, topic, out, "git")
+    (out / "mine.patch").write_text("mine")
+    before = files(out)
+    git(topic.repo, "commit", "--quiet", "--allow-empty", "--message", "empty")  # b4 fails to enrol such a branch
+    tip = git(topic.repo, "rev-parse", "topic")
+    with pytest.raises(StudyError, match="b4 failed") as raised:
+        put(SMALL, topic, out, "b4")
+    assert "\n" not in str(raised.value)
+    assert git(topic.repo, "rev-parse", "topic", "HEAD").split() == [tip, tip]
+    assert git(topic.repo, "status", "--porcelain") == ""
+    assert files(out) == before
+
+
+def test_mails_of_an_earlier_run_are_replaced_and_other_files_stay(topic: Series, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "0009-mine.patch").write_text("mine")
+    (out / "mine.eml").write_text("mine")
+    put(SMALL, topic, out, "git")
+    mails = put(SMALL, replace(topic, version=2), out, "git")
+    assert set(files(out)) == {"0009-mine.patch", "mine.eml", *(mail.name for mail in mails)}
+    shutil.rmtree(out / subject.WRITTEN.parent)
+    with pytest.raises(StudyError, match="not from an earlier run"):
+        put(SMALL, replace(topic, version=2), out, "git")
+
+
+def test_the_same_input_gives_the_same_mails(topic: Series, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIT_COMMITTER_DATE", "2026-01-01T00:00:00Z")  # which the cover letter is dated by
+    put(SMALL, topic, tmp_path / "one", "git")
+    put(SMALL, topic, tmp_path / "two", "git")
+    assert files(tmp_path / "one") == files(tmp_path / "two")
+
+
+def test_a_mail_that_is_too_large_is_named(topic: Series, tmp_path: Path) -> None:
+    commit(topic.repo, "large", "x" * 70 + "\n" + "y\n" * 50_000)
+    with pytest.raises(StudyError, match=r"0003-arm64-large.patch has \d+ bytes, and a list takes 100000"):
+        put(SMALL, topic, tmp_path / "out", "git")
+    assert not (tmp_path / "out").exists()
+
+
+SERIES = [
+    ({"branch": "absent"}, "no branch 'absent'.*BRANCH="), ({"branch": "--output=/tmp/x"}, "no branch '--output"),
+    ({"branch": "topic~1"}, "no branch"), ({"branch": ""}, "no branch ''"), ({"branch": "a\0b"}, "no branch"),
+    ({"base": "absent"}, "no commit 'absent'.*BASE="), ({"base": "--all"}, "no commit '--all'"), ({"base": ""}, "no upstream.*BASE="),
+    ({"base": "topic"}, "topic has no commits over topic"), ({"branch": "master"}, "master has no commits over master"),
+    ({"version": 0}, "version is 0"), ({"version": True}, "version is True"), ({"to": ("nobody",)}, "'nobody' is no mail address"),
+    ({"cc": ("a@b.org\nBcc: c@d.org",)}, "is no mail address"), ({"to": ("a@b.org, c@d.org",)}, "one address"),
+    ({"to": ("--bcc@d.org",)}, "is no mail address"), ({"to": ("",)}, "is no mail address"), ({"repo": Path("/nowhere")}, "no git repository"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("change", "said"), SERIES, ids=[said for _, said in SERIES])
+def test_a_series_that_makes_no_sense_is_refused(topic: Series, tmp_path: Path, change: dict[str, object], said: str) -> None:
+    with pytest.raises(BadRequest, match=said) as raised:
+        put(SMALL, replace(topic, **change), tmp_path / "out", "git")  # type: ignore[arg-type]
+    assert "\n" not in str(raised.value)
+
+
+def test_recipients_with_commas_between() -> None:
+    assert subject.addresses(['a@b.org, "Doe, Jane" <c@d.org>,', "", "e@f.org"]) == (
+        "a@b.org",
+        '"Doe, Jane" <c@d.org>',
+        "e@f.org",
+    )
+
+
+LETTERS = ["", "title\n", "title\nbody\n", "title\n\n", "\n\nbody\n", " title\n\nbody\n", "title\n\n\nbody\n"]
+LETTERS += ["title\n\nBjörn\n", "title\n\nbody\r\nmore\n", "title\n\n\0\n", "title\n\n" + "x" * 100_000]
+
+
+@pytest.mark.parametrize("letter", LETTERS, ids=range(len(LETTERS)))
+def test_a_text_that_is_no_letter_is_refused(topic: Series, tmp_path: Path, letter: str) -> None:
+    with pytest.raises(BadRequest, match="letter"):
+        put(letter, topic, tmp_path / "out", "git")
+
+
+def test_what_b4_cannot_work_on_is_refused(topic: Series, tmp_path: Path) -> None:
+    out, tip = tmp_path / "out", git(topic.repo, "rev-parse", "topic")
+    with pytest.raises(BadRequest, match="tool is 'quilt': it must be one of git, b4"):
+        put(SMALL, topic, out, "quilt")
+    (topic.repo / "base").write_text("changed")
+    with pytest.raises(BadRequest, match="not committed"):
+        put(SMALL, topic, out, "b4")
+    git(topic.repo, "checkout", "--quiet", "base")
+    with pytest.raises(BadRequest, match="single patch.*TOOL=git"):
+        put(SMALL, replace(topic, base="topic~1"), out, "b4")
+    git(topic.repo, "switch", "--quiet", "master")
+    with pytest.raises(BadRequest, match="checked out.*switch topic"):
+        put(SMALL, topic, out, "b4")
+    assert git(topic.repo, "rev-parse", "topic") == tip
+
+
+def test_a_folder_that_cannot_be_written_is_named(topic: Series, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    for out in (tmp_path / "file", tmp_path / "file" / "out"):
+        with pytest.raises(StudyError, match="cannot write the mails to .*file"):
+            put(SMALL, topic, out, "git")
+
+
+@pytest.mark.parametrize("tool", subject.TOOLS)
+@pytest.mark.parametrize("quiet", [["--quiet"], []], ids=["quiet", "loud"])
+def test_send_email_takes_the_mails(topic: Series, tmp_path: Path, tool: str, quiet: list[str]) -> None:
+    out = tmp_path / "out"
+    mails = put(SHIPPED, topic, out, tool)
+    words = ["--dry-run", "--confirm=never", *quiet, f"--to={LIST}", "--cc=kvm@vger.kernel.org", "--suppress-cc=self"]
+    done = subprocess.run(
+        ["git", "-C", topic.repo, "send-email", *words, "--smtp-server=/bin/false", out],
+        capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "warning" not in done.stdout.lower()
+    assert done.stdout.count("Subject: [PATCH") == (0 if quiet else len(mails))
