@@ -82,7 +82,7 @@ def pipeline(folder: Path) -> dict[str, float]:
     summary = timed("intervals", lambda: compare.summarise(values, measured.baselines()))
     timed("cost model", lambda: cost.fits(compare.medians(values)))
     timed("tables", lambda: tables.save_all(summary, folder / "out"))
-    timed("figures", lambda: figures.save_all(figures.draw_all(values, summary), folder / "out", lambda text: None))
+    timed("figures", lambda: figures.save_all(figures.draw_all(values, summary), folder / "out", progress=lambda text: None))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return {
         **took,

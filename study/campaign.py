@@ -37,6 +37,7 @@ DESIGN, BOOT, VISITS, CONSOLE, ENOUGH, SUMS = (
 )  # fmt: skip
 MORE_DESIGNS = "design-*.json"
 DERIVED = "values.parquet"
+LONGEST = 100  # characters of a name that is shown
 PASSING = (".part", ".err")  # files that a running command has open
 
 
@@ -103,7 +104,7 @@ class Campaign:
 
     def baselines(self) -> dict[str, str]:
         """Return for each board that was measured the strategy that others are compared to."""
-        return {board: self.design_of(board).factors.baseline for board in self.boards()}
+        return {board: legible(self.design_of(board).factors.baseline) for board in self.boards()}
 
     def boards(self) -> list[str]:
         """Return the names of the boards that were measured."""
@@ -177,7 +178,7 @@ class Campaign:
         for name, kind in kinds.items():
             if not isinstance(facts, dict) or not isinstance(facts.get(name), kind):
                 raise BadData(f"{boot / BOOT}: it does not say which {name}")
-        return facts
+        return {**facts, **{name: legible(facts[name]) for name in ("board", "kernel", "mode")}}
 
     def missing(self, board: str) -> list[Visit]:
         """Return the visits of one board that have no line yet, in order."""
@@ -357,6 +358,18 @@ def _stopped_at(path: Path) -> int:
         return int(json.loads(path.read_text())["boot"])
     except (ValueError, KeyError, TypeError, RecursionError):
         raise BadData(f"{path}: it does not say at which boot the rule for stopping was met") from None
+
+
+def legible(text: str, most: int = LONGEST) -> str:
+    """Return a name as it can be shown anywhere: without control characters and such as turn a line round, and not too long.
+
+    What a board or a pyperf suite calls itself is not ours. A name that had to be changed ends in a digest, so that two of
+    them stay two.
+    """
+    shown = "".join(letter if letter.isprintable() else "?" for letter in text)
+    if shown == text and len(text) <= most:
+        return text
+    return f"{shown[: most - 10]}..{hashlib.sha256(text.encode('utf-8', 'replace')).hexdigest()[:8]}"
 
 
 def slug(name: str) -> str:

@@ -30,6 +30,9 @@ CELL = ["board", "kernel", "mode", "strategy", "guest", "host", "exit", "arm", "
 CONTEXT = [tag for tag in CELL if tag not in ("kernel", "mode", "strategy", "arm")]
 NEAR = [*CONTEXT, "kernel", "mode"]
 
+# What a cell of one campaign has in common with the same cell of another.
+SAME = [tag for tag in CELL if tag not in ("kernel", "mode", "arm")]
+
 LEVEL = 0.95
 # A difference that is not larger than this share is of no interest, however sure it is.
 SMALLEST_EFFECT = 0.01
@@ -282,6 +285,46 @@ def _words(cells: pd.DataFrame, reference: pd.Series, baselines: Mapping[str, st
         name if at < 0 or kernels[at] == kernel else f"{name}, {kernels[at]}"
         for name, at, kernel in zip(names, reference, kernels, strict=True)
     ]
+
+
+def moved(now: pd.DataFrame, before: pd.DataFrame) -> pd.DataFrame:
+    """Return for each timed cell of two campaigns what became of its median.
+
+    Parameters
+    ----------
+    now, before : DataFrame
+        As study.analyze.frame.tidy returns them. Of a board with several kernels one is compared; the two campaigns may
+        have measured different kernels, and share no boots.
+
+    Returns
+    -------
+    DataFrame
+        SAME, `before` and `now` (medians, NaN where the cell is missing), `ratio ratio_low ratio_high p least verdict` of now
+        over before, in the order of in_order(). Verdicts are those of judge().
+    """
+    visits = pd.concat([_one_arm(before, "before"), _one_arm(now, "now")], ignore_index=True)
+    visits["cell"] = visits.groupby([*SAME, "campaign"], sort=False).ngroup()
+    cells = visits.drop_duplicates("cell").set_index("cell")[[*SAME, "campaign"]].join(estimate(visits)["median"])
+    wide = cells.reset_index().pivot(index=SAME, columns="campaign", values=["cell", "median"])
+    wide = wide.reindex(columns=pd.MultiIndex.from_product([["cell", "median"], ["before", "now"]]))
+    pairs = wide["cell"].dropna().astype(int)
+    reference = np.full(len(cells), -1)
+    reference[pairs["now"]] = pairs["before"]
+    effect = effects(visits, reference)
+    low, high = effect.interval()
+    judged = judge(effect, np.zeros(len(cells), dtype=np.intp))
+    judged = judged.assign(ratio=np.exp(effect.middle), ratio_low=np.exp(low), ratio_high=np.exp(high))
+    found = wide["median"].join(judged.loc[pairs["now"]].set_axis(pairs.index))
+    return in_order(found.reset_index().assign(arm=MAIN, kernel=""))[[*SAME, "before", "now", *judged.columns]]
+
+
+def _one_arm(frame: pd.DataFrame, campaign: str) -> pd.DataFrame:
+    """Return the timed visits of a campaign, without its control arm and of one kernel of each board."""
+    visits = timed(one_kernel(medians(frame[frame["arm"] == MAIN])))
+    tags = visits[CELL].astype(str)
+    return visits.assign(
+        **{name: tags[name] for name in CELL}, campaign=campaign, boot=campaign + " " + visits["boot"].astype(str)
+    )
 
 
 def widest(summary: pd.DataFrame) -> float:

@@ -353,6 +353,12 @@ def winners(costs: Mapping[str, float | Array]) -> tuple[npt.NDArray[np.intp], l
     return np.argmin(stacked, axis=0), list(costs)
 
 
+def alike(costs: Mapping[str, float | Array], name: str, inside: npt.NDArray[np.bool_]) -> list[str]:
+    """Return the strategies that cost what `name` costs at all places of a map that are `inside`, itself among them."""
+    own = np.broadcast_to(costs[name], inside.shape)[inside]
+    return [other for other, total in costs.items() if np.allclose(np.broadcast_to(total, inside.shape)[inside], own)]
+
+
 def counts(summary: pd.DataFrame, leave: str = "hvc", host: str = "none") -> pd.DataFrame:
     """Return what a round trip of each cell consists of where prices differ.
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
+import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,21 +16,41 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.ticker import NullFormatter
+from PIL import Image
 from scipy import ndimage
 
-from study.analyze import compare, cost
-from study.analyze.tables import MEANINGS, label, scale
-from study.campaign import slug, system
+from study.analyze import compare, cost, tables, texts
+from study.analyze.tables import label, scale, shorten
+from study.analyze.texts import (
+    BROKEN_DOWN,
+    KEPT_ON,
+    PRICED,
+    ROOM,
+    above_floor,
+    cell_name,
+    competing,
+    heading,
+    inside,
+    labelled,
+    noisy,
+    off,
+    rooms_of,
+)
+from study.campaign import slug
 from study.collect.onboard.factors import EXITS, GUEST_STATES, HOST_STATES, KVM, RIG, STRATEGIES, kind_of
 from study.design import CONTROL, MAIN
+from study.errors import BadRequest
 
 STYLE = Path(__file__).with_name("style.mplstyle")
 WIDTH = 11.0  # inches
-EMULATED = "path length in instructions, emulated, not time"
+PIXELS = 1600  # of a PNG, across
+SHADES = 64  # colours of a PNG
 
 
 @dataclass(frozen=True)
@@ -53,20 +75,17 @@ def looks(strategies: Iterable[str]) -> dict[str, Look]:
 
 # Parts of a round trip: shade and hatch, so that they read in grey.
 PARTS = {"base": ("0.85", ""), "scan": (_COLOURS[8], "xx"), "switch": (_COLOURS[0], "//"), "trap": (_COLOURS[1], "..")}
-# Guest states whose round trips are taken apart, and those over which prices are drawn.
-BROKEN_DOWN, PRICED = ("mde", "one", "touch-4", "touch"), ("mde", "touch-20", "touch-4", "touch")
-KEPT_ON = {False: "monitor mode on only while debugging (arm64 Linux)", True: "monitor mode always on (32-bit Linux)"}
 RUN = 15  # visits in a running median
-ROOM = ["board", "kernel", "metric"]  # what has a panel of its own
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure, what it is called, and what it shows in words for those who cannot see it."""
+    """A figure, what it is called, and what it shows for those who cannot see it: in words, and as plain text."""
 
     name: str
     figure: Figure
     alt: str
+    text: str
 
 
 def by_guest(visits: pd.DataFrame, summary: pd.DataFrame, leave: str) -> Figure:
@@ -81,16 +100,16 @@ def by_guest(visits: pd.DataFrame, summary: pd.DataFrame, leave: str) -> Figure:
     leave : str
         The exit.
     """
-    rows = _labelled(compare.in_order(compare.timed(summary).query("exit == @leave")))
-    dots = _labelled(compare.timed(visits).query("exit == @leave"))
-    rooms, guests, names = _rooms(rows), *(list(dict.fromkeys(rows[name])) for name in ("guest", "label"))
+    rows = labelled(compare.in_order(compare.timed(summary).query("exit == @leave")))
+    dots = labelled(compare.timed(visits).query("exit == @leave"))
+    rooms, guests, names = rooms_of(rows), *(list(dict.fromkeys(rows[name])) for name in ("guest", "label"))
     shown = [looks(rows["strategy"])[name] for name in names]
     place: Any = {"x": "guest", "hue": "label", "order": guests, "hue_order": names}
     step = 0.8 / len(names)  # seaborn spreads the strategies of one guest over 0.8 of its place
     with plt.style.context(STYLE):
         figure, axes = _panels(len(rooms), 1, height=3.1, sharex=True)
         for axis, room in zip(axes[:, 0], rooms, strict=True):
-            here = _inside(rows, room)
+            here = inside(rows, room)
             sns.pointplot(
                 here, y="median", **place, ax=axis, dodge=0.8 - step, errorbar=None, linestyle="none", markersize=7,
                 markers=[look.marker for look in shown], palette=[look.colour for look in shown],
@@ -101,29 +120,20 @@ def by_guest(visits: pd.DataFrame, summary: pd.DataFrame, leave: str) -> Figure:
                 x = [guests.index(guest) + step * (names.index(name) - (len(names) - 1) / 2) for guest in cells["guest"]]
                 axis.vlines(x, cells["ci_low"], cells["ci_high"], color=look.colour, lw=6, alpha=0.35, zorder=1)
             sns.stripplot(
-                _inside(dots, room), y="value", **place, ax=axis, dodge=True, jitter=False,
+                inside(dots, room), y="value", **place, ax=axis, dodge=True, jitter=False,
                 palette=["0.1"] * len(names), size=2.5, zorder=5, legend=False,
             )  # fmt: skip
             per = " per round trip" if leave in EXITS else ""
-            axis.set(title=_heading(here.iloc[0]), ylabel=f"{here['word'].iloc[0]}{per}", xlabel="")
+            axis.set(title=_title(heading(here.iloc[0])), ylabel=f"{here['word'].iloc[0]}{per}", xlabel="")
             axis.get_legend().remove()
             for edge in range(1, len(guests)):
                 axis.axvline(edge - 0.5, color="0.85", lw=0.8, zorder=0)
         axes[-1, 0].set_xlabel(
             f"what the guest does with its debug registers (exit: {leave}; dots: visits; the axis does not start at 0)"
         )
-        figure.legend(axes[0, 0].lines[: len(names)], names, loc="outside upper center", ncols=len(names))
+        short = [shorten(name) for name in names]
+        figure.legend(axes[0, 0].lines[: len(names)], short, loc="outside upper center", ncols=_columns(short))
     return figure
-
-
-def _rooms(rows: pd.DataFrame) -> list[tuple[str, ...]]:
-    """Return what has a panel of its own: every board, kernel and metric, in order."""
-    return list(dict.fromkeys(rows[ROOM].astype(str).itertuples(index=False, name=None)))
-
-
-def _inside(rows: pd.DataFrame, room: tuple[str, ...]) -> pd.DataFrame:
-    """Return the rows of one panel."""
-    return rows[(rows[ROOM].astype(str) == list(room)).all(axis=1)]
 
 
 def _panels(rows: int, columns: int, height: float, more: float = 1.0, **how: Any) -> tuple[Figure, Any]:
@@ -131,42 +141,6 @@ def _panels(rows: int, columns: int, height: float, more: float = 1.0, **how: An
     figure, axes = plt.subplots(rows, columns, figsize=(WIDTH, more + height * rows), squeeze=False, layout="constrained", **how)
     plt.close(figure)
     return figure, axes
-
-
-def _labelled(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return rows, each in the unit that is printed, with its word and a label for its strategy and arm."""
-    factors, words = ([scale(unit)[which] for unit in rows["unit"]] for which in (0, 1))
-    labels = [label(row.strategy, row.arm) for row in rows.itertuples()]
-    scaled = {name: rows[name] * factors for name in ("median", "ci_low", "ci_high", "value") if name in rows}
-    return rows.assign(**scaled, word=words, label=labels)
-
-
-def _heading(row: pd.Series) -> str:
-    """Return a panel's title: what was measured, and that it is no time if it is none."""
-    what = EMULATED if row["metric"] == "clock" else MEANINGS.get(row["metric"], f"{row['metric']} in {scale(row['unit'])[1]}")
-    return f"{row['board']}, {system(row['board'], row['kernel'])}, {row['mode']}; {what}"
-
-
-def describe(summary: pd.DataFrame, leave: str) -> str:
-    """Return what by_guest() shows, in words: on each board, for each guest, the cheapest and the dearest strategy."""
-    rows = _labelled(compare.timed(summary).query("exit == @leave and arm == 'main'"))
-    parts = []
-    for board, here in rows.groupby("board", sort=False):
-        cells = []
-        for guest, cell in here.groupby("guest", sort=False):
-            low, high = cell.loc[cell["median"].idxmin()], cell.loc[cell["median"].idxmax()]
-            cells.append(f"{guest} from {low['median']:.0f} ({low.strategy}) to {high['median']:.0f} ({high.strategy})")
-        emulated = " (emulated, not time)" if here["metric"].iloc[0] == "clock" else ""
-        parts.append(f"{board}, in {here['word'].iloc[0]}{emulated}: " + ", ".join(cells))
-    return f"Cost of a round trip ({leave}) by guest state and strategy. " + "; ".join(parts) + "."
-
-
-def above_floor(summary: pd.DataFrame, leave: str) -> pd.DataFrame:
-    """Return what strategies cost above the floor on the rig: tags, and `above`; the cost itself where no floor was measured."""
-    rows = _labelled(compare.timed(compare.of_kind(summary, RIG)).query("exit == @leave and arm == 'main'"))
-    floors = rows[rows["strategy"] == "none"].set_index(["board", "guest", "host"])["median"]
-    keys = pd.MultiIndex.from_frame(rows[["board", "guest", "host"]])
-    return rows.assign(above=rows["median"] - floors.reindex(keys, fill_value=0.0).to_numpy())
 
 
 def rig(summary: pd.DataFrame, leave: str) -> Figure:
@@ -196,7 +170,7 @@ def rig(summary: pd.DataFrame, leave: str) -> Figure:
                     grid.reindex(index=order, columns=guests), ax=axis, annot=True, fmt=".0f", cmap="Greys", vmin=0, vmax=1.4 * top,
                     cbar=False, linewidths=1, annot_kws={"size": 9},
                 )  # fmt: skip
-                axis.set(xlabel="", ylabel="", title=f"{board}, host: {HOST_STATES[host].says}")
+                axis.set(xlabel="", ylabel="", title=f"{shorten(board, 40)}, host: {HOST_STATES[host].says}")
                 axis.tick_params(length=0)
                 axis.tick_params(axis="x", labelrotation=30)
         word = rows["word"].iloc[0]
@@ -205,23 +179,6 @@ def rig(summary: pd.DataFrame, leave: str) -> Figure:
             f"{word} per {leave} round trip above no switch at all, by guest state and strategy{emulated}", fontsize="medium"
         )
     return figure
-
-
-def describe_rig(summary: pd.DataFrame, leave: str) -> str:
-    """Return what rig() shows, in words: for each board and host state the cheapest and the dearest strategy of each guest."""
-    rows = above_floor(summary, leave).query("strategy != 'none'")
-    sentences = []
-    for (board, host), here in rows.groupby(["board", "host"], sort=False):
-        cells = []
-        for guest, cell in here.groupby("guest", sort=False):
-            low, high = cell.loc[cell["above"].idxmin()], cell.loc[cell["above"].idxmax()]
-            cells.append(f"{guest} from {low['above']:.0f} ({low.strategy}) to {high['above']:.0f} ({high.strategy})")
-        sentences.append(f"{board}, host {host}: " + ", ".join(cells))
-    emulated = " (emulated, not time)" if rows["metric"].iloc[0] == "clock" else ""
-    return (
-        f"Cost of each strategy above no switch at all, per {leave} round trip on the bare-metal rig, in {rows['word'].iloc[0]}"
-        f"{emulated}. {'; '.join(sentences)}."
-    )
 
 
 def parts(shares: pd.DataFrame, measured: pd.DataFrame, title: Mapping[str, str], guests: Sequence[str] = BROKEN_DOWN) -> Figure:
@@ -260,25 +217,13 @@ def parts(shares: pd.DataFrame, measured: pd.DataFrame, title: Mapping[str, str]
                 sns.stripplot(dots, x="value", y="strategy", order=names, ax=axis, jitter=False, color="k", size=3.5, zorder=5)
                 axis.set(xlabel="", ylabel="", title=f"guest: {guest}", xlim=(0, longest), ylim=(len(names) - 0.4, -0.6))
                 axis.grid(axis="y", visible=False)
-            room.suptitle(words, x=0.01, ha="left", fontsize="medium", weight="bold")
+            room.suptitle(_title(words), x=0.01, ha="left", fontsize="medium", weight="bold")
         swatches = [Patch(facecolor=shade, edgecolor="0.25", hatch=hatch, label=part) for part, (shade, hatch) in PARTS.items()]
         dot = Line2D([], [], color="k", marker="o", ls="", ms=3.5, label="a visit, as measured")
         figure.supxlabel("per hvc round trip", fontsize="medium")
         figure.legend(handles=[*swatches, dot], loc="outside upper center", ncols=len(PARTS) + 1)
         plt.close(figure)
     return figure
-
-
-def describe_parts(shares: pd.DataFrame, guests: Sequence[str] = BROKEN_DOWN) -> str:
-    """Return what parts() shows, in words: for each board and guest what each strategy adds to the base."""
-    sentences = []
-    for (board, guest), here in shares[shares["guest"].isin(guests)].groupby(["board", "guest"], sort=False):
-        each = []
-        for row in here.to_dict("records"):
-            added = [f"{part} {row[part]:.0f}" for part in list(PARTS)[1:] if row[part] >= 0.5]
-            each.append(f"{row['strategy']} {' + '.join(added) or 'nothing'}")
-        sentences.append(f"{board}, guest {guest}: {', '.join(each)}")
-    return f"What a round trip consists of beside its base. {'. '.join(sentences)}."
 
 
 def control(visits: pd.DataFrame, summary: pd.DataFrame) -> Figure:
@@ -288,38 +233,30 @@ def control(visits: pd.DataFrame, summary: pd.DataFrame) -> Figure:
     both = compare.timed(visits).astype({"board": str, "strategy": str}).merge(rows[["board", "strategy"]].drop_duplicates())
     wide = both.pivot_table(index=keys, columns="arm", values="value", observed=True).dropna().reset_index()
     wide["more"] = (wide[CONTROL] / wide[MAIN] - 1) * 100
-    rooms = _rooms(rows)
+    rooms = rooms_of(rows)
     with plt.style.context(STYLE):
         figure, axes = _panels(len(rooms), 1, height=2.5, sharey=True)
         for axis, room in zip(axes[:, 0], rooms, strict=True):
-            here, dots = _inside(rows, room), _inside(wide, room)
-            names = [_cell(row) for row in here.itertuples()]
+            here, dots = inside(rows, room), inside(wide, room)
+            names = [cell_name(row) for row in here.itertuples()]
             axis.axhspan(-100 * compare.SMALLEST_EFFECT, 100 * compare.SMALLEST_EFFECT, color="0.93", zorder=0)
             axis.axhline(0, color="0.4", lw=0.8)
             axis.vlines(names, (here["ratio_low"] - 1) * 100, (here["ratio_high"] - 1) * 100, color=_COLOURS[0], lw=6, alpha=0.45)
             sns.stripplot(
-                x=[_cell(row) for row in dots.itertuples()], y=dots["more"], order=names, ax=axis, jitter=False, color="k", size=3
+                x=[cell_name(row) for row in dots.itertuples()],
+                y=dots["more"],
+                order=names,
+                ax=axis,
+                jitter=False,
+                color="k",
+                size=3,
             )
-            axis.set(title=_heading(here.iloc[0]), xlabel="", ylabel="% from itself")
+            axis.set(title=_title(heading(here.iloc[0])), xlabel="", ylabel="% from itself")
             axis.tick_params(axis="x", labelrotation=30)
         axes[-1, 0].set_xlabel(
             f"{rows['baseline'].iloc[0]} measured a second time, over the first (dots: blocks; shade: 95 % interval; grey: too little to matter)"
         )
     return figure
-
-
-def _cell(row: Any) -> str:
-    return " ".join([row.guest, row.exit, *([] if row.host == "none" else [f"host {row.host}"])])
-
-
-def describe_control(summary: pd.DataFrame) -> str:
-    """Return what control() shows, in words."""
-    rows = compare.timed(compare.control_arm(summary)).dropna(subset="ratio")
-    parts = []
-    for board, here in rows.groupby("board", sort=False):
-        far, told = (here["ratio"] - 1).abs().max(), int((here["verdict"] != compare.CANNOT).sum())
-        parts.append(f"{board}: at most {far:.2%} in {len(here)} cells, told apart in {told}")
-    return f"How far {rows['baseline'].iloc[0]}, measured a second time, is from itself. {'; '.join(parts)}."
 
 
 def drift(visits: pd.DataFrame, summary: pd.DataFrame) -> Figure:
@@ -332,12 +269,12 @@ def drift(visits: pd.DataFrame, summary: pd.DataFrame) -> Figure:
     summary : DataFrame
         The same campaign's summary; its boards are drawn.
     """
-    rows = _off(visits)
-    rooms = _rooms(compare.timed(summary))
+    rows = off(visits)
+    rooms = rooms_of(compare.timed(summary))
     with plt.style.context(STYLE):
         figure, axes = _panels(len(rooms), 1, height=2.3, sharey=True)
         for axis, room in zip(axes[:, 0], rooms, strict=True):
-            here = _inside(rows, room)
+            here = inside(rows, room)
             boots = list(dict.fromkeys(here["boot"].astype(str)))
             shades = sns.color_palette("cividis", len(boots))
             for boot, shade, marker in zip(boots, shades, _MARKERS * len(boots), strict=False):
@@ -347,28 +284,10 @@ def drift(visits: pd.DataFrame, summary: pd.DataFrame) -> Figure:
                     one["position"], one["more"].rolling(RUN, center=True, min_periods=RUN // 3).median(), color=shade, lw=1.6
                 )
             axis.axhline(0, color="0.4", lw=0.8, zorder=0)
-            axis.set(title=_heading(here.iloc[0]), xlabel="", ylabel="% from the cell")
+            axis.set(title=_title(heading(here.iloc[0])), xlabel="", ylabel="% from the cell")
             axis.legend(title="boot", loc="center left", bbox_to_anchor=(1.0, 0.5))
         axes[-1, 0].set_xlabel(f"visit, in the order of measurement within its boot (lines: median of {RUN} visits)")
     return figure
-
-
-def _off(visits: pd.DataFrame) -> pd.DataFrame:
-    """Return the timed visits, by how many per cent each is off the median of its cell, in the order of measurement."""
-    rows = compare.timed(visits)
-    more = (rows["value"] / rows.groupby("cell")["value"].transform("median") - 1) * 100
-    return rows.assign(more=more).sort_values(["board", "boot", "position"], kind="stable")
-
-
-def describe_drift(visits: pd.DataFrame) -> str:
-    """Return what drift() shows, in words: how far the last third of a boot's visits is from the first."""
-    sentences = []
-    for board, here in _off(visits).groupby("board", observed=True):
-        third = here.groupby("boot", observed=True)["position"].transform("max") / 3
-        first, last = here[here["position"] <= third]["more"].median(), here[here["position"] > 2 * third]["more"].median()
-        spread = here["more"].abs().quantile(0.95)
-        sentences.append(f"{board}: the last third {last - first:+.2f} % from the first; 95 % of visits within {spread:.2f} %")
-    return f"Every visit over the median of its cell, in the order of measurement. {'; '.join(sentences)}."
 
 
 def break_even(fits: Mapping[str, cost.Fit]) -> Figure:
@@ -387,7 +306,10 @@ def break_even(fits: Mapping[str, cost.Fit]) -> Figure:
             for axis, (board, fitted) in zip(line, fits.items(), strict=True):
                 mix = cost.debugging_mix(*grid, kept_on=kept_on)
                 _regions(axis, touches, share, {name: fitted.costs.of(name, mix) for name in competing(fitted)})
-                axis.set(xscale="log", title=f"{board}{', emulated' if fitted.unit == 'instructions' else ''}\n{words}")
+                axis.set(
+                    xscale="log", title=f"{shorten(board, 40)}{', emulated' if fitted.unit == 'instructions' else ''}\n{words}"
+                )
+                _plain_numbers(axis.xaxis)
         for axis in axes[:, 0]:
             axis.set_ylabel("share of entries with debugging on")
         emulated = (
@@ -399,28 +321,6 @@ def break_even(fits: Mapping[str, cost.Fit]) -> Figure:
             f"accesses to debug registers per entry; the cheapest strategy by the cost model{emulated}", fontsize="medium"
         )
     return figure
-
-
-def competing(fitted: cost.Fit) -> list[str]:
-    """Return the strategies that were fitted, in the order of the tables."""
-    return [name for name in STRATEGIES if name in set(fitted.cells["strategy"])]
-
-
-def describe_break_even(fits: Mapping[str, cost.Fit]) -> str:
-    """Return what break_even() shows, in words: where the strategies of each board meet."""
-    sentences = []
-    for board, fitted in fits.items():
-        names = competing(fitted)
-        met = [
-            f"{first} and {second} meet at {rate:.2f} accesses per entry"
-            for first, second in cost.PAIRS
-            if {first, second} <= set(names) and 0 < (rate := float(cost.touch_rate(fitted.costs, first, second))) < 1
-        ]
-        sentences.append(f"{board}: with debugging off {', '.join(met) if met else 'no two strategies meet'}")
-    return (
-        "The cheapest strategy over the touch rate and the share of entries with debugging on, by the cost model. "
-        f"{'; '.join(sentences)}."
-    )
 
 
 def prices(rows: pd.DataFrame, guests: Sequence[str] = PRICED) -> Figure:
@@ -443,7 +343,8 @@ def prices(rows: pd.DataFrame, guests: Sequence[str] = PRICED) -> Figure:
             for axis, board in zip(line, boards, strict=True):
                 here = rows[(rows["board"] == board) & (rows["guest"] == guest)]
                 _regions(axis, access, trap, cost.priced(here, grid[1], grid[0]))
-                axis.set(xscale="log", yscale="log", title=f"{board}, guest: {guest}")
+                axis.set(xscale="log", yscale="log", title=f"{shorten(board, 40)}, guest: {guest}")
+                _plain_numbers(axis.xaxis, axis.yaxis)
         figure.supxlabel(
             "price of a debug register access, in instructions beyond its own (path lengths from emulation; prices are the reader's)",
             fontsize="medium",
@@ -452,18 +353,21 @@ def prices(rows: pd.DataFrame, guests: Sequence[str] = PRICED) -> Figure:
     return figure
 
 
-def describe_prices(rows: pd.DataFrame, guests: Sequence[str] = PRICED) -> str:
-    """Return what prices() shows, in words: for each board and guest who wins when both prices are low, and when traps are dear."""
-    sentences = []
-    for (board, guest), here in rows[rows["guest"].isin(guests)].groupby(["board", "guest"], sort=False):
-        at = [
-            min((total, name) for name, total in cost.priced(here, *price).items())[1] for price in ((1, 1), (1e5, 1), (1, 1e3))
-        ]
-        sentences.append(f"{board}, guest {guest}: {at[0]}; with dear traps {at[1]}; with dear accesses {at[2]}")
-    return (
-        "The cheapest strategy over the prices of a trap and of a register access, in units of an instruction, from emulated "
-        f"path lengths. {'. '.join(sentences)}."
-    )
+def _title(words: str) -> str:
+    """Return a title that no edge cuts off, whatever a board is called."""
+    return textwrap.fill(words, round(11 * WIDTH))
+
+
+def _columns(names: Sequence[str]) -> int:
+    """Return how many entries of a legend fit beside each other."""
+    return max(1, min(len(names), round(12 * WIDTH) // (6 + max(map(len, names)))))
+
+
+def _plain_numbers(*axes: Axis) -> None:
+    """Label logarithmic axes with numbers as people write them: names may hold a $, so that no text here is mathematics."""
+    for axis in axes:
+        axis.set_major_formatter(lambda value, _: f"{value:g}")
+        axis.set_minor_formatter(NullFormatter())
 
 
 def _regions(axis: Axes, x: Any, y: Any, costs: Mapping[str, Any]) -> None:
@@ -474,17 +378,16 @@ def _regions(axis: Axes, x: Any, y: Any, costs: Mapping[str, Any]) -> None:
     axis.pcolormesh(x, y, best, cmap=ListedColormap(shades), vmin=-0.5, vmax=len(names) - 0.5, shading="nearest", rasterized=True)
     axis.grid(visible=False)
     for number, name in enumerate(names):
-        inside = best == number
-        if not inside.any():
+        where = best == number
+        if not where.any():
             continue
-        if not inside.all():
-            axis.contour(x, y, inside.astype(float), [0.5], colors="0.2", linewidths=0.8)
+        if not where.all():
+            axis.contour(x, y, where.astype(float), [0.5], colors="0.2", linewidths=0.8)
         # The place of the name is the one that is furthest from all borders.
-        depth = ndimage.distance_transform_edt(np.pad(inside, 1))[1:-1, 1:-1]
+        depth = ndimage.distance_transform_edt(np.pad(where, 1))[1:-1, 1:-1]
         row, column = np.unravel_index(np.argmax(depth), depth.shape)
-        alike = [other for other, total in costs.items() if np.allclose((total - costs[name])[inside], 0)]
-        size = "small" if depth[row, column] > min(inside.shape) / 12 else "x-small"
-        axis.annotate(" = ".join(alike), (x[column], y[row]), ha="center", va="center", fontsize=size,
+        size = "small" if depth[row, column] > min(where.shape) / 12 else "x-small"
+        axis.annotate(" = ".join(cost.alike(costs, name, where)), (x[column], y[row]), ha="center", va="center", fontsize=size,
                       bbox={"boxstyle": "round,pad=0.2", "fc": "white", "ec": "none", "alpha": 0.7})  # fmt: skip
 
 
@@ -529,16 +432,6 @@ def proof(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def describe_proof(table: pd.DataFrame) -> str:
-    """Return what proof() shows, in words."""
-    held = table["covered"].dropna()
-    return (
-        f"Simulated campaigns: between {held.min():.1%} and {held.max():.1%} of the intervals of a ratio hold the truth. The control "
-        f"arm is told from the baseline in at most {table['study 0 %'].max():.1%} by this study, {table['pyperf 0 %'].max():.1%} by "
-        f"pyperf's test, {table['Welch 0 %'].max():.1%} by Welch's."
-    )
-
-
 def draw_all(frame: pd.DataFrame, summary: pd.DataFrame) -> list[Drawing]:
     """Draw every figure that a campaign has the data for.
 
@@ -547,35 +440,38 @@ def draw_all(frame: pd.DataFrame, summary: pd.DataFrame) -> list[Drawing]:
     visits = compare.medians(frame)
     fits = cost.fits(visits)
     linux, rigs = compare.of_kind(summary, KVM), compare.of_kind(summary, RIG)
-    noisy = _noisy(summary)
     drawings = []
     for leave in dict.fromkeys(compare.in_order(linux)["exit"]):
-        drawings.append(
-            Drawing(f"cost-{slug(leave)}", by_guest(compare.of_kind(visits, KVM), linux, leave), describe(linux, leave))
-        )
+        figure = by_guest(compare.of_kind(visits, KVM), linux, leave)
+        drawings.append(Drawing(f"cost-{slug(leave)}", figure, texts.describe(linux, leave), texts.text_by_guest(linux, leave)))
     for leave in list(dict.fromkeys(compare.in_order(rigs)["exit"]))[:1]:
         for metric, rows in compare.timed(rigs).groupby("metric", sort=False):  # path lengths and times are two figures
             name = f"rig-{leave}" if metric == "clock" else f"rig-{leave}-{metric}"
-            drawings.append(Drawing(name, rig(rows, leave), describe_rig(rows, leave)))
+            drawings.append(Drawing(name, rig(rows, leave), texts.describe_rig(rows, leave), texts.text_rig(rows, leave)))
     drawings += _taken_apart(visits, summary, fits)
-    if not noisy.empty:
-        boards = visits[visits["board"].isin(noisy["board"])]
-        if not compare.control_arm(noisy)["ratio"].dropna().empty:
-            drawings.append(Drawing("control-arm", control(boards, noisy), describe_control(noisy)))
-        drawings.append(Drawing("drift", drift(boards, noisy), describe_drift(boards)))
+    unsteady = noisy(summary)
+    if not unsteady.empty:
+        boards = visits[visits["board"].isin(unsteady["board"])]
+        if not compare.control_arm(unsteady)["ratio"].dropna().empty:
+            drawings.append(
+                Drawing("control-arm", control(boards, unsteady), texts.describe_control(unsteady), texts.text_control(unsteady))
+            )
+        drawings.append(Drawing("drift", drift(boards, unsteady), texts.describe_drift(boards), texts.text_drift(boards)))
     for kind, name in ((KVM, ""), (RIG, "rig-")):
         own = {board: fitted for board, fitted in fits.items() if kind_of(board) == kind}
         if own:
-            drawings.append(Drawing(f"{name}break-even", break_even(own), describe_break_even(own)))
+            drawings.append(
+                Drawing(f"{name}break-even", break_even(own), texts.describe_break_even(own), texts.text_break_even(own))
+            )
         counted = cost.counts(compare.of_kind(summary, kind))
         if len(counted):
-            drawings.append(Drawing(f"{name}prices", prices(counted), describe_prices(counted)))
+            drawings.append(Drawing(f"{name}prices", prices(counted), texts.describe_prices(counted), texts.text_prices(counted)))
     return drawings
 
 
 def _taken_apart(visits: pd.DataFrame, summary: pd.DataFrame, fits: Mapping[str, cost.Fit]) -> Iterator[Drawing]:
     """Yield what a round trip consists of: on Linux boards by the cost model, on rigs as the switch counted itself."""
-    measured = _labelled(compare.timed(compare.one_kernel(visits)).query("arm == 'main' and exit == 'hvc' and host == 'none'"))
+    measured = labelled(compare.timed(compare.one_kernel(visits)).query("arm == 'main' and exit == 'hvc' and host == 'none'"))
     first = compare.timed(compare.one_kernel(summary)).drop_duplicates("board").set_index("board", drop=False)
     modelled = [
         cost.breakdown(fitted).assign(board=board).set_index(["board", "guest", "strategy"]) * scale(fitted.unit)[0]
@@ -589,28 +485,66 @@ def _taken_apart(visits: pd.DataFrame, summary: pd.DataFrame, fits: Mapping[str,
         if shares.empty:
             continue
         rows = shares.reset_index()
-        titles = {board: f"{_heading(first.loc[board])}; {how}" for board in dict.fromkeys(rows["board"])}
-        yield Drawing(name, parts(rows, measured, titles), describe_parts(rows))
+        titles = {board: f"{heading(first.loc[board])}; {how}" for board in dict.fromkeys(rows["board"])}
+        yield Drawing(name, parts(rows, measured, titles), texts.describe_parts(rows), texts.text_parts(rows, titles))
 
 
-def _noisy(summary: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of the boards that do not repeat themselves exactly."""
-    rows = compare.timed(summary)
-    return summary[summary["board"].isin([board for board, here in rows.groupby("board") if not compare.exact(here)])]
+def save_all(
+    drawings: list[Drawing], folder: Path, pixels: int = PIXELS, progress: Callable[[str], object] = print
+) -> list[Path]:
+    """Write each figure as SVG, PNG and plain text, and an index of what each shows. The same data give the same bytes.
 
+    Parameters
+    ----------
+    drawings : list of Drawing
+        As draw_all() returns them.
+    folder : path
+        Where they go; ``figures.md`` in it is the index, ``alt.json`` the same for programs.
+    pixels : int
+        The width of a PNG. An SVG is as wide as WIDTH says, whatever the PNG has.
+    progress : callable
+        Is told of each figure.
 
-def save_all(drawings: list[Drawing], folder: Path, progress: Callable[[str], object] = print) -> list[Path]:
-    """Write each figure as SVG and PNG, and their descriptions as alt.json. The same data give the same bytes."""
+    Raises
+    ------
+    BadRequest
+        If the width is none that a figure can have.
+    """
+    if not 400 <= pixels <= 8000:
+        raise BadRequest(f"pixels is {pixels}: a figure may be 400 to 8000 pixels wide")
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     with plt.style.context(STYLE):
         for drawing in drawings:
             drawing.figure.draw_without_rendering()
             drawing.figure.set_layout_engine("none")  # it is laid out once, not for each kind again
-            for kind in ("svg", "png"):
-                paths.append(folder / f"{drawing.name}.{kind}")
-                metadata = {"Date": None} if kind == "svg" else {"Software": None}
-                drawing.figure.savefig(paths[-1], metadata=metadata)
-            progress(f"{paths[-1]}: {drawing.alt}")
+            svg, png, text = (folder / f"{drawing.name}.{ending}" for ending in ("svg", "png", "txt"))
+            drawing.figure.savefig(svg, metadata={"Date": None})
+            _save_png(drawing.figure, png, pixels)
+            text.write_text(drawing.text.encode("ascii", "replace").decode() + "\n")
+            paths += [svg, png, text]
+            progress(f"{png}: {drawing.alt}")
     (folder / "alt.json").write_text(json.dumps({drawing.name: drawing.alt for drawing in drawings}, indent=1) + "\n")
+    (folder / "figures.md").write_text(index(drawings, pixels), encoding="utf-8")
     return paths
+
+
+def _save_png(figure: Figure, path: Path, pixels: int) -> None:
+    """Write a figure as PNG with a palette: a third of the size, for pages and posts."""
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=pixels / WIDTH)
+    image = Image.open(drawn).convert("RGB").quantize(SHADES, dither=Image.Dither.NONE)
+    image.save(path, optimize=True)
+
+
+def index(drawings: list[Drawing], pixels: int = PIXELS) -> str:
+    """Return a Markdown index of the figures: what each shows, and its files."""
+    parts = [
+        "# Figures",
+        f"Each is a PNG of {pixels} pixels, an SVG of {WIDTH:g} inches ({WIDTH * 96:.0f} CSS pixels) and plain text of at most "
+        f"{tables.WIDTH} columns.",
+    ]
+    for drawing in drawings:
+        links = ", ".join(f"[{drawing.name}.{ending}]({drawing.name}.{ending})" for ending in ("svg", "png", "txt"))
+        parts += [f"## {drawing.name}", drawing.alt, links]
+    return "\n\n".join(parts) + "\n"

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from study.analyze import compare
-from study.campaign import DERIVED, Campaign, Record, slug
+from study.campaign import DERIVED, Campaign, Record, legible, slug
 from study.design import MAIN, Factors
 from study.errors import BadData, BadRequest
 
@@ -117,7 +117,7 @@ def _column(values: Sequence[Any]) -> Any:
     """Return a column: text as a categorical in the order of its first appearance, so that a million rows stay small."""
     if isinstance(values[0], str):
         codes, names = pd.factorize(np.asarray(values, dtype=object))
-        return pd.Categorical.from_codes(codes, [str(name) for name in names])
+        return pd.Categorical.from_codes(codes, [legible(str(name)) for name in names])
     return np.asarray(values)
 
 

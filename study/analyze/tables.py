@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import html
 import math
+import re
 import textwrap
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import tabulate
 
 from study.analyze import compare, cost
-from study.campaign import system
+from study.campaign import VISITS, Campaign, legible, read_lines, system
 from study.collect.onboard.factors import EXITS, HOST_STATES, STRATEGIES
-from study.design import CONTROL, LEAST_BOOTS
+from study.design import CONTROL, LEAST_BOOTS, MAIN
 
 # How a value of a unit is printed: factor, and the word for it.
 UNITS = {"instructions": (1.0, "instructions"), "s": (1e9, "ns"), "cycles": (1.0, "cycles"), "events": (1.0, "events")}
 # What a value per round trip is called, by metric; another metric is called what it is.
 MEANINGS = {"clock": "path length in instructions (emulated, not a time)", "time": "time in ns"}
+EMULATED = "emulated: path length in instructions, not a time"  # the first line of a table in a mail
 ENDINGS = {"text": "txt", "markdown": "md", "html": "html"}
 FORMATS = {"text": "simple", "markdown": "pipe", "html": "html"}
 
@@ -38,6 +41,9 @@ TOO_FEW = (
     f"the baseline: measure on {LEAST_BOOTS} boots or more."
 )
 
+# Facts of a board: what a dictionary of more becomes one line, and how long that may be.
+MOST_FACTS, LONGEST_FACT = 20, 4000
+
 WIDTH = 72  # columns that a table may have in a mail
 
 tabulate.MIN_PADDING = 0  # a list wants narrow tables
@@ -46,17 +52,33 @@ tabulate.MIN_PADDING = 0  # a list wants narrow tables
 def contexts(summary: pd.DataFrame) -> Iterable[tuple[str, pd.DataFrame]]:
     """Yield a heading and the timed rows for each board, kernel, exit, host state and metric."""
     tags = ["board", "kernel", "mode", "exit", "host", "metric", "unit"]
-    for (board, kernel, mode, leave, host, metric, unit), rows in compare.timed(summary).groupby(tags, sort=False):
-        trip = f"{leave} round trip" if leave in EXITS else leave
-        more = "" if host not in HOST_STATES or host == "none" else f", the host has {HOST_STATES[host].says}"
-        what = MEANINGS.get(metric, f"{metric} in {scale(unit)[1]}")
-        yield f"{board}, {system(board, kernel)} ({mode}), {trip}{more}: {what}", compare.in_order(rows)
+    for _, rows in compare.timed(summary).groupby(tags, sort=False):
+        yield f"{place(rows)}: {what(rows)}", compare.in_order(rows)
+
+
+def place(rows: pd.DataFrame) -> str:
+    """Return where the first of some rows was measured, and on which exit."""
+    row = rows.iloc[0]
+    trip = f"{row['exit']} round trip" if row["exit"] in EXITS else row["exit"]
+    host = HOST_STATES.get(row["host"])
+    more = "" if host is None or row["host"] == "none" else f", the host has {host.says}"
+    return f"{row['board']}, {system(row['board'], row['kernel'])} ({row['mode']}), {trip}{more}"
+
+
+def what(rows: pd.DataFrame) -> str:
+    """Return what the first of some rows is: a path length or a time, and in which unit."""
+    row = rows.iloc[0]
+    return MEANINGS.get(row["metric"], f"{row['metric']} in {scale(row['unit'])[1]}")
+
+
+def first_line(rows: pd.DataFrame) -> str:
+    """Return the first line of a table in a mail: what the figures are, so that nobody takes an emulated one for a time."""
+    return EMULATED if rows["metric"].iloc[0] == "clock" else what(rows)
 
 
 def meaning(summary: pd.DataFrame, board: str) -> str:
     """Return what a board's figures are: a path length or a time, and in which unit."""
-    row = compare.timed(summary).query("board == @board").iloc[0]
-    return MEANINGS.get(row["metric"], f"{row['metric']} in {scale(row['unit'])[1]}")
+    return what(compare.timed(summary).query("board == @board"))
 
 
 def scale(unit: str) -> tuple[float, str]:
@@ -103,10 +125,10 @@ def costs(rows: pd.DataFrame, style: str = "text") -> str:
     cells = {(row.guest, label(row.strategy, row.arm)): number(row.median, row.unit) for row in rows.itertuples()}
     by_guest = pd.DataFrame([[cells.get((guest, name), "-") for name in names] for guest in guests], guests, names)
     upright = sum(len(word) + 2 for word in ["guest", *names]) <= WIDTH
-    first, table = ("guest", by_guest) if upright else ("strategy", by_guest.T)
-    parts = list(_columns(table)) if style == "text" else [table]
+    first, grid = ("guest", by_guest) if upright else ("strategy", by_guest.T)
+    parts = list(_columns(grid)) if style == "text" else [grid]
     return "\n\n".join(
-        _table([first, *part.columns], [[shorten(name), *row] for name, row in zip(part.index, part.to_numpy(), strict=True)],
+        table([first, *part.columns], [[shorten(name), *row] for name, row in zip(part.index, part.to_numpy(), strict=True)],
                "l" + "r" * part.shape[1], style)
         for part in parts
     )  # fmt: skip
@@ -153,7 +175,8 @@ def comparison(rows: pd.DataFrame, style: str = "text") -> str:
     head = ["guest, strategy" if text else "guest", *([] if text else ["strategy"]), "median",
             f"ratio to {shorten(rows['baseline'].iloc[0])}", "n", *([] if text else ["least seen"]), "verdict"]  # fmt: skip
     sides = ["left", *([] if text else ["left"]), "right", "left", "left", *([] if text else ["right"]), "left"]
-    return tabulate.tabulate(body, head, FORMATS[style], colalign=sides, disable_numparse=True, preserve_whitespace=True)
+    made = tabulate.tabulate(body, head, FORMATS[style], colalign=sides, disable_numparse=True, preserve_whitespace=True)
+    return tight(made, style)
 
 
 def shorten(name: str, most: int = 20) -> str:
@@ -217,8 +240,7 @@ def thread(summary: pd.DataFrame, board: str, style: str = "text", leave: str = 
 
     body = [[name, *(cell(name, guest, host) for _, _, guest, host in CASES)] for name in names]
     heads = ["strategy", *(name for name, *_ in CASES)]
-    table = tabulate.tabulate(body, heads, FORMATS[style], colalign=["left", *["right"] * len(CASES)], disable_numparse=True)
-    return str(table) if names else ""
+    return table(heads, body, "l" + "r" * len(CASES), style) if names else ""
 
 
 def split(summary: pd.DataFrame, board: str, guest: str, style: str = "text") -> str:
@@ -228,13 +250,7 @@ def split(summary: pd.DataFrame, board: str, guest: str, style: str = "text") ->
         return ""
     here = rows.loc[(board, guest)]
     body = [[name, *(f"{value:.0f}" for value in row)] for name, row in zip(here.index, here.to_numpy(), strict=True)]
-    return tabulate.tabulate(
-        body,
-        ["strategy", *here.columns],
-        FORMATS[style],
-        colalign=["left", *["right"] * len(here.columns)],
-        disable_numparse=True,
-    )
+    return table(["strategy", *here.columns], body, "l" + "r" * len(here.columns), style)
 
 
 def sizes(rows: pd.DataFrame) -> str:
@@ -261,12 +277,71 @@ def all_tables(summary: pd.DataFrame, style: str = "text") -> str:
     """Return the table of costs and the comparison for every board and exit, each under its heading."""
     parts = []
     for heading, rows in contexts(summary):
-        parts += [_heading(heading, style), costs(rows, style), ""]
+        parts += [title(heading, style), costs(rows, style), ""]
         if compare.exact(rows):
             parts += [_prose(f"{sizes(rows)} {EXACT}", style), ""]
         else:
             parts += [comparison(rows, style), "", _prose(could_see(rows), style), ""]
     return "\n".join([*parts, _prose(NOTE, style)]) + "\n"
+
+
+def rankings(summary: pd.DataFrame, style: str = "text") -> str:
+    """Return for each guest and board the strategies from the cheapest to the dearest, as cost.rankings() has them."""
+    ranked = cost.rankings(summary).fillna("-")
+    body = [[str(guest), *map(str, row)] for guest, row in zip(ranked.index, ranked.to_numpy(), strict=True)]
+    return table(["guest", *map(str, ranked.columns)], body, "l" * (1 + ranked.shape[1]), style)
+
+
+def module_counts(summary: pd.DataFrame, style: str = "text", leave: str = "hvc") -> str:
+    """Return what the module counted per round trip, for each board, strategy and guest."""
+    rows = summary[summary["metric"].str.startswith("module-") & (summary["exit"] == leave) & (summary["arm"] == MAIN)]
+    wide = rows.pivot_table(index=["board", "strategy", "guest"], columns="metric", values="median", sort=False)
+    body = [[*map(str, tags), *(f"{value:.2f}" for value in row)] for tags, row in zip(wide.index, wide.to_numpy(), strict=True)]
+    return table(["board", "strategy", "guest", *wide.columns], body, "lll" + "r" * wide.shape[1], style)
+
+
+def boots(campaign: Campaign, style: str = "text") -> str:
+    """Return what was measured when: a row for each boot, with its digest as SHA256SUMS has it of its visits."""
+    body = []
+    for boot in campaign.boots():
+        facts = campaign.facts(boot)
+        when = facts.get("imported") or facts.get("started") or "-"
+        commit = facts.get("study", {}).get("commit", "-") if isinstance(facts.get("study"), dict) else "-"
+        body.append([legible(boot.name), facts["board"], system(facts["board"], facts["kernel"]), facts["mode"], legible(str(when)),
+                     str(sum(1 for _ in read_lines(boot / VISITS))), legible(str(commit))])  # fmt: skip
+    return table(["boot", "board", "kernel", "mode", "measured", "visits", "study's commit"], body, "lllllrl", style)
+
+
+def facts(campaign: Campaign, board: str, style: str = "text") -> str:
+    """Return all that is known of a board: what its boots have in common once, what differs boot by boot, pyperf's metadata too."""
+    known: dict[str, list[str]] = {}
+    for boot in campaign.boots():
+        about = campaign.facts(boot)
+        if about["board"] != board:
+            continue
+        line = next(iter(read_lines(boot / VISITS)), {})
+        suite = line.get("pyperf", {})
+        metadata = suite.get("metadata") if isinstance(suite, dict) else None
+        metadata = {name: value for name, value in (metadata or {}).items() if name not in (*compare.CELL, "name", "visit")}
+        for name, value in [*_flat(about), *_flat({"pyperf": metadata})]:
+            known.setdefault(name, []).append(value)
+    body = []
+    for name, values in sorted(known.items()):
+        different = list(dict.fromkeys(values))
+        more = f" (and {len(different) - 1} others, boot by boot)" if len(different) > 1 else ""
+        body.append([name, different[0] + more])
+    return table(["what", "value"], body, "ll", style)
+
+
+def _flat(about: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
+    """Yield the names and values of nested facts, legible."""
+    for name, value in about.items():
+        if isinstance(value, dict) and (len(value) <= MOST_FACTS or name == "pyperf"):
+            yield from _flat(value, f"{prefix}{name} ")
+        else:
+            items = [f"{key} {one}" for key, one in value.items()] if isinstance(value, dict) else value
+            shown = ", ".join(map(str, items)) if isinstance(items, list) else str(items)
+            yield legible(f"{prefix}{name}"), legible(shown, LONGEST_FACT)
 
 
 def model(fits: Mapping[str, cost.Fit], style: str = "text") -> str:
@@ -285,7 +360,7 @@ def model(fits: Mapping[str, cost.Fit], style: str = "text") -> str:
             middle, low, high = fitted.interval(lambda costs, part=part: getattr(costs, part))  # type: ignore[misc]
             body.append([board, part, number(middle, fitted.unit), interval(low, high, fitted.unit), scale(fitted.unit)[1]])
         body.append([board, "largest error", f"{fitted.error:.1%}", "-", "of a cell"])
-    return _table(["board", "part", "cost", "95 % interval", "unit"], body, "llrrl", style)
+    return table(["board", "part", "cost", "95 % interval", "unit"], body, "llrrl", style)
 
 
 def predictions(rows: pd.DataFrame, style: str = "text") -> str:
@@ -294,7 +369,7 @@ def predictions(rows: pd.DataFrame, style: str = "text") -> str:
         [row.board, row.guest, row.strategy, number(row.measured, row.unit), number(row.predicted, row.unit), f"{row.error:+.1%}"]
         for row in rows.itertuples()
     ]
-    return _table(["board", "guest", "strategy", "measured", "predicted", "error"], body, "lllrrr", style)
+    return table(["board", "guest", "strategy", "measured", "predicted", "error"], body, "lllrrr", style)
 
 
 def break_even(fitted: cost.Fit, style: str = "text") -> str:
@@ -315,31 +390,49 @@ def break_even(fitted: cost.Fit, style: str = "text") -> str:
                 factor, digits = (scale(fitted.unit)[0], 0) if is_cost else (1.0, 3)
                 shown = [f"{value * factor:.{digits}f}" for value in (middle, low, high)]
                 body.append([f"{first}, {second}", words, shown[0], "-" if math.isnan(low) else f"{shown[1]} to {shown[2]}"])
-    return _table(["cost the same", "at", "value", "95 % interval"], body, "llrr", style)
+    return table(["cost the same", "at", "value", "95 % interval"], body, "llrr", style)
 
 
-def proof(table: pd.DataFrame, style: str = "text") -> str:
+def proof(rows: pd.DataFrame, style: str = "text") -> str:
     """Return what simulation says of intervals and verdicts, in per cent: rows of study.analyze.simulate.prove().
 
     Text has coverage, and how often each judge told the control arm from the baseline; the other styles have power, too.
     """
     heads = {"covered": "covered", "median_covered": "median"}
-    heads |= {name: name.removesuffix(" 0 %") if style == "text" else name for name in table if name.endswith(" %")}
+    heads |= {name: name.removesuffix(" 0 %") if style == "text" else name for name in rows if name.endswith(" %")}
     if style == "text":
         heads = {name: head for name, head in heads.items() if not head.endswith("%")}
-    body = [[row["noise"], row["size"], *(share(row[name]) for name in heads)] for _, row in table.iterrows()]
-    return _table(["noise", "size", *heads.values()], body, "ll" + "r" * len(heads), style)
+    body = [[row["noise"], row["size"], *(share(row[name]) for name in heads)] for _, row in rows.iterrows()]
+    return table(["noise", "size", *heads.values()], body, "ll" + "r" * len(heads), style)
 
 
-def _table(head: list[str], body: list[list[str]], sides: str, style: str) -> str:
-    """Return a table; in a word that there is none if it has no row, as where a campaign lacks the cells for it."""
+def table(head: list[str], body: list[list[str]], sides: str, style: str) -> str:
+    """Return a table; in a word that there is none if it has no row, as where a campaign lacks the cells for it.
+
+    Parameters
+    ----------
+    head : list of str
+        The heads of its columns.
+    body : list of list of str
+        Its rows.
+    sides : str
+        For each column ``l`` or ``r``: to which side its cells are.
+    style : str
+        A row of FORMATS.
+    """
     if not body:
         return _prose("This campaign has not measured what is needed for it.", style)
     aligned = [{"l": "left", "r": "right"}[side] for side in sides]
-    return tabulate.tabulate(body, head, FORMATS[style], colalign=aligned, disable_numparse=True)
+    return tight(tabulate.tabulate(body, head, FORMATS[style], colalign=aligned, disable_numparse=True), style)
 
 
-def _heading(text: str, style: str) -> str:
+def tight(table: str, style: str) -> str:
+    """Return a table without the blanks that tabulate pads cells with, where they are no layout but bytes: in HTML."""
+    return re.sub(r" +(?=</t[dh]>)", "", table) if style == "html" else table
+
+
+def title(text: str, style: str = "html") -> str:
+    """Return a heading, its special characters escaped."""
     return {"text": textwrap.fill(text, WIDTH) + "\n", "markdown": f"### {text}\n", "html": f"<h3>{html.escape(text)}</h3>"}[
         style
     ]
@@ -354,10 +447,10 @@ def save_all(summary: pd.DataFrame, folder: Path) -> list[Path]:
     return save(all_tables, summary, folder, "tables")
 
 
-def save(table: Callable[[pd.DataFrame, str], str], rows: pd.DataFrame, folder: Path, name: str) -> list[Path]:
+def save(draw: Callable[[pd.DataFrame, str], str], rows: pd.DataFrame, folder: Path, name: str) -> list[Path]:
     """Write what a table function makes of rows as text, Markdown and HTML, and return the paths."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{name}.{ending}" for ending in ENDINGS.values()]
     for path, style in zip(paths, ENDINGS, strict=True):
-        path.write_text(f"{table(rows, style).rstrip()}\n")
+        path.write_text(f"{draw(rows, style).rstrip()}\n", encoding="utf-8")
     return paths

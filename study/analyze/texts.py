@@ -1,0 +1,319 @@
+"""What each figure shows, for those who cannot see it: in a sentence or two (describe_*), and as plain text (text_*).
+
+The text of a figure says the same as the figure: a dot-and-interval chart, a table, or a map of letters, ASCII and narrow
+enough for a mail.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from study.analyze import chart, compare, cost, tables
+from study.analyze.tables import MEANINGS, label, scale
+from study.campaign import system
+from study.collect.onboard.factors import GUEST_STATES, HOST_STATES, RIG, STRATEGIES
+
+EMULATED = "path length in instructions, emulated, not time"
+# Guest states whose round trips are taken apart, and those over which prices are drawn.
+BROKEN_DOWN, PRICED = ("mde", "one", "touch-4", "touch"), ("mde", "touch-20", "touch-4", "touch")
+KEPT_ON = {False: "monitor mode on only while debugging (arm64 Linux)", True: "monitor mode always on (32-bit Linux)"}
+PARTS = ("base", "scan", "switch", "trap")  # of a round trip, in the order in which they are drawn
+ROOM = ["board", "kernel", "metric"]  # what has a panel of its own
+COLUMNS, LINES = 56, 11  # of a map of letters
+
+
+def rooms_of(rows: pd.DataFrame) -> list[tuple[str, ...]]:
+    """Return what has a panel of its own: every board, kernel and metric, in order."""
+    return list(dict.fromkeys(rows[ROOM].astype(str).itertuples(index=False, name=None)))
+
+
+def inside(rows: pd.DataFrame, room: tuple[str, ...]) -> pd.DataFrame:
+    """Return the rows of one panel."""
+    return rows[(rows[ROOM].astype(str) == list(room)).all(axis=1)]
+
+
+def labelled(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return rows, each in the unit that is printed, with its word and a label for its strategy and arm."""
+    factors, words = ([scale(unit)[which] for unit in rows["unit"]] for which in (0, 1))
+    labels = [label(row.strategy, row.arm) for row in rows.itertuples()]
+    scaled = {name: rows[name] * factors for name in ("median", "ci_low", "ci_high", "value") if name in rows}
+    return rows.assign(**scaled, word=words, label=labels)
+
+
+def heading(row: pd.Series) -> str:
+    """Return a panel's title: what was measured, and that it is no time if it is none."""
+    what = EMULATED if row["metric"] == "clock" else MEANINGS.get(row["metric"], f"{row['metric']} in {scale(row['unit'])[1]}")
+    return f"{tables.shorten(row['board'], 40)}, {tables.shorten(system(row['board'], row['kernel']), 40)}, {tables.shorten(row['mode'])}; {what}"
+
+
+def describe(summary: pd.DataFrame, leave: str) -> str:
+    """Return what by_guest() shows, in words: on each board, for each guest, the cheapest and the dearest strategy."""
+    rows = labelled(compare.timed(summary).query("exit == @leave and arm == 'main'"))
+    parts = []
+    for board, here in rows.groupby("board", sort=False):
+        cells = []
+        for guest, cell in here.groupby("guest", sort=False):
+            low, high = cell.loc[cell["median"].idxmin()], cell.loc[cell["median"].idxmax()]
+            cells.append(f"{guest} from {low['median']:.0f} ({low.strategy}) to {high['median']:.0f} ({high.strategy})")
+        emulated = " (emulated, not time)" if here["metric"].iloc[0] == "clock" else ""
+        parts.append(f"{board}, in {here['word'].iloc[0]}{emulated}: " + ", ".join(cells))
+    return f"Cost of a round trip ({leave}) by guest state and strategy. " + "; ".join(parts) + "."
+
+
+def above_floor(summary: pd.DataFrame, leave: str) -> pd.DataFrame:
+    """Return what strategies cost above the floor on the rig: tags, and `above`; the cost itself where no floor was measured."""
+    rows = labelled(compare.timed(compare.of_kind(summary, RIG)).query("exit == @leave and arm == 'main'"))
+    floors = rows[rows["strategy"] == "none"].set_index(["board", "guest", "host"])["median"]
+    keys = pd.MultiIndex.from_frame(rows[["board", "guest", "host"]])
+    return rows.assign(above=rows["median"] - floors.reindex(keys, fill_value=0.0).to_numpy())
+
+
+def describe_rig(summary: pd.DataFrame, leave: str) -> str:
+    """Return what rig() shows, in words: for each board and host state the cheapest and the dearest strategy of each guest."""
+    rows = above_floor(summary, leave).query("strategy != 'none'")
+    sentences = []
+    for (board, host), here in rows.groupby(["board", "host"], sort=False):
+        cells = []
+        for guest, cell in here.groupby("guest", sort=False):
+            low, high = cell.loc[cell["above"].idxmin()], cell.loc[cell["above"].idxmax()]
+            cells.append(f"{guest} from {low['above']:.0f} ({low.strategy}) to {high['above']:.0f} ({high.strategy})")
+        sentences.append(f"{board}, host {host}: " + ", ".join(cells))
+    emulated = " (emulated, not time)" if rows["metric"].iloc[0] == "clock" else ""
+    return (
+        f"Cost of each strategy above no switch at all, per {leave} round trip on the bare-metal rig, in {rows['word'].iloc[0]}"
+        f"{emulated}. {'; '.join(sentences)}."
+    )
+
+
+def describe_parts(shares: pd.DataFrame, guests: Sequence[str] = BROKEN_DOWN) -> str:
+    """Return what parts() shows, in words: for each board and guest what each strategy adds to the base."""
+    sentences = []
+    for (board, guest), here in shares[shares["guest"].isin(guests)].groupby(["board", "guest"], sort=False):
+        each = []
+        for row in here.to_dict("records"):
+            added = [f"{part} {row[part]:.0f}" for part in list(PARTS)[1:] if row[part] >= 0.5]
+            each.append(f"{row['strategy']} {' + '.join(added) or 'nothing'}")
+        sentences.append(f"{board}, guest {guest}: {', '.join(each)}")
+    return f"What a round trip consists of beside its base. {'. '.join(sentences)}."
+
+
+def cell_name(row: Any) -> str:
+    """Return what tells a cell of the baseline from its others: guest, exit, and the host if it debugs."""
+    return " ".join([row.guest, row.exit, *([] if row.host == "none" else [f"host {row.host}"])])
+
+
+def describe_control(summary: pd.DataFrame) -> str:
+    """Return what control() shows, in words."""
+    rows = compare.timed(compare.control_arm(summary)).dropna(subset="ratio")
+    parts = []
+    for board, here in rows.groupby("board", sort=False):
+        far, told = (here["ratio"] - 1).abs().max(), int((here["verdict"] != compare.CANNOT).sum())
+        parts.append(f"{board}: at most {far:.2%} in {len(here)} cells, told apart in {told}")
+    return f"How far {rows['baseline'].iloc[0]}, measured a second time, is from itself. {'; '.join(parts)}."
+
+
+def off(visits: pd.DataFrame) -> pd.DataFrame:
+    """Return the timed visits, by how many per cent each is off the median of its cell, in the order of measurement."""
+    rows = compare.timed(visits)
+    more = (rows["value"] / rows.groupby("cell")["value"].transform("median") - 1) * 100
+    return rows.assign(more=more).sort_values(["board", "boot", "position"], kind="stable")
+
+
+def describe_drift(visits: pd.DataFrame) -> str:
+    """Return what drift() shows, in words: how far the last third of a boot's visits is from the first."""
+    sentences = []
+    for board, here in off(visits).groupby("board", observed=True):
+        third = here.groupby("boot", observed=True)["position"].transform("max") / 3
+        first, last = here[here["position"] <= third]["more"].median(), here[here["position"] > 2 * third]["more"].median()
+        spread = here["more"].abs().quantile(0.95)
+        sentences.append(f"{board}: the last third {last - first:+.2f} % from the first; 95 % of visits within {spread:.2f} %")
+    return f"Every visit over the median of its cell, in the order of measurement. {'; '.join(sentences)}."
+
+
+def competing(fitted: cost.Fit) -> list[str]:
+    """Return the strategies that were fitted, in the order of the tables."""
+    return [name for name in STRATEGIES if name in set(fitted.cells["strategy"])]
+
+
+def describe_break_even(fits: Mapping[str, cost.Fit]) -> str:
+    """Return what break_even() shows, in words: where the strategies of each board meet."""
+    sentences = []
+    for board, fitted in fits.items():
+        names = competing(fitted)
+        met = [
+            f"{first} and {second} meet at {rate:.2f} accesses per entry"
+            for first, second in cost.PAIRS
+            if {first, second} <= set(names) and 0 < (rate := float(cost.touch_rate(fitted.costs, first, second))) < 1
+        ]
+        sentences.append(f"{board}: with debugging off {', '.join(met) if met else 'no two strategies meet'}")
+    return (
+        "The cheapest strategy over the touch rate and the share of entries with debugging on, by the cost model. "
+        f"{'; '.join(sentences)}."
+    )
+
+
+def describe_prices(rows: pd.DataFrame, guests: Sequence[str] = PRICED) -> str:
+    """Return what prices() shows, in words: for each board and guest who wins when both prices are low, and when traps are dear."""
+    sentences = []
+    for (board, guest), here in rows[rows["guest"].isin(guests)].groupby(["board", "guest"], sort=False):
+        at = [
+            min((total, name) for name, total in cost.priced(here, *price).items())[1] for price in ((1, 1), (1e5, 1), (1, 1e3))
+        ]
+        sentences.append(f"{board}, guest {guest}: {at[0]}; with traps at 100000 {at[1]}; with accesses at 1000 {at[2]}")
+    return (
+        "The cheapest strategy over the prices of a trap and of a register access, in units of an instruction, from emulated "
+        f"path lengths. At a price of 1 for both: {'. '.join(sentences)}."
+    )
+
+
+def describe_proof(table: pd.DataFrame) -> str:
+    """Return what proof() shows, in words."""
+    held = table["covered"].dropna()
+    return (
+        f"Simulated campaigns: between {held.min():.1%} and {held.max():.1%} of the intervals of a ratio hold the truth. The control "
+        f"arm is told from the baseline in at most {table['study 0 %'].max():.1%} by this study, {table['pyperf 0 %'].max():.1%} by "
+        f"pyperf's test, {table['Welch 0 %'].max():.1%} by Welch's."
+    )
+
+
+def noisy(summary: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of the boards that do not repeat themselves exactly."""
+    rows = compare.timed(summary)
+    return summary[summary["board"].isin([board for board, here in rows.groupby("board") if not compare.exact(here)])]
+
+
+# --- the same as plain text ---------------------------------------------------------------------------------------------
+
+
+def text_by_guest(summary: pd.DataFrame, leave: str) -> str:
+    """Return by_guest() as text: for each board a dot-and-interval chart of medians, guest by guest."""
+    rows = labelled(compare.in_order(compare.timed(summary).query("exit == @leave")))
+    parts = []
+    for room in rooms_of(rows):
+        here = inside(rows, room)
+        groups = {
+            str(guest): [
+                chart.Mark(row.label, row.median, row.ci_low, row.ci_high, f"{row.median:.0f}") for row in cells.itertuples()
+            ]
+            for guest, cells in here.groupby("guest", sort=False)
+        }
+        parts.append(f"{fill(heading(here.iloc[0]))}\n\n{chart.intervals(groups, 'guest, strategy')}")
+    return "\n\n".join([*parts, fill(f"Exit: {leave}. o: median of a cell; dashes: its 95 % interval over boots.")])
+
+
+def text_rig(summary: pd.DataFrame, leave: str) -> str:
+    """Return rig() as text: what each strategy costs above the floor, a table for each board and host state."""
+    rows = compare.in_order(above_floor(summary, leave)).query("strategy != 'none'")
+    unit = f"{rows['word'].iloc[0]} per {leave} round trip above no switch at all"
+    emulated = ", emulated: path length, not time" if rows["metric"].iloc[0] == "clock" else ""
+    parts = [fill(unit + emulated)]
+    for (board, host), here in rows.groupby(["board", "host"], sort=False):
+        grid = here.pivot(index="guest", columns="strategy", values="above")
+        names = [name for name in STRATEGIES if name in grid]
+        guests = [guest for guest in GUEST_STATES if guest in grid.index]
+        body = [[guest, *("-" if np.isnan(value) else f"{value:.0f}" for value in grid.loc[guest, names])] for guest in guests]
+        words = fill(f"{board}, host: {HOST_STATES[host].says}")
+        parts.append(f"{words}\n\n{tables.table(['guest', *names], body, 'l' + 'r' * len(names), 'text')}")
+    return "\n\n".join(parts)
+
+
+def text_parts(shares: pd.DataFrame, title: Mapping[str, str], guests: Sequence[str] = BROKEN_DOWN) -> str:
+    """Return parts() as text: a table of what each round trip consists of, for each board."""
+    found = []
+    for board, words in title.items():
+        own = shares[(shares["board"] == board) & shares["guest"].isin(guests)]
+        own = own.sort_values("guest", key=lambda column: column.map(list(guests).index), kind="stable")
+        body = [
+            [row["guest"], row["strategy"], *(f"{row[part]:.0f}" for part in PARTS), f"{sum(row[part] for part in PARTS):.0f}"]
+            for row in own.to_dict("records")
+        ]  # fmt: skip
+        head = ["guest", "strategy", *PARTS, "total"]
+        found.append(f"{fill(words)}\n\n{tables.table(head, body, 'll' + 'r' * (len(PARTS) + 1), 'text')}")
+    return "\n\n".join([*found, "Per hvc round trip."])
+
+
+def text_control(summary: pd.DataFrame) -> str:
+    """Return control() as text: how far the baseline is from itself in each cell, with its interval."""
+    rows = compare.timed(compare.control_arm(summary)).dropna(subset="ratio")
+    parts = []
+    for room in rooms_of(rows):
+        here = inside(rows, room)
+        marks = []
+        for row in here.itertuples():
+            middle, low, high = ((ratio - 1) * 100 for ratio in (row.ratio, row.ratio_low, row.ratio_high))
+            marks.append(chart.Mark(cell_name(row), middle, low, high, f"{row.ratio - 1:+.2%}"))
+        parts.append(f"{fill(heading(here.iloc[0]))}\n\n{chart.intervals({'': marks}, '% from itself', at=0.0)}")
+    least = f"{compare.SMALLEST_EFFECT:.0%}"
+    words = f"{rows['baseline'].iloc[0]} measured a second time, over the first. o: ratio; dashes: its 95 % interval; less than {least} is too little to matter."
+    return "\n\n".join([*parts, fill(words)])
+
+
+def text_drift(visits: pd.DataFrame) -> str:
+    """Return drift() as text: for each boot how far its visits are from the median of their cells, quarter by quarter."""
+    rows = off(visits)
+    body = []
+    for (board, boot), here in rows.groupby(["board", "boot"], observed=True):
+        quarter = np.minimum(4 * np.arange(len(here)) // max(len(here), 1), 3)
+        medians = here["more"].groupby(quarter).median().reindex(range(4))
+        shown = ["-" if np.isnan(value) else f"{value:+.2f}" for value in [*medians, here["more"].min(), here["more"].max()]]
+        body.append([tables.shorten(str(board), 18), tables.shorten(str(boot).removeprefix(f"{board}."), 12), *shown])
+    head = ["board", "boot", "1st", "2nd", "3rd", "4th", "lowest", "highest"]
+    words = "Visits over the median of their cell, in %: the median of each quarter of a boot, in the order of measurement, and the extremes."
+    return f"{fill(words)}\n\n{tables.table(head, body, 'll' + 'r' * 6, 'text')}"
+
+
+def text_break_even(fits: Mapping[str, cost.Fit]) -> str:
+    """Return break_even() as text: a map of the cheapest strategy for each board, a letter for each."""
+    touches, share = np.geomspace(1e-3, 1, COLUMNS), np.linspace(0, 1, LINES)
+    grid = np.meshgrid(touches, share)
+    parts = []
+    for board, fitted in fits.items():
+        for kept_on, words in KEPT_ON.items():
+            mix = cost.debugging_mix(*grid, kept_on=kept_on)
+            costs = {name: fitted.costs.of(name, mix) for name in competing(fitted)}
+            emulated = ", emulated" if fitted.unit == "instructions" else ""
+            parts.append(_map(f"{board}{emulated}: {words}", touches, share, costs, "{:.1f}".format))
+    axes = "Across: accesses to debug registers per entry. Up: share of entries with debugging on. A letter: the cheapest strategy by the cost model"
+    emulated = ", by path length in instructions, not time" if any(f.unit == "instructions" for f in fits.values()) else ""
+    return "\n\n".join([*parts, fill(f"{axes}{emulated}.")])
+
+
+def text_prices(rows: pd.DataFrame, guests: Sequence[str] = PRICED) -> str:
+    """Return prices() as text: a map of the cheapest strategy for each board and guest, a letter for each."""
+    trap, access = np.geomspace(1, 1e5, LINES), np.geomspace(1, 1e3, COLUMNS)
+    grid = np.meshgrid(access, trap)
+    parts = []
+    for (board, guest), here in rows[rows["guest"].isin(guests)].groupby(["board", "guest"], sort=False):
+        parts.append(_map(f"{board}, guest: {guest}", access, trap, cost.priced(here, grid[1], grid[0]), "{:.0f}".format))
+    axes = (
+        "Across: the price of a debug register access, up: that of a trap, in instructions beyond its own (path lengths from emulation; "
+        "prices are the reader's). A letter: the cheapest strategy."
+    )
+    return "\n\n".join([*parts, fill(axes)])
+
+
+def _map(title: str, x: Any, y: Any, costs: Mapping[str, Any], number: Callable[[float], str]) -> str:
+    """Return a map of letters with its axes and what its letters mean; a sentence where one of them is everywhere."""
+    best, names = cost.winners({name: np.broadcast_to(total, (len(y), len(x))) for name, total in costs.items()})
+    letters = chart.letters(names)
+    key = {
+        name: f"{letters[name]} {' = '.join(cost.alike(costs, name, best == at))}"
+        for at, name in enumerate(names)
+        if (best == at).any()
+    }
+    if len(key) == 1:
+        return fill(f"{title}. Everywhere: {next(iter(key.values()))[2:]}")
+    lines = ["".join(letters[names[at]] for at in line) for line in best]
+    drawn = [f"{number(value):>8} |{line}" for value, line in zip(y[::-1], lines[::-1], strict=True)]
+    ends = f"{'':8}  {x[0]:<{COLUMNS // 2}g}{x[-1]:>{COLUMNS - COLUMNS // 2}g}"
+    return "\n".join([fill(f"{title}. {', '.join(key.values())}"), "", *drawn, f"{'':8} +{'-' * COLUMNS}", ends])
+
+
+def fill(text: str) -> str:
+    """Break a sentence into lines that a mail can have."""
+    return textwrap.fill(text, tables.WIDTH)
