@@ -5,6 +5,16 @@ PROFILE  ?= default
 CAMPAIGN ?= data/$(PROFILE)
 TITLE    ?= KVM: arm64: switch the debug registers only when needed
 VERSION  ?= 1
+SINCE    ?=
+REPO     ?= .
+BRANCH   ?=
+BASE     ?=
+TOOL     ?= git
+TO       ?=
+CC       ?=
+CELLS    ?=
+PIXELS   ?= 1600
+PORT     ?= 8000
 
 PYTHON   ?= python3
 BIN      := .venv/bin
@@ -13,10 +23,10 @@ OUT      := paper/$(notdir $(CAMPAIGN:/=))
 PAGES    := $(OUT)/notebooks
 
 # Free text reaches a recipe through the environment, so that the shell never reads it as code.
-export BOARD CAMPAIGN TITLE VERSION
+export BOARD CAMPAIGN TITLE VERSION SINCE REPO BRANCH BASE TOOL TO CC CELLS PIXELS
 
 .DEFAULT_GOAL := help
-.PHONY: help study setup setup-python setup-system setup-board collect analyze figures mail html lab module simulation bench \
+.PHONY: help study setup setup-python setup-system setup-board collect analyze figures mail reply html serve lab module simulation bench \
         test lint lock clean
 
 help:  ## explain every target
@@ -29,18 +39,20 @@ help:  ## explain every target
 	@echo "  BOARD=$(BOARD)   what is measured; $(STUDY) boards lists them"
 	@echo "  PROFILE=$(PROFILE)   quick (1 min), default (8 min) or full (40 min a board); a rig takes 1 to 3 min"
 	@echo "  CAMPAIGN=$(CAMPAIGN)   folder of the data; results go to $(OUT)"
-	@echo "  TITLE, VERSION   of the series, for the letter"
+	@echo "  TITLE, VERSION   of the series, for the letter; SINCE=data/v1 is what its last version reported"
+	@echo "  BRANCH=topic REPO=../linux BASE=v7.3   with make mail: put the letter into that series; TOOL=git or b4, TO=, CC="
+	@echo "  CELLS='board=qemu-neoverse-n1 exit=hvc guest=mde'   what make reply shows"
+	@echo "  PIXELS=$(PIXELS)   width of the figures as PNG"
 	@echo "  STUDY_APT_SOURCES   a sources.list for the emulated board, where the machine's own will not do"
 
 study:  ## set up, collect, analyse, write letter, figures and page
 	@$(MAKE) --no-print-directory setup
 	@$(MAKE) --no-print-directory collect
-	@$(MAKE) --no-print-directory analyze mail
-	@$(MAKE) --no-print-directory html
+	@$(MAKE) --no-print-directory analyze mail html
 	@echo
 	@echo "letter:   $(OUT)/letter.txt"
-	@echo "figures:  $(OUT)/*.svg"
-	@echo "page:     $(OUT)/html/index.html"
+	@echo "figures:  $(OUT)/figures.md"
+	@echo "page:     paper/html/index.html"
 
 setup: setup-system setup-python setup-board  ## install what is needed, and build the emulated board
 
@@ -55,7 +67,8 @@ QEMU   := qemu-system-aarch64=qemu-system-arm
 TOOLS_qemu  := $(CROSS) $(QEMU) cpio=cpio
 TOOLS_rig   := $(CROSS) $(ARMV7) $(QEMU)
 TOOLS_local := $(CROSS) perf=linux-perf
-TOOLS_tests := $(TOOLS_qemu) $(TOOLS_rig) /usr/lib/u-boot/qemu_arm64/u-boot.bin=u-boot-qemu
+MAIL   := /usr/lib/git-core/git-send-email=git-email /usr/share/perl5/Mail/Address.pm=libmailtools-perl
+TOOLS_tests := $(TOOLS_qemu) $(TOOLS_rig) $(MAIL) chromium=chromium /usr/lib/u-boot/qemu_arm64/u-boot.bin=u-boot-qemu
 KIND         = $(if $(filter test,$(MAKECMDGOALS)),tests,$(firstword $(subst -, ,$(subst :, ,$(BOARD)))))
 TOOLS        = make=make git=git $(sort $(TOOLS_$(KIND)))
 
@@ -91,15 +104,23 @@ collect: setup-python  ## measure what the campaign still lacks on BOARD, with n
 	@$(STUDY) notebook collect $(PAGES)/collect-$(subst /,-,$(subst :,-,$(BOARD))).ipynb --profile $(PROFILE) -p board "$$BOARD" -p campaign "$$CAMPAIGN"
 
 analyze: setup-python  ## figures and tables of CAMPAIGN, with notebooks/analyze.ipynb
-	@$(STUDY) notebook analyze $(PAGES)/analyze.ipynb -p campaign "$$CAMPAIGN"
+	@$(STUDY) notebook analyze $(PAGES)/analyze.ipynb -p campaign "$$CAMPAIGN" -p pixels "$$PIXELS"
 
 figures: analyze  ## the same: the figures are made with the tables
 
-mail: setup-python  ## the cover letter of CAMPAIGN (TITLE=, VERSION=), with notebooks/cover-letter.ipynb
-	@$(STUDY) notebook cover-letter $(PAGES)/cover-letter.ipynb -p campaign "$$CAMPAIGN" -p title "$$TITLE" -p version "$$VERSION"
+mail: setup-python  ## the cover letter of CAMPAIGN, with notebooks/cover-letter.ipynb; with BRANCH= into its series
+	@$(STUDY) notebook cover-letter $(PAGES)/cover-letter.ipynb -p campaign "$$CAMPAIGN" -p title "$$TITLE" -p version "$$VERSION" -p since "$$SINCE"
+	@[ -z "$$BRANCH" ] || $(STUDY) mail $(OUT)/letter.txt $(OUT)/series --repo "$$REPO" --branch="$$BRANCH" --base="$$BASE" \
+	  --tool "$$TOOL" --version "$$VERSION" --to="$$TO" --cc="$$CC"
 
-html: setup-python  ## static pages of the executed notebooks
-	@$(STUDY) html $(PAGES) $(OUT)/html
+reply: setup-python  ## a table of CELLS for a reply on the list
+	@$(STUDY) reply "$$CAMPAIGN" --cells "$$CELLS"
+
+html: analyze  ## static pages of CAMPAIGN, and of all others that were analysed, in paper/html
+	@$(STUDY) html "$$CAMPAIGN"
+
+serve:  ## show paper/html in a browser, on this machine only
+	@$(BIN)/python -m http.server --bind 127.0.0.1 --directory paper/html $(PORT)
 
 lab: setup-python  ## open the notebooks in JupyterLab, on this machine only
 	@$(BIN)/jupyter lab --ServerApp.ip=127.0.0.1 --notebook-dir=notebooks $(if $(filter 0,$(shell id -u)),--allow-root)

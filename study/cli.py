@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from study import __version__
+from study import __version__, paths
 from study.errors import StudyError
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -214,13 +214,62 @@ def notebook(name: str, out: Path, profile: str | None, given: tuple[tuple[str, 
 
 
 @study.command()
-@click.argument("notebooks", type=click.Path(path_type=Path))
+@click.argument("letter", type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
-def html(notebooks: Path, out: Path) -> None:
-    """Make static pages of the executed notebooks in a folder: one file each, no request to any network."""
+@click.option("--branch", required=True, help="The branch of the series.")
+@click.option("--repo", default=".", show_default=True, type=click.Path(path_type=Path), help="The kernel's checkout.")
+@click.option("--base", default="", help="Where the series starts; else the branch's upstream.")
+@click.option("--tool", default="git", show_default=True, help="git or b4.")
+@click.option("--version", default=1, show_default=True, help="Of the series.")
+@click.option("--to", multiple=True, help="A recipient, or several with commas between.")
+@click.option("--cc", multiple=True, help="The same.")
+def mail(letter: Path, out: Path, branch: str, repo: Path, base: str, tool: str, version: int, to: Any, cc: Any) -> None:
+    """Put a letter into a branch's series, with git format-patch or b4, and check what came out.
+
+    LETTER is a text whose first line is the subject; the mails of the series go to the folder OUT.
+
+    \b
+        study mail paper/reference/letter.txt /tmp/series --repo ../linux --branch topic --base v7.3
+    """
+    from study.publish import series
+
+    text = letter.read_text()
+    mails = series.put(text, series.Series(repo, branch, base, version, series.addresses(to), series.addresses(cc)), out, tool)
+    for path in mails:
+        print(path)
+
+
+@study.command()
+@CAMPAIGN
+@click.option("--cells", required=True, help='Such as "board=qemu-neoverse-n1 exit=hvc guest=mde,untouched".')
+def reply(campaign: Path, cells: str) -> None:
+    """Print a table for a reply on the list: the named cells, in at most 40 lines that can be quoted."""
+    from study.analyze import compare, frame
+    from study.campaign import Campaign
+    from study.publish import letter
+
+    measured = Campaign(campaign)
+    rows = compare.summarise(frame.tidy(measured), measured.baselines())
+    print(letter.reply(measured, rows, cells), end="")
+
+
+@study.command()
+@click.argument("campaigns", nargs=-1, type=click.Path(path_type=Path))
+@click.option(
+    "--out", default=paths.PAPER / "html", type=click.Path(path_type=Path), help="Folder of the pages; else paper/html."
+)
+@click.option(
+    "--paper", default=paths.PAPER, type=click.Path(path_type=Path), help="Where the executed notebooks are; else paper."
+)
+def html(campaigns: tuple[Path, ...], out: Path, paper: Path) -> None:
+    """Make static pages of CAMPAIGNS, and of all others in data/ that were analysed, with an index.
+
+    Each page is one file that asks no network for anything.
+    """
     from study.publish import site
 
-    print(site.build(notebooks, out))
+    given = {path.absolute(): path for path in [*campaigns, *site.analysed(paths.DATA, paper)]}
+    print(site.build(list(given.values()), out, paper))
 
 
 @study.command()

@@ -68,6 +68,7 @@ def parameters(given: Mapping[str, str]) -> dict[str, Any]:
     numbers = {field.name for field in dataclasses.fields(Factors) if isinstance(field.default, int | float)} | {
         "version",
         "campaigns",
+        "pixels",
     }
     return {name: _resolve_type(value) if name in numbers else value for name, value in given.items()}
 
@@ -115,10 +116,28 @@ def run(name: str, out: Path, parameters: Mapping[str, Any]) -> Path:
         )  # fmt: skip
     except PapermillException as error:
         raise StudyError(f"{getattr(error, 'evalue', error)} (the notebook as far as it ran: {aside})") from None
-    last = next(cell for cell in reversed(nbformat.read(aside, as_version=4).cells) if cell.cell_type == "code")
+    node = nbformat.read(aside, as_version=4)
+    last = next(cell for cell in reversed(node.cells) if cell.cell_type == "code")
     if END not in "".join(output.get("text", "") for output in last.outputs):
         raise StudyError(f"the notebook {name} stopped before its end: its kernel died; what ran of it is in {aside}")
+    nbformat.write(timeless(node), aside)
     aside.replace(out)
     with contextlib.suppress(OSError):  # what another notebook left unfinished stays
         aside.parent.rmdir()
     return out
+
+
+def timeless(node: Any) -> Any:
+    """Return an executed notebook without what differs between two runs alike: times, papermill's paths and a drawn id.
+
+    Parameters
+    ----------
+    node : NotebookNode
+        It is changed.
+    """
+    for number, cell in enumerate(node.cells):
+        cell.metadata.pop("papermill", None)
+        if "injected-parameters" in cell.metadata.get("tags", []):
+            cell.id = f"parameters-{number}"
+    node.metadata["papermill"] = {"parameters": node.metadata.get("papermill", {}).get("parameters", {})}
+    return node

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from hypothesis import settings
+from playwright.sync_api import Browser, sync_playwright
 
 from study import paths
 from study.analyze import compare, frame
@@ -86,3 +89,51 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Campaign:
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda walk, board: walk(board), [first, again], BOARDS))
     return Campaign(folder)
+
+
+# Where and when the same paper is made twice: what differs here must not be seen in it.
+PLACES = {
+    "here": {"TZ": "EARLY-14", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONHASHSEED": "1"},
+    "a b/there": {"TZ": "LATE+11", "LC_ALL": "C.UTF-8", "LANG": "tr_TR.UTF-8", "PYTHONHASHSEED": "2"},
+}
+
+
+@pytest.fixture(scope="session")
+def papers(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two checkouts in different folders, time zones and locales, in each of which the paper was made from the shipped data."""
+    folder = tmp_path_factory.mktemp("checkouts")
+
+    def make(name: str) -> Path:
+        place = copy_of_checkout(folder / name)
+        env = {**os.environ, **PLACES[name], "PYTHONPATH": str(place), "STUDY_CACHE": str(place / "cache")}
+        command = ["make", "-o", ".venv/ready", "mail", "html", "CAMPAIGN=data/reference"]
+        done = subprocess.run(command, cwd=place, env=env, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return place / "paper"
+
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(make, PLACES))
+
+
+def copy_of_checkout(place: Path) -> Path:
+    """Copy what a clone of this checkout would hold, without what was made, and with its environment."""
+    names = subprocess.run(
+        ["git", "ls-files", "-coz", "--exclude-standard"], cwd=paths.ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    for name in filter(None, names.split("\0")):
+        if (paths.ROOT / name).exists() and (not name.startswith("paper/reference/") or name.endswith("/series.txt")):
+            (place / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(paths.ROOT / name, place / name)
+    (place / ".venv").symlink_to(BIN.parent)
+    return place
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """Debian's Chromium, without a window."""
+    with sync_playwright() as player:
+        browser = player.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-background-networking"]
+        )
+        yield browser
+        browser.close()

@@ -1,24 +1,32 @@
-"""The cover letter: from a summary to the text that a list accepts."""
+"""The cover letter, and excerpts of it for a reply: from a summary to the text that a list accepts."""
 
 from __future__ import annotations
 
 import math
+import re
 import textwrap
 from collections.abc import Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import jinja2
+import numpy as np
 import pandas as pd
 
 from study import paths
-from study.analyze import compare, cost, tables
+from study.analyze import chart, compare, cost, frame, tables
 from study.campaign import Campaign, system
-from study.collect.onboard.factors import KVM, RIG, STRATEGIES, kind_of
-from study.design import options
-from study.errors import BadRequest, StudyError
+from study.collect.onboard.factors import IMPORTED, KVM, RIG, STRATEGIES, kind_of
+from study.design import LEAST_BOOTS, MAIN, options
+from study.errors import BadData, BadRequest, StudyError
 
 WIDTH = 75  # columns that a kernel list is used to
+REPLY = 40  # lines that an excerpt for a reply may have
+MOST_MOVED = 12  # numbers that are listed of those that moved since the last version
+ASKED = ("untouched", "mde")  # the guests of the question, which the chart shows
+MARKS = 24  # lines of marks that a chart in a letter may have
+LINK = re.compile(r"[A-Z][A-Za-z-]*: \S")  # a link or a tag, such as Suggested-by
 WHY_TRAPS_DIFFER = (
     "In Linux such a trap leaves the guest for the host, whose exit handling decodes it, and enters the guest again; the rig "
     "handles it in its exception vector, so that a guest which touches its registers pays less for each touch there."
@@ -27,7 +35,14 @@ LARGEST = 100_000  # bytes that a kernel list accepts
 
 
 def render(
-    campaign: Campaign, summary: pd.DataFrame, fits: Mapping[str, cost.Fit] = MappingProxyType({}), *, title: str, version: int
+    campaign: Campaign,
+    summary: pd.DataFrame,
+    fits: Mapping[str, cost.Fit] = MappingProxyType({}),
+    *,
+    title: str,
+    version: int,
+    words: str = "",
+    changes: str = "",
 ) -> str:
     """Return the letter: its first line is the subject, the rest the body, as git's branch descriptions want it.
 
@@ -43,6 +58,10 @@ def render(
         Of the series.
     version : int
         Of the series, from 1 up.
+    words : str
+        What the author says of the series, as own_words() reads it.
+    changes : str
+        What moved since the last version, as changes() says it.
 
     Raises
     ------
@@ -51,18 +70,51 @@ def render(
     StudyError
         If the letter would not be accepted by a list.
     """
-    if not title.strip() or not title.isascii() or "\n" in title or len(title) > WIDTH:
+    if not title.strip() or not title.isascii() or not title.isprintable() or len(title) > WIDTH or title != title.strip():
         raise BadRequest(f"title is {title!r}: it must be one line of ASCII, at most {WIDTH} columns")
+    if title.startswith("["):
+        raise BadRequest(f"title is {title!r}: git and b4 take what is in brackets for a prefix; leave it out")
     if isinstance(version, bool) or not isinstance(version, int) or version < 1:
         raise BadRequest(f"version is {version!r}: it must be a whole number of at least 1")
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(paths.TEMPLATES), undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
         keep_trailing_newline=True, autoescape=False,
     )  # fmt: skip
-    environment.filters |= {"wrap": wrap, "plural": tables.plural}
-    text = environment.get_template("letter.txt.j2").render(contents(campaign, summary, fits), title=title, version=version)
+    environment.filters |= {"wrap": wrap, "plural": tables.plural, "underlined": lambda text: f"{text}\n{'-' * len(text)}"}
+    said, links = split_links(words)
+    text = environment.get_template("letter.txt.j2").render(
+        contents(campaign, summary, fits), title=title, version=version, words=said, links=links, changes=changes
+    )
+    text = re.sub(r"\n{3,}", "\n\n", text.encode("ascii", "replace").decode())  # b4 drops the second of two empty lines
     check(text)
     return text
+
+
+def own_words(path: Path) -> str:
+    """Return what the author says of the series: the text of a file, which is made if it is missing, and never overwritten.
+
+    Raises
+    ------
+    BadData
+        If a line of it cannot be in a letter.
+    """
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text((paths.TEMPLATES / path.name).read_text())
+    lines = path.read_bytes().decode("utf-8", "replace").splitlines()
+    for number, line in enumerate(lines, 1):
+        if not line.isascii() or line.startswith("#") or any(not letter.isprintable() for letter in line):
+            why = "a letter is plain ASCII, without tabs, and git takes what starts with # for a comment"
+            raise BadData(f"{path}, line {number}: {why}: {line[:60]!r}")
+        if len(line) > WIDTH and not LINK.match(line):
+            raise BadData(f"{path}, line {number}: {len(line)} columns; break it at {WIDTH}, only a link may be longer")
+    return "\n".join(line.rstrip() for line in lines).strip("\n")
+
+
+def split_links(words: str) -> tuple[str, str]:
+    """Return the author's paragraphs, and apart from them the last one, if all of its lines are links or tags."""
+    said, _, last = words.rpartition("\n\n")
+    return (said.rstrip("\n"), last) if last and all(map(LINK.match, last.splitlines())) else (words, "")
 
 
 def contents(campaign: Campaign, summary: pd.DataFrame, fits: Mapping[str, cost.Fit]) -> dict[str, Any]:
@@ -80,12 +132,14 @@ def contents(campaign: Campaign, summary: pd.DataFrame, fits: Mapping[str, cost.
     return {
         "emulated": list(dict.fromkeys(timed[timed["metric"] == "clock"]["board"])),
         "all_emulated": bool((timed["metric"] == "clock").all()),
+        "imported": IMPORTED in campaign.designs,
         "incomplete": campaign.incomplete(),
         "findings": findings(compare.of_kind(summary, KVM)),
-        "results": [(heading, tables.costs(rows)) for heading, rows in tables.contexts(shown)],
+        "results": [(tables.place(rows), with_first_line(rows, tables.costs(rows))) for _, rows in tables.contexts(shown)],
+        "charts": charts(shown),
         "sizes": "" if shown.empty else tables.sizes(shown),
         "cases": tables.CASES,
-        "answers": [(heading, table) for heading, table in answered.values()],
+        "answers": list(answered.values()),
         "traps": traps(summary),
         "meetings": meetings(fits),
         "could_see": tables.could_see(shown),
@@ -97,17 +151,61 @@ def contents(campaign: Campaign, summary: pd.DataFrame, fits: Mapping[str, cost.
         "fair": on_linux is not None and STRATEGIES[on_linux.baseline].module,
         "baseline": on_linux.baseline if on_linux else "",
         "agreement": compare.agreement(summary),
-        "commands": commands(campaign),
+        "draw": f"make setup figures mail CAMPAIGN={shown_folder(campaign)}",
+        "measure": measuring(campaign),
         "digest": campaign.digest(),
     }
 
 
+def with_first_line(rows: pd.DataFrame, table: str) -> str:
+    """Return a table of some rows under the line that says what its figures are."""
+    return f"{tables.first_line(rows)}\n{table}"
+
+
+def charts(rows: pd.DataFrame) -> list[tuple[str, str]]:
+    """Return a heading and a dot-and-interval chart of ratios for each board, for the guests of the question.
+
+    Where nobody measured these, as of imported results, all guests are shown, but at most MARKS lines.
+    """
+    found: list[tuple[str, str]] = []
+    for _, here in tables.contexts(rows[rows["host"].isin(["none", "unknown"])]):
+        if set(here["guest"]) >= set(ASKED):
+            here = here[here["guest"].isin(ASKED)]
+        drawn = ratio_chart(here.head(MARKS))
+        if drawn and (here["exit"].iloc[0] == "hvc" or kind_of(here["board"].iloc[0]) != KVM or len(found) < 1):
+            found.append((f"{tables.place(here)}: ratio to {here['baseline'].iloc[0]}", drawn))
+    return found
+
+
+def ratio_chart(rows: pd.DataFrame) -> str:
+    """Return a dot-and-interval chart of ratios to the baseline, guest by guest; empty where there is no ratio.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        The summary of one board, exit and host state.
+    """
+    compared = rows[(rows["verdict"] != compare.BASELINE) & rows["ratio"].notna()]
+    groups = {
+        str(guest): [
+            chart.Mark(tables.label(row.strategy, row.arm), row.ratio, row.ratio_low, row.ratio_high,
+                       f"{row.ratio:.3f} {tables.SHORT.get(row.verdict, row.verdict)}")
+            for row in cells.itertuples()
+        ]
+        for guest, cells in compared.groupby("guest", sort=False)
+    }  # fmt: skip
+    return chart.intervals(groups, "guest, strategy", at=1.0)
+
+
 def answers(summary: pd.DataFrame, boards: list[str]) -> dict[str, tuple[str, str]]:
     """Return for each rig that has measured the thread's cases a heading and their table."""
-    words = "in brackets what it costs above no switch at all"
+    rows = compare.timed(summary)
     tabled = {board: tables.thread(summary, board) for board in boards}
     return {
-        board: (f"{board}, hvc round trip: {tables.meaning(summary, board)}; {words}", table)
+        board: (
+            f"{board}, hvc round trip; in brackets what it costs above no switch at all",
+            with_first_line(rows[rows["board"] == board], table),
+        )
         for board, table in tabled.items()
         if table
     }
@@ -173,34 +271,148 @@ def findings(summary: pd.DataFrame, leave: str = "hvc") -> list[str]:
     list of str
         A sentence for each board; none where the campaign has not measured both guests.
     """
-    sentences = []
+    found = []
+    for board, more in monitor_mode(summary, leave).items():
+        unit = compare.timed(summary).query("board == @board")["unit"].iloc[0]
+        found.append(
+            f"On {board}, a guest that keeps monitor debug mode on and enables nothing pays for it on every {leave} round "
+            f"trip, in {tables.scale(unit)[1]} over an untouched guest under the same strategy: {', '.join(more)}."
+        )
+    return found
+
+
+def monitor_mode(summary: pd.DataFrame, leave: str = "hvc") -> dict[str, list[str]]:
+    """Return for each board what each strategy makes a guest pay for monitor debug mode, such as ``lazy +372 (+28%)``."""
     main = compare.timed(compare.one_kernel(summary)).query("arm == 'main' and exit == @leave and host == 'none'")
+    costs = {}
     for board, rows in compare.in_order(main).groupby("board", sort=False):
         median = rows.pivot_table(index="strategy", columns="guest", values="median", sort=False)
         if not {"untouched", "mde"} <= set(median):
             continue
-        factor, word = tables.UNITS[rows["unit"].iloc[0]]
-        more = [
+        factor, _ = tables.scale(rows["unit"].iloc[0])
+        costs[str(board)] = [
             f"{strategy} {(mde - untouched) * factor:+.0f} ({mde / untouched - 1:+.0%})"
             for strategy, untouched, mde in median[["untouched", "mde"]].dropna().itertuples()
         ]
-        sentences.append(
-            f"On {board}, a guest that keeps monitor debug mode on and enables nothing pays for it on every {leave} round "
-            f"trip, in {word} over an untouched guest under the same strategy: {', '.join(more)}."
-        )
-    return sentences
+    return costs
 
 
-def commands(campaign: Campaign) -> list[str]:
-    """Return the commands that draw the figures again and measure them anew, each line narrow enough for a letter."""
+def shown_folder(campaign: Campaign) -> str:
+    """Return the campaign's folder as a letter names it: from the checkout."""
     place = campaign.folder.absolute()
-    shown = place.relative_to(paths.ROOT) if place.is_relative_to(paths.ROOT) else f"data/{place.name}"
-    lines = ["make setup", f"make figures mail CAMPAIGN={shown}"]
+    return str(place.relative_to(paths.ROOT)) if place.is_relative_to(paths.ROOT) else f"data/{place.name}"
+
+
+def measuring(campaign: Campaign) -> list[str]:
+    """Return the lines of the command that measures anew, one for boards of equal designs; none for imported results."""
+    if IMPORTED in campaign.designs:
+        return []
+    boards: dict[str, list[str]] = {}
     for board in campaign.boards():
-        words = f".venv/bin/study collect --board {board} --campaign data/again {options(campaign.design_of(board).factors)}"
-        broken = textwrap.wrap(words, WIDTH - 10, break_long_words=False, break_on_hyphens=False)
-        lines.append(" \\\n        ".join(broken))
+        boards.setdefault(options(campaign.design_of(board).factors), []).append(board)
+    lines = []
+    for asked, names in boards.items():
+        words = f"for b in {' '.join(names)}; do .venv/bin/study collect --board $b --campaign data/again {asked}; done"
+        lines += [" \\\n        ".join(textwrap.wrap(words, WIDTH - 10, break_long_words=False, break_on_hyphens=False))]
     return lines
+
+
+def changes(values: pd.DataFrame, earlier: Campaign, name: str) -> str:
+    """Return what moved since an earlier campaign, in a paragraph and a table of what moved most.
+
+    Parameters
+    ----------
+    values : DataFrame
+        The frame of the campaign that is reported.
+    earlier : Campaign
+        What the last version of the series reported.
+    name : str
+        What that version is called, such as v1.
+    """
+    cells = compare.moved(values, frame.tidy(earlier))
+    both = cells.dropna(subset=["before", "now"])
+    told = both[both["verdict"].isin([compare.LOWER, compare.HIGHER])]
+    untold = int((both["ratio_low"].isna()).sum())
+    new, gone = int(cells["before"].isna().sum()), int(cells["now"].isna().sum())
+    said = [
+        f"{name} reported {shown_folder(earlier)} (digest {earlier.digest()[:12]}).",
+        f"Of {tables.plural(len(both), 'number')} that both have, {len(told)} moved for sure by more than "
+        f"{compare.SMALLEST_EFFECT:.0%}; {new} are new, {gone} are gone.",
+    ]
+    if untold:
+        said.append(f"Of {untold} nobody can say, because one side has fewer than {LEAST_BOOTS} boots.")
+    if told.empty:
+        return wrap(" ".join(said))
+    most = told.loc[np.log(told["ratio"]).abs().sort_values(ascending=False, kind="stable").index].head(MOST_MOVED).sort_index()
+    if len(told) > len(most):
+        said.append("Those that moved most:")
+    body: list[list[str]] = []
+    for (board, leave, host), here in most.groupby(["board", "exit", "host"], sort=False):
+        body.append([f"{tables.shorten(board)} {leave}" + ("" if host == "none" else f", host {host}"), "", "", ""])
+        for row in here.itertuples():
+            cell = f"  {tables.shorten(row.guest)}, {tables.shorten(row.strategy)}"
+            body.append([cell, tables.number(row.before, row.unit), tables.number(row.now, row.unit), f"{row.ratio - 1:+.1%}"])
+    table = tables.table(["guest, strategy", name, "now", "change"], body, "lrrr", "text")
+    return f"{wrap(' '.join(said))}\n\n{with_first_line(compare.timed(values), table)}"
+
+
+def reply(campaign: Campaign, summary: pd.DataFrame, cells: str) -> str:
+    """Return an excerpt of the comparison for a reply on the list: at most REPLY lines, narrow enough to be quoted.
+
+    Parameters
+    ----------
+    campaign : Campaign
+        What was measured.
+    summary : DataFrame
+        Of that campaign.
+    cells : str
+        Which cells: tags with values, such as ``board=qemu-neoverse-n1 guest=mde,untouched``. The baseline and its control
+        arm are always shown.
+
+    Raises
+    ------
+    BadRequest
+        If no cell is meant, or more than a reply can hold.
+    """
+    rows = select(compare.timed(summary), cells)
+    parts = []
+    for _, here in tables.contexts(rows):
+        parts += [textwrap.fill(tables.place(here), tables.WIDTH), with_first_line(here, tables.comparison(here))]
+    found = [tables.sizes(rows) + " Ratios carry 95 % intervals over boots.", control_arm(summary)]
+    text = "\n\n".join([*parts, *(textwrap.fill(line, tables.WIDTH) for line in found), f"Data: {campaign.digest()}"]) + "\n"
+    text = text.encode("ascii", "replace").decode()
+    if len(text.splitlines()) > REPLY:
+        raise BadRequest(
+            f"{cells!r} is {len(text.splitlines())} lines, and a reply should have {REPLY}: name fewer cells, "
+            "such as: board=qemu-neoverse-n1 exit=hvc guest=mde"
+        )
+    check(text)
+    return text
+
+
+def select(rows: pd.DataFrame, cells: str) -> pd.DataFrame:
+    """Return the rows that are named by tags with values; the baseline and its control arm stay beside other strategies.
+
+    Raises
+    ------
+    BadRequest
+        At a tag or value that these rows do not have.
+    """
+    tags = ["board", "kernel", "strategy", "guest", "host", "exit"]
+    for word in cells.split():
+        tag, _, values = word.partition("=")
+        if tag not in tags or not values:
+            raise BadRequest(
+                f"cells: {word!r} is no tag with values; write such as guest=mde,untouched; tags are {', '.join(tags)}"
+            )
+        wanted, known = values.split(","), list(dict.fromkeys(rows[tag]))
+        if unknown := [value for value in wanted if value not in known]:
+            raise BadRequest(f"cells: {tag} {unknown[0]!r} was not measured there; choose from {', '.join(known)}")
+        kept = rows[tag].isin(wanted)
+        if tag == "strategy":
+            kept |= (rows["arm"] != MAIN) | (rows["verdict"] == compare.BASELINE)
+        rows = rows[kept]
+    return rows
 
 
 def control_arm(summary: pd.DataFrame) -> str:
@@ -232,8 +444,8 @@ def check(text: str) -> None:
         Naming the line.
     """
     for number, line in enumerate(text.splitlines(), 1):
-        if len(line) > WIDTH or not line.isascii() or line.startswith("#"):
-            why = f"over {WIDTH} columns, not ASCII, or a comment"
+        if (len(line) > WIDTH and not LINK.match(line)) or not line.isascii() or line.startswith("#") or line == "---":
+            why = f"over {WIDTH} columns, not ASCII, a comment, or what ends a letter"
             raise StudyError(f"line {number} of the letter is no line for a list ({why}): {line!r}")
     if len(text) > LARGEST:
         raise StudyError(f"the letter has {len(text)} bytes, and a list takes {LARGEST}; measure fewer cells, or post a part")

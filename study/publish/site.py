@@ -1,27 +1,86 @@
-"""Static HTML: each executed notebook as one file that asks the network for nothing, and an index."""
+"""Static HTML: each executed notebook as one file that asks the network for nothing, and an index of campaigns."""
 
 from __future__ import annotations
 
-import html
+import base64
+import hashlib
+import shutil
+import zipfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
 
 from study import paths
+from study.analyze import compare, frame, tables
+from study.campaign import SUMS, Campaign, slug, system
 from study.errors import BadData, BadRequest
+from study.publish import letter
 
-# What a page may load: nothing but what it holds. Scripts are not among it.
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; font-src data:"
 TEMPLATES = paths.TEMPLATES / "html"
+LARGEST = 1_000_000  # bytes of a page
+# The files that are made with a page and lie beside it, and what each is.
+BESIDE = {
+    "letter.txt": "the cover letter",
+    "tables.txt": "every table, as plain text",
+    "tables.md": "every table, as Markdown",
+    "figures.md": "what each figure shows",
+    "alt.json": "the same, for programs",
+}
+PAGES = {"analyze": "figures and tables", "cover-letter": "the cover letter", "collect": "the measurement"}
+FIGURES = {"svg": "SVG", "png": "PNG", "txt": "plain text"}
+# What the output of a notebook may hold; all else is taken out. Beside it, the policy lets nothing run or load.
+TAGS = {"a", "b", "br", "caption", "code", "em", "h1", "h2", "h3", "h4", "hr", "li", "ol", "p", "pre", "strong", "table", "tbody",
+        "td", "th", "thead", "tr", "ul"}  # fmt: skip
+ATTRIBUTES = {"*": ["id"], "a": ["href"], "td": ["class"], "th": ["class", "scope"]}
+RIGHT, LEFT = ' style="text-align: right;"', ' style="text-align: left;"'
 
 
-def build(notebooks: Path, out: Path) -> Path:
-    """Write a page for each executed notebook in a folder, and an index.
+@dataclass(frozen=True)
+class Shown:
+    """A campaign with executed notebooks.
 
     Parameters
     ----------
-    notebooks : path
-        Folder of executed notebooks.
+    campaign : Campaign
+        Its data.
+    folder : path
+        What is made from them: figures, tables, letter, and a folder of executed notebooks.
+    """
+
+    campaign: Campaign
+    folder: Path
+
+    @property
+    def notebooks(self) -> list[Path]:
+        """The executed notebooks: the analysis first, how it was measured last."""
+        found = sorted(self.folder.glob("notebooks/*.ipynb"))
+        order = list(PAGES)
+        return sorted(found, key=lambda path: next((n for n, name in enumerate(order) if path.stem.startswith(name)), len(order)))
+
+    def stale(self) -> bool:
+        """Say whether the data have changed since the analysis was executed."""
+        analysis = self.folder / "notebooks" / "analyze.ipynb"
+        return not analysis.exists() or self.campaign.digest() not in analysis.read_text(encoding="utf-8", errors="replace")
+
+
+def build(campaigns: Sequence[Path], out: Path, paper: Path = paths.PAPER, progress: Any = print) -> Path:
+    """Write a page for each executed notebook of some campaigns, their raw data beside it, and an index.
+
+    Parameters
+    ----------
+    campaigns : sequence of path
+        Folders of campaigns. The first must have been analysed; of the others those are left out, and named, whose data have
+        changed since.
     out : path
         Folder of the pages.
+    paper : path
+        Where a folder of each campaign's name has its figures, tables, letter, and executed notebooks.
+    progress : callable
+        Is told what is left out.
 
     Returns
     -------
@@ -31,34 +90,259 @@ def build(notebooks: Path, out: Path) -> Path:
     Raises
     ------
     BadRequest
-        If there is no executed notebook.
+        If the first campaign has no executed notebook, or one of other data.
     BadData
-        If a file is no notebook.
+        If a file is no notebook, or a page grows too large.
     """
-    sources = sorted(notebooks.glob("*.ipynb"))
-    if not sources:
-        raise BadRequest(f"{notebooks} holds no executed notebook; make some with: make analyze")
-    from nbconvert import HTMLExporter
-    from nbformat import ValidationError
-    from traitlets.config import Config
+    if not campaigns:
+        raise BadRequest(
+            f"{paths.DATA} holds no campaign that was analysed; make one with: make analyze mail CAMPAIGN=data/reference"
+        )
+    shown = []
+    for number, folder in enumerate(campaigns):
+        one = Shown(Campaign(folder), paper / Campaign(folder).name)
+        if not one.stale():
+            shown.append(one)
+        elif number == 0:
+            raise BadRequest(
+                f"{one.folder} holds no analysis of {folder} as it is now; make it with: make analyze mail CAMPAIGN={folder}"
+            )
+        else:
+            progress(f"left out: {folder} has changed since it was analysed; make analyze mail html CAMPAIGN={folder}")
+    pages = Pages(out)
+    parts = [_write(one, pages) for one in shown]
+    method = [
+        pages.notebook(path, "simulation", [], [(f"{path.stem}.txt", "its table")], {})
+        for path in sorted(paper.glob("simulation/notebooks/*.ipynb"))
+    ]
+    _copy(paper / "simulation", out / "simulation", method)
+    return pages.index(parts, method)
 
-    exporter = HTMLExporter(
-        template_name="study", extra_template_basedirs=[str(TEMPLATES)], exclude_input_prompt=True, exclude_output_prompt=True,
-        config=Config({"HTMLExporter": {"embed_images": True}}),
-    )  # fmt: skip
-    out.mkdir(parents=True, exist_ok=True)
-    links = []
-    for source in sources:
+
+def _write(one: Shown, pages: Pages) -> dict[str, Any]:
+    """Write the pages of one campaign and what lies beside them; return what the index says of it."""
+    name = slug(one.campaign.name)
+    folder = pages.out / name
+    folder.mkdir(parents=True, exist_ok=True)
+    raw = f"{name}.zip"
+    archive(one.campaign, folder / raw)
+    beside = [(raw, "the raw data: every visit, every boot, and their digests")]
+    beside += [(file, words) for file, words in BESIDE.items() if (one.folder / file).exists()]
+    _copy(one.folder, folder, one.notebooks)
+    files = {
+        drawn.stem: [(words, f"{drawn.stem}.{ending}") for ending, words in FIGURES.items()]
+        for drawn in sorted(one.folder.glob("*.svg"))
+    }
+    made = [pages.notebook(path, name, one.notebooks, beside, files) for path in one.notebooks]
+    return {**about(one.campaign), "anchor": f"campaign-{name}", "pages": [(f"{name}/{path}", text) for path, text in made],
+            "raw": f"{name}/{raw}"}  # fmt: skip
+
+
+def _copy(source: Path, folder: Path, needed: Sequence[Any]) -> None:
+    """Copy the files of a campaign's paper folder beside its pages."""
+    if not needed:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in sorted(source.iterdir()):
+        if path.suffix.removeprefix(".") in (*FIGURES, "md", "json") and path.is_file():
+            shutil.copyfile(path, folder / path.name)
+
+
+class Pages:
+    """The pages that are written to a folder, all with the same style, script and policy.
+
+    Parameters
+    ----------
+    out : path
+        The folder.
+    """
+
+    def __init__(self, out: Path) -> None:
+        from nbconvert import HTMLExporter
+
+        self.out = out
+        style, script = ((TEMPLATES / name).read_text(encoding="utf-8") for name in ("style.css", "sort.js"))
+        self.common = {"style": style, "script": script, "policy": policy(style, script)}
+        self.environment = jinja2.Environment(
+            loader=jinja2.FileSystemLoader(TEMPLATES), undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+            autoescape=True,
+        )  # fmt: skip
+        self.exporter = HTMLExporter(
+            template_name="study", extra_template_basedirs=[str(TEMPLATES)], exclude_input_prompt=True,
+            exclude_output_prompt=True, exclude_anchor_links=True,
+        )  # fmt: skip
+        self.exporter.register_filter("clean", clean)
+
+    def notebook(
+        self,
+        source: Path,
+        folder: str,
+        others: Sequence[Path],
+        beside: Sequence[tuple[str, str]],
+        files: Mapping[str, Sequence[tuple[str, str]]],
+    ) -> tuple[str, str]:
+        """Write the page of an executed notebook; return its name, and what it is.
+
+        Parameters
+        ----------
+        source : path
+            The notebook.
+        folder : str
+            The folder of the page, in the folder of all pages.
+        others : sequence of path
+            The notebooks of the same campaign, to which the page links.
+        beside : sequence of tuple
+            Files beside the page, and what they are.
+        files : mapping
+            For each figure the files of it.
+        """
+        from nbformat import ValidationError
+
         try:
-            body, _ = exporter.from_filename(str(source), resources={"study_policy": POLICY})
+            body, _ = self.exporter.from_filename(str(source), resources={"study_files": dict(files)})
         except (ValueError, KeyError, AttributeError, ValidationError):
-            raise BadData(f"{source} is no notebook; make it again with: make analyze") from None
-        page = out / f"{source.stem}.html"
-        page.write_text(body)
-        links.append(f'<li><a href="{html.escape(page.name)}">{html.escape(source.stem)}</a></li>')
-    index = out / "index.html"
-    text = (TEMPLATES / "index.html").read_text()
-    for mark, value in (("@POLICY@", POLICY), ("@LINKS@", "\n".join(links)), ("@NAME@", html.escape(notebooks.parent.name))):
-        text = text.replace(mark, value)
-    index.write_text(text)
-    return index
+            raise BadData(f"{source} is no notebook; make it again with: make analyze mail") from None
+        text, contents, title = finish(body)
+        links = [*((f"{path.stem}.html", what(path)) for path in others if path != source), *beside]
+        named = f"{title or source.stem}: {folder}"
+        self._write(
+            self.out / folder / f"{source.stem}.html", "page.html.j2", title=named, body=text, contents=contents, links=links,
+            home="../index.html",
+        )  # fmt: skip
+        return f"{source.stem}.html", what(source)
+
+    def index(self, campaigns: Sequence[Mapping[str, Any]], method: Sequence[tuple[str, str]]) -> Path:
+        """Write the index of campaigns, and return its path."""
+        rows = [{**row, "campaign": one["name"], "page": one["pages"][0][0]} for one in campaigns for row in one["boards"]]
+        return self._write(
+            self.out / "index.html", "index.html.j2", title="Debug registers at guest entry and exit on ARM", campaigns=campaigns,
+            rows=rows, contents=[], links=[],
+            method=[(f"simulation/{path}", text) for path, text in method],
+        )  # fmt: skip
+
+    def _write(self, path: Path, template: str, **values: Any) -> Path:
+        text = self.environment.get_template(template).render(**self.common, **values)
+        if len(text.encode()) > LARGEST:
+            raise BadData(
+                f"{path} would have {len(text.encode())} bytes, more than {LARGEST}; draw smaller figures: make analyze PIXELS=1000"
+            )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        return path
+
+
+def what(notebook: Path) -> str:
+    """Return in words what the page of a notebook holds."""
+    return next((words for name, words in PAGES.items() if notebook.stem.startswith(name)), notebook.stem)
+
+
+def policy(style: str, script: str) -> str:
+    """Return the content security policy of a page: it loads nothing, and nothing runs but its own script and style."""
+    style_hash, script_hash = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (style, script))
+    return (
+        f"default-src 'none'; img-src data:; style-src 'sha256-{style_hash}'; script-src 'sha256-{script_hash}'; base-uri 'none'; "
+        "form-action 'none'"
+    )
+
+
+def clean(html: str) -> str:
+    """Return the HTML of an output or of prose with nothing in it that could run, load or look like another page."""
+    import bleach
+
+    marked = html.replace(RIGHT, ' class="r"').replace(LEFT, "")
+    return str(bleach.clean(marked, tags=TAGS, attributes=ATTRIBUTES, protocols={"https", "http"}, strip=True))
+
+
+def finish(body: str) -> tuple[str, list[tuple[str, str]], str]:
+    """Make a page of what nbconvert wrote: tables that scroll and can be reached by keyboard, headings that can be linked to.
+
+    Returns
+    -------
+    text : str
+        The page's content.
+    contents : list of tuple
+        Anchor and text of each heading of the second level.
+    title : str
+        The first heading.
+    """
+    from bs4 import BeautifulSoup
+
+    soup = BeautifulSoup(body, "html.parser")
+    taken: dict[str, int] = {}
+    contents = []
+    for heading in soup.find_all(["h1", "h2", "h3"]):
+        text = heading.get_text().strip()
+        base = slug(text).strip("-").lower() or "part"
+        taken[base] = taken.get(base, 0) + 1
+        heading["id"] = base if taken[base] == 1 else f"{base}-{taken[base]}"
+        if heading.name == "h2":
+            contents.append((str(heading["id"]), text))
+    for number, table in enumerate(soup.find_all("table"), 1):
+        near = table.find_previous(["h2", "h3", "h4"])
+        about = f"Table {number}" + (f": {near.get_text().strip()}" if near else "")
+        table.wrap(soup.new_tag("div", attrs={"class": "wide", "tabindex": "0", "role": "region", "aria-label": about}))
+        for head in table.select("thead th"):
+            head["scope"] = "col"
+    first = soup.find("h1")
+    contents.append(("files", "Files beside this page"))
+    return str(soup), contents, first.get_text().strip() if first else ""
+
+
+def archive(campaign: Campaign, path: Path) -> None:
+    """Write all that is raw of a campaign, and its sums, into a zip file; the same data give the same bytes."""
+    sums = campaign.folder / SUMS
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as file:
+        for source in [*campaign.raw_files(), *([sums] if sums.exists() else [])]:
+            name = f"{slug(campaign.name)}/{source.relative_to(campaign.folder).as_posix()}"
+            entry = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
+            entry.external_attr = 0o644 << 16
+            file.writestr(entry, source.read_bytes(), zipfile.ZIP_DEFLATED, 9)
+
+
+def about(campaign: Campaign) -> dict[str, Any]:
+    """Return what the index says of a campaign: what was compared, on which boards, and what came out."""
+    summary = compare.summarise(frame.tidy(campaign), campaign.baselines())
+    timed = compare.timed(summary)
+    strategies = list(dict.fromkeys(timed["strategy"]))
+    guests = list(dict.fromkeys(timed["guest"]))
+    boards = [_board(campaign, board, rows) for board, rows in timed.groupby("board", sort=False)]
+    return {
+        "name": campaign.name,
+        "emulated": any(row["emulated"] for row in boards),
+        "digest": campaign.digest(),
+        "compared": ", ".join(strategies),
+        "guests": f"{', '.join(guests)}; exits: {', '.join(dict.fromkeys(timed['exit']))}",
+        "control": letter.control_arm(summary).removeprefix("Control arm: "),
+        "boards": boards,
+    }
+
+
+def _board(campaign: Campaign, board: str, rows: pd.DataFrame) -> dict[str, Any]:
+    """Return the row of one board in the index."""
+    boots = [facts for facts in map(campaign.facts, campaign.boots()) if facts["board"] == board]
+    days = sorted({str(facts.get("started") or facts.get("imported") or "-")[:10] for facts in boots})
+    compared = rows[(rows["verdict"] != compare.BASELINE) & (rows["arm"] == "main")]
+    control = compare.control_arm(rows)
+    told = int((control["verdict"] != compare.CANNOT).sum())
+    counts = [int((compared["verdict"] == verdict).sum()) for verdict in (compare.LOWER, compare.HIGHER, compare.CANNOT)]
+    costs = letter.monitor_mode(rows)
+    word = tables.scale(rows["unit"].iloc[0])[1]
+    return {
+        "board": board,
+        "kernel": ", ".join(dict.fromkeys(system(row.board, row.kernel) + f" ({row.mode})" for row in rows.itertuples())),
+        "measured": days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}",
+        "unit": tables.what(rows),
+        "emulated": bool((rows["metric"] == "clock").any()),
+        "finding": f"{', '.join(next(iter(costs.values())))} {word} on each hvc round trip" if costs else "",
+        "counts": counts,
+        "told": f"{told} of {len(control)}",
+        "baseline": rows["baseline"].iloc[0],
+        "verdicts": "{} lower, {} higher, {} indistinct".format(*counts) + f" than {rows['baseline'].iloc[0]}",
+    }
+
+
+def analysed(data: Path, paper: Path = paths.PAPER) -> Iterable[Path]:
+    """Yield the campaigns in a folder that have executed notebooks."""
+    for path in sorted(data.glob("*/design.json")):
+        if (paper / path.parent.name / "notebooks" / "analyze.ipynb").exists():
+            yield path.parent

@@ -2,64 +2,284 @@
 
 from __future__ import annotations
 
-import html
-import json
 import re
+import subprocess
+import time
+import zipfile
+from collections.abc import Iterator
 from pathlib import Path
+from urllib.request import urlopen
 
 import nbformat
 import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page
 
-from study import paths
+from study.campaign import Campaign
 from study.publish import site
 from tests.conftest import refused, run
+from tests.publish import hostile
 
-HOSTILE = "<script>document.title='taken'</script><img src=http://192.0.2.1/x>"
+PAGES = ["reference/index.html", "reference/reference/analyze.html", "reference/reference/cover-letter.html",
+         "hostile/index.html", "hostile/evil/analyze.html", "hostile/evil/cover-letter.html"]  # fmt: skip
+every_page = pytest.mark.parametrize("name", PAGES)
+SIZES = {"telephone": (360, 740), "desk": (1400, 900)}
 
 
 @pytest.fixture(scope="module")
-def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("paper")
-    done = run("notebook", "analyze", folder / "notebooks/analyze.ipynb", "-p", "paper", folder)
-    assert done.returncode == 0, done.stderr
-    cell = nbformat.v4.new_code_cell("print(board)", outputs=[nbformat.v4.new_output("stream", text=HOSTILE)])
-    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), folder / "notebooks/hostile.ipynb")
-    done = run("html", folder / "notebooks", folder / "html")
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == str(folder / "html/index.html")
-    return folder / "html"
+def pages(papers: list[Path], reference: Campaign, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The pages of the shipped campaign, and those of a campaign that means no good."""
+    folder = tmp_path_factory.mktemp("pages")
+    (folder / "reference").symlink_to(papers[0] / "html")
+    evil = hostile.make(reference, folder / "evil")
+    paper = folder / "paper"
+    words = paper / "evil" / "series.txt"
+    words.parent.mkdir(parents=True)
+    words.write_text(f"{hostile.SCRIPT}\n{hostile.MARKDOWN[:70]}\n")
+    for name in ("analyze", "cover-letter"):
+        done = run("notebook", name, paper / f"evil/notebooks/{name}.ipynb", "-p", "campaign", evil, "-p", "paper", paper)
+        assert done.returncode == 0, done.stderr
+    done = run("html", evil, "--paper", paper, "--out", folder / "hostile")
+    assert (done.returncode, done.stdout.strip()) == (0, str(folder / "hostile/index.html")), done.stderr
+    return folder
 
 
-def test_the_index_leads_to_every_page(pages: Path) -> None:
-    links = re.findall(r'href="([^"]+)"', (pages / "index.html").read_text())
-    assert links == ["analyze.html", "hostile.html"]
+class Visit:
+    """A page that is open in the browser, and all that it asked for or complained of."""
+
+    def __init__(self, page: Page, path: Path) -> None:
+        self.page, self.asked, self.said = page, list[str](), list[str]()
+        page.on("request", lambda request: self.asked.append(request.url))
+        page.on("console", lambda message: self.said.append(message.text))
+        page.on("pageerror", lambda error: self.said.append(str(error)))
+        page.on("dialog", lambda dialog: self.said.append(dialog.message))
+        page.goto(path.as_uri())
 
 
-@pytest.mark.parametrize("name", ["index", "analyze", "hostile"])
-def test_a_page_asks_no_network_for_anything(pages: Path, name: str) -> None:
-    text = (pages / f"{name}.html").read_text()
-    head = text[: text.index("</head>")]
-    assert re.search(r'<meta [^>]*http-equiv="Content-Security-Policy"', head)
-    assert f'content="{site.POLICY}"' in head
-    assert not re.search(r"<(script|link|iframe)\b", text)
-    assert not re.search(r'\bsrc="(?!data:)', text)
-    assert not re.search(r"url\((?!data:|#|&quot;data:|\"data:|'data:)", text)
+@pytest.fixture(params=SIZES)
+def size(request: pytest.FixtureRequest) -> tuple[int, int]:
+    return SIZES[request.param]
 
 
-def test_a_figure_s_finding_is_said_to_those_who_cannot_see_it(pages: Path) -> None:
-    alts = re.findall(r'<img [^>]*alt="([^"]*)"', (pages / "analyze.html").read_text())
-    shipped = json.loads((paths.PAPER / "reference/alt.json").read_text())
-    assert [html.unescape(alt) for alt in alts] == list(shipped.values())
-    assert all(len(alt) > 80 for alt in alts)
+@pytest.fixture
+def visit(chromium: Browser, pages: Path, name: str, size: tuple[int, int]) -> Iterator[Visit]:
+    context = chromium.new_context(viewport={"width": size[0], "height": size[1]})
+    yield Visit(context.new_page(), pages / name)
+    context.close()
 
 
-def test_what_a_board_said_is_shown_as_text(pages: Path) -> None:
-    text = (pages / "hostile.html").read_text()
-    assert "&lt;script&gt;" in text
-    assert HOSTILE not in text
+@every_page
+def test_a_page_asks_for_nothing_and_complains_of_nothing(visit: Visit, name: str) -> None:
+    visit.page.wait_for_timeout(100)
+    others = [url for url in visit.asked if not url.startswith("data:")]
+    assert others == [visit.page.url]
+    assert visit.said == []
 
 
-def test_what_is_no_notebook_is_refused_in_one_line(tmp_path: Path) -> None:
+@every_page
+def test_nothing_of_what_a_board_says_runs(visit: Visit, name: str) -> None:
+    assert visit.page.evaluate("window.taken") is None
+    assert visit.page.title() != "taken"
+    inside = "document.querySelectorAll('main script, main style, main iframe, main link, main meta, main img:not([src^=data])').length"
+    assert visit.page.evaluate(inside) == 0
+    assert (
+        visit.page.evaluate("[...document.querySelectorAll('*')].some(e => [...e.attributes].some(a => /^on/.test(a.name)))")
+        is False
+    )
+    assert visit.page.locator("a[href^='javascript']").count() == 0
+
+
+@every_page
+def test_a_page_fits_its_window_and_shows_all_of_itself(visit: Visit, name: str, size: tuple[int, int]) -> None:
+    assert visit.page.evaluate("document.documentElement.scrollWidth") <= size[0]
+    assert visit.page.locator("#content h1").is_visible()
+    hidden = [table for table in visit.page.locator("table").all() if not table.is_visible()]
+    assert hidden == []
+    assert visit.page.evaluate("[...document.images].every(image => image.complete && image.naturalWidth >= 400)")
+
+
+@every_page
+def test_the_keyboard_reaches_all_that_can_be_used(visit: Visit, name: str) -> None:
+    usable = "a[href], button, summary, [tabindex='0']"
+    wanted = visit.page.evaluate(f"[...document.querySelectorAll({usable!r})].filter(e => e.checkVisibility()).length")
+    step = "(() => { const e = document.activeElement; if (e === document.body) return -1; e.reached = 1; return 1; })()"
+    for _ in range(wanted):
+        visit.page.keyboard.press("Tab")
+        assert visit.page.evaluate(step) == 1
+    missed = f"[...document.querySelectorAll({usable!r})].filter(e => e.checkVisibility() && !e.reached).map(e => e.outerHTML.slice(0, 99))"
+    assert visit.page.evaluate(missed) == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@every_page
+def test_axe_finds_no_serious_violation(chromium: Browser, pages: Path, name: str, scheme: str) -> None:
+    context = chromium.new_context(viewport={"width": 1400, "height": 900}, color_scheme=scheme, bypass_csp=True)  # type: ignore[arg-type]
+    page = context.new_page()
+    page.goto((pages / name).as_uri())
+    found = Axe().run(page).response["violations"]
+    context.close()
+    assert [(one["id"], one["nodes"][0]["html"][:200]) for one in found if one["impact"] in ("serious", "critical")] == []
+
+
+def test_a_dark_page_is_dark_and_a_printed_one_is_not(chromium: Browser, pages: Path) -> None:
+    context = chromium.new_context(color_scheme="dark")
+    page = context.new_page()
+    page.goto((pages / PAGES[1]).as_uri())
+    shade = "getComputedStyle(document.body).backgroundColor"
+    assert page.evaluate(shade) == "rgb(22, 22, 22)"
+    page.emulate_media(media="print")
+    assert page.evaluate(shade) == "rgb(255, 255, 255)"
+    assert not page.locator("nav").is_visible()
+    assert page.locator("table").first.is_visible()
+    assert len(page.pdf()) > 100_000
+    context.close()
+
+
+@pytest.mark.parametrize("by", ["mouse", "keyboard"])
+def test_a_comparison_is_sorted_by_a_press_on_its_head(chromium: Browser, pages: Path, by: str) -> None:
+    page = chromium.new_page()
+    page.goto((pages / PAGES[1]).as_uri())
+    table = page.locator("table", has_text="ratio to lazy").first
+    head = table.locator("thead th", has_text="median")
+    column = page.evaluate("head => [...head.parentNode.cells].indexOf(head)", head.element_handle())
+
+    def press() -> list[float]:
+        if by == "mouse":
+            head.locator("button").click()
+        else:
+            head.locator("button").focus()
+            page.keyboard.press("Enter")
+        cells = table.locator(f"tbody tr td:nth-child({column + 1})").all_text_contents()
+        return [float(cell) for cell in cells]
+
+    before = sorted(float(cell) for cell in table.locator(f"tbody tr td:nth-child({column + 1})").all_text_contents())
+    assert press() == before
+    assert head.get_attribute("aria-sort") == "ascending"
+    assert press() == before[::-1]
+    assert head.get_attribute("aria-sort") == "descending"
+    ratios = table.locator("thead th", has_text="ratio")
+    ratios.locator("button").click()
+    assert head.get_attribute("aria-sort") is None
+    found = [float(text.split()[0]) for text in table.locator("tbody tr td:nth-child(4)").all_text_contents()]
+    assert found == sorted(found)
+    page.close()
+
+
+@every_page
+def test_a_page_is_one_file_of_at_most_a_megabyte(pages: Path, name: str) -> None:
+    text = (pages / name).read_text()
+    assert len(text.encode()) <= 1_000_000
+    policy = re.search(r'<meta http-equiv="Content-Security-Policy" content="([^"]*)"', text)
+    assert policy
+    assert policy[1].startswith("default-src &#39;none&#39;; img-src data:; style-src &#39;sha256-")
+    assert "unsafe" not in policy[1]
+
+
+@every_page
+def test_every_link_leads_somewhere(chromium: Browser, pages: Path, name: str) -> None:
+    page = chromium.new_page()
+    page.goto((pages / name).as_uri())
+    links = page.evaluate("[...document.querySelectorAll('a')].map(a => a.getAttribute('href'))")
+    lost = page.evaluate(
+        "[...document.querySelectorAll('a[href^=\"#\"]')].filter(a => !document.getElementById(a.hash.slice(1))).length"
+    )
+    page.close()
+    assert lost == 0
+    assert links
+    for link in links:
+        assert link.startswith("#") or ((pages / name).parent / link).exists(), link
+
+
+def test_a_figure_s_finding_is_said_to_those_who_cannot_see_it(chromium: Browser, pages: Path) -> None:
+    page = chromium.new_page()
+    for name in (PAGES[1], PAGES[4]):
+        page.goto((pages / name).as_uri())
+        alts = page.evaluate("[...document.images].map(image => image.alt)")
+        assert len(alts) >= 6
+        assert all(re.search(r"\d", alt) and len(alt) > 80 for alt in alts)
+    page.close()
+
+
+def test_the_index_answers_in_its_first_screen(chromium: Browser, pages: Path) -> None:
+    page = chromium.new_page(viewport={"width": 1400, "height": 900})
+    page.goto((pages / "reference/index.html").as_uri())
+    for text in (
+        "stock, lazy, eager, control-scan",
+        "Linux 6.1.0",
+        "path length in instructions, not time",
+        "lazy +372 (+28%)",
+        "rig-cortex-a57",
+    ):
+        box = page.get_by_text(text).first.bounding_box()
+        assert box
+        assert box["y"] + box["height"] <= 900, text
+    row = page.locator("tbody tr", has_text="qemu-neoverse-n1").text_content() or ""
+    for text in ("reference", "6.1.0", "2026-", "0 of 11", "lazy", "emulated"):
+        assert text in row
+    page.close()
+
+
+def test_the_raw_data_beside_a_page_are_a_campaign(pages: Path, reference: Campaign, tmp_path: Path) -> None:
+    with zipfile.ZipFile(pages / "reference/reference/reference.zip") as file:
+        file.extractall(tmp_path)
+    beside = Campaign(tmp_path / "reference")
+    assert beside.digest() == reference.digest()
+    assert beside.verify() == []
+
+
+def test_what_is_no_notebook_is_refused_in_one_line(tmp_path: Path, reference: Campaign) -> None:
+    folder = tmp_path / "paper/reference/notebooks"
+    folder.mkdir(parents=True)
     for text in ("", "{}", "[1]", "no JSON"):
-        (tmp_path / "x.ipynb").write_text(text)
-        assert "x.ipynb is no notebook" in refused(run("html", tmp_path, tmp_path / "out"))
+        (folder / "analyze.ipynb").write_text(text + f"\n{reference.digest()}" * (text != "{}") + " " * 9)
+        said = refused(run("html", reference.folder, "--paper", tmp_path / "paper", "--out", tmp_path / "out"))
+        assert "analyze.ipynb is no notebook" in said or "holds no analysis" in said
+
+
+def test_a_campaign_that_has_changed_since_its_analysis_is_not_shown(tmp_path: Path, reference: Campaign) -> None:
+    command = ["html", reference.folder, "--paper", tmp_path, "--out", tmp_path / "out"]
+    assert "make it with: make analyze mail CAMPAIGN=" in refused(run(*command))
+    folder = tmp_path / "reference/notebooks"
+    folder.mkdir(parents=True)
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# digest 0000")]), folder / "analyze.ipynb")
+    assert "holds no analysis of" in refused(run(*command))
+    nbformat.write(
+        nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(f"# {reference.digest()}")]), folder / "analyze.ipynb"
+    )
+    assert run(*command).returncode == 0
+
+
+def test_a_page_that_grows_too_large_is_refused(tmp_path: Path, reference: Campaign) -> None:
+    folder = tmp_path / "reference/notebooks"
+    folder.mkdir(parents=True)
+    cells = [nbformat.v4.new_markdown_cell(f"# {reference.digest()}"), nbformat.v4.new_markdown_cell("word " * 200_001)]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), folder / "analyze.ipynb")
+    assert "more than 1000000" in refused(run("html", reference.folder, "--paper", tmp_path, "--out", tmp_path / "out"))
+
+
+def test_serve_shows_the_pages_on_this_machine_only(papers: list[Path]) -> None:
+    place = papers[0].parent
+    with subprocess.Popen(
+        ["make", "serve", "PORT=18473"], cwd=place, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as server:
+        try:
+            for _ in range(100):
+                try:
+                    text = urlopen("http://127.0.0.1:18473/").read().decode()
+                    break
+                except OSError:
+                    time.sleep(0.1)
+            sockets = Path("/proc/net/tcp").read_text()
+            assert f" 0100007F:{18473:04X} " in sockets
+            assert f" 00000000:{18473:04X} " not in sockets
+        finally:
+            subprocess.run(["pkill", "-P", str(server.pid)], check=False)
+            server.terminate()
+    assert "Debug registers at guest entry and exit" in text
+
+
+@pytest.mark.parametrize("text", [*hostile.ALL.values(), "<table onclick=x><tr><td style='position:fixed'>y</td></tr></table>"])
+def test_what_is_cleaned_holds_nothing_that_runs(text: str) -> None:
+    cleaned = site.clean(text)
+    assert not re.search(r"<(script|style|img|iframe|link|meta|form|svg)\b", cleaned)
+    assert not re.search(r"<[^>]*\b(on\w+|style|src)=", cleaned)
