@@ -11,7 +11,7 @@ BRANCH   ?=
 BASE     ?=
 TOOL     ?= git
 TO       ?=
-CC       ?=
+COPY     ?=
 CELLS    ?=
 PIXELS   ?= 1600
 PORT     ?= 8000
@@ -23,7 +23,7 @@ OUT      := paper/$(notdir $(CAMPAIGN:/=))
 PAGES    := $(OUT)/notebooks
 
 # Free text reaches a recipe through the environment, so that the shell never reads it as code.
-export BOARD CAMPAIGN TITLE VERSION SINCE REPO BRANCH BASE TOOL TO CC CELLS PIXELS
+export BOARD CAMPAIGN TITLE VERSION SINCE REPO BRANCH BASE TOOL TO COPY CELLS PIXELS
 
 .DEFAULT_GOAL := help
 .PHONY: help study setup setup-python setup-system setup-board collect analyze figures mail reply html serve lab module simulation bench \
@@ -40,7 +40,7 @@ help:  ## explain every target
 	@echo "  PROFILE=$(PROFILE)   quick (1 min), default (8 min) or full (40 min a board); a rig takes 1 to 3 min"
 	@echo "  CAMPAIGN=$(CAMPAIGN)   folder of the data; results go to $(OUT)"
 	@echo "  TITLE, VERSION   of the series, for the letter; SINCE=data/v1 is what its last version reported"
-	@echo "  BRANCH=topic REPO=../linux BASE=v7.3   with make mail: put the letter into that series; TOOL=git or b4, TO=, CC="
+	@echo "  BRANCH=topic REPO=../linux BASE=v7.3   with make mail: put the letter into that series; TOOL=git or b4, TO=, COPY="
 	@echo "  CELLS='board=qemu-neoverse-n1 exit=hvc guest=mde'   what make reply shows"
 	@echo "  PIXELS=$(PIXELS)   width of the figures as PNG"
 	@echo "  STUDY_APT_SOURCES   a sources.list for the emulated board, where the machine's own will not do"
@@ -111,7 +111,7 @@ figures: analyze  ## the same: the figures are made with the tables
 mail: setup-python  ## the cover letter of CAMPAIGN, with notebooks/cover-letter.ipynb; with BRANCH= into its series
 	@$(STUDY) notebook cover-letter $(PAGES)/cover-letter.ipynb -p campaign "$$CAMPAIGN" -p title "$$TITLE" -p version "$$VERSION" -p since "$$SINCE"
 	@[ -z "$$BRANCH" ] || $(STUDY) mail $(OUT)/letter.txt $(OUT)/series --repo "$$REPO" --branch="$$BRANCH" --base="$$BASE" \
-	  --tool "$$TOOL" --version "$$VERSION" --to="$$TO" --cc="$$CC"
+	  --tool "$$TOOL" --version "$$VERSION" --to="$$TO" --cc="$$COPY"
 
 reply: setup-python  ## a table of CELLS for a reply on the list
 	@$(STUDY) reply "$$CAMPAIGN" --cells "$$CELLS"

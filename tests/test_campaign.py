@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from study.campaign import Campaign, cut_torn_line, line_digest, read_lines
+from study.campaign import Campaign, cut_torn_line, legible, line_digest, read_lines
 from study.collect import session
 from study.collect.onboard.factors import KVM, RIG
 from study.design import Factors, choose
@@ -204,3 +204,22 @@ def test_a_digest_survives_the_file(line: dict[str, object]) -> None:
     line.pop("sha256", None)
     back = json.loads(json.dumps({**line, "sha256": line_digest(line)}))
     assert back["sha256"] == line_digest(back)
+
+
+@given(st.text(max_size=200), st.text(max_size=200))
+def test_a_name_is_shown_so_that_it_can_confuse_nobody_and_two_stay_two(one: str, other: str) -> None:
+    shown = legible(one)
+    assert shown.isprintable()
+    assert len(shown) <= 100
+    assert legible(shown) == shown
+    assert shown == one or not one.isprintable() or len(one) > 100
+    assert (shown == legible(other)) == (one == other)
+
+
+def test_a_board_s_name_cannot_turn_a_line_round(tmp_path: Path) -> None:
+    boot = recorded(tmp_path, 1).boots()[0]
+    text = json.dumps({**json.loads((boot / "boot.json").read_text()), "board": "a\u202eb\x00", "kernel": "k" * 5000})
+    (boot / "boot.json").write_text(text)
+    (name,) = Campaign(tmp_path).boards()
+    assert name.startswith("a?b?..")
+    assert len(Campaign(tmp_path).facts(boot)["kernel"]) == 100

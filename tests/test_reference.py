@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -12,6 +13,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from PIL import Image
 
 from study import paths
 from study.analyze import compare, figures, frame, tables
@@ -20,6 +22,7 @@ from study.campaign import Campaign
 from study.collect.onboard.factors import EXITS, GUEST_STATES, HOST_STATES, KVM, RIG, STRATEGIES, names
 from study.collect.perfstat import parse
 from study.design import KINDS, STATES, choose
+from study.errors import BadRequest
 from study.publish import letter
 from tests.conftest import BOARDS
 
@@ -192,7 +195,7 @@ def test_figures_say_what_they_are(values: pd.DataFrame, summary: pd.DataFrame) 
         assert re.search(r"instructions|%", said), f"{name} has no unit"
         for board in RIGS if name.startswith("rig-") else BOARDS:
             assert board in said, f"{name} does not name {board}"
-        assert re.search(r"\d", drawing.alt) or "prices" in name, f"the words for {name} hold no number"
+        assert re.search(r"\d", drawing.alt), f"the words for {name} hold no number"
         assert all(board in drawing.alt for board in (RIGS if name.startswith("rig-") else BOARDS))
         with plt.style.context(figures.STYLE):
             drawing.figure.draw_without_rendering()
@@ -201,6 +204,49 @@ def test_figures_say_what_they_are(values: pd.DataFrame, summary: pd.DataFrame) 
             box = text.get_window_extent()
             inside = page.x0 - 1 <= box.x0 and box.x1 <= page.x1 + 1 and page.y0 - 1 <= box.y0 and box.y1 <= page.y1 + 1
             assert inside, f"{name}: {text.get_text()!r} is cut off"
+
+
+def test_the_text_of_a_figure_says_what_the_figure_says(values: pd.DataFrame, summary: pd.DataFrame) -> None:
+    texts = {drawing.name: drawing.text for drawing in figures.draw_all(values, summary)}
+    for name, text in texts.items():
+        assert text.isascii()
+        assert max(map(len, text.splitlines())) <= 72, name
+        for board in RIGS if name.startswith("rig-") else BOARDS:
+            assert board in text
+        assert "emulat" in text or name == "drift", f"{name} does not say that it is no time"
+    timed = compare.timed(summary)
+    for leave in ("hvc", "mmio"):
+        numbers = Counter(re.findall(r"^  \w.*o.* (\d+)$", texts[f"cost-{leave}"], re.MULTILINE))
+        rows = compare.of_kind(timed, KVM).query("exit == @leave")
+        assert numbers == Counter(f"{median:.0f}" for median in rows["median"])
+    above = figures.above_floor(summary, "hvc").query("strategy != 'none'")["above"]
+    assert Counter(re.findall(r"(?<= )\d+(?= |$)", texts["rig-hvc"], re.MULTILINE)) == Counter(f"{value:.0f}" for value in above)
+    far = compare.control_arm(compare.of_kind(timed, KVM))["ratio"] - 1
+    assert Counter(re.findall(r" ([+-][\d.]+%)$", texts["control-arm"], re.MULTILINE)) == Counter(f"{part:+.2%}" for part in far)
+    for prefix, boards in (("", BOARDS), ("rig-", RIGS)):
+        fits = cost_model.fits(compare.medians(values))
+        for board in boards:
+            costs = fits[board].costs
+            mix = cost_model.debugging_mix(1.0, 0.0, kept_on=False)
+            names = figures.competing(fits[board])
+            best = min(names, key=lambda name: float(costs.of(name, mix)))  # type: ignore[arg-type]
+            first = texts[f"{prefix}break-even"].split(f"{board}, emulated: ")[1]
+            lowest = re.search(r"^ +0\.0 \|(.*)$", first, re.MULTILINE)
+            assert lowest
+            assert re.search(rf"\b{lowest[1][-1]} [a-z= \n-]*{best}", first), "what wins at one access per entry"
+
+
+def test_figures_have_the_width_that_is_asked_for(values: pd.DataFrame, tmp_path: Path) -> None:
+    drawing = figures.Drawing("x", plt.figure(figsize=(figures.WIDTH, 3)), "alt 1", "text")
+    plt.close(drawing.figure)
+    for pixels in (800, 1600):
+        figures.save_all([drawing], tmp_path, pixels, progress=lambda text: None)
+        assert Image.open(tmp_path / "x.png").width == pixels
+        assert f"PNG of {pixels} pixels" in (tmp_path / "figures.md").read_text()
+    assert f'width="{figures.WIDTH * 72:.0f}pt"' in (tmp_path / "x.svg").read_text()
+    assert "alt 1" in (tmp_path / "figures.md").read_text()
+    with pytest.raises(BadRequest, match="pixels is 12: a figure may be 400 to 8000 pixels wide"):
+        figures.save_all([drawing], tmp_path, 12)
 
 
 def _beyond_their_axis(figure: Figure) -> set[Text]:

@@ -98,9 +98,10 @@ class Axis:
         """Return the numbers at the ticks, those that have room beside the one before."""
         step = min(np.diff(self.ticks), default=1.0)
         digits = max(0, -math.floor(math.log10(step) + 1e-9))
+        plain = digits <= 9 and max(map(abs, self.ticks), default=0.0) < 1e9
         line = ""
         for tick in self.ticks:
-            text = f"{tick:.{digits}f}"
+            text = f"{tick:.{digits}f}" if plain else f"{tick:.3g}"
             start = max(0, min(self.column(tick) - len(text) // 2, self.columns - len(text)))
             if not line or start > len(line):
                 line = f"{line:<{start}}{text}"

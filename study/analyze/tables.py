@@ -174,9 +174,7 @@ def comparison(rows: pd.DataFrame, style: str = "text") -> str:
             ])  # fmt: skip
     head = ["guest, strategy" if text else "guest", *([] if text else ["strategy"]), "median",
             f"ratio to {shorten(rows['baseline'].iloc[0])}", "n", *([] if text else ["least seen"]), "verdict"]  # fmt: skip
-    sides = ["left", *([] if text else ["left"]), "right", "left", "left", *([] if text else ["right"]), "left"]
-    made = tabulate.tabulate(body, head, FORMATS[style], colalign=sides, disable_numparse=True, preserve_whitespace=True)
-    return tight(made, style)
+    return table(head, body, "lrlll" if text else "llrllrl", style)
 
 
 def shorten(name: str, most: int = 20) -> str:
@@ -423,7 +421,8 @@ def table(head: list[str], body: list[list[str]], sides: str, style: str) -> str
     if not body:
         return _prose("This campaign has not measured what is needed for it.", style)
     aligned = [{"l": "left", "r": "right"}[side] for side in sides]
-    return tight(tabulate.tabulate(body, head, FORMATS[style], colalign=aligned, disable_numparse=True), style)
+    made = tabulate.tabulate(body, head, FORMATS[style], colalign=aligned, disable_numparse=True, preserve_whitespace=True)
+    return tight(made, style)
 
 
 def tight(table: str, style: str) -> str:

@@ -191,3 +191,29 @@ def test_rows_come_in_the_order_of_the_tables_with_the_control_arm_last() -> Non
     rows = summary(lazy_control=one, eager=one, stock=one, lazy=one)
     order = list(zip(rows["strategy"], rows["arm"], strict=True))
     assert order == [("stock", "main"), ("lazy", "main"), ("eager", "main"), ("lazy", "control")]
+
+
+@given(st.floats(0.5, 2.0), st.integers(3, 6), st.integers(0, 100))
+def test_what_moved_between_two_campaigns_is_found_with_welch_s_interval(factor: float, boots: int, seed: int) -> None:
+    noise = np.random.default_rng(seed)
+    before, now = (1000 * np.exp(noise.normal(0, 1e-3, (boots, 1))) for _ in range(2))
+    now *= factor
+    frames = [tidy(lazy=side.tolist()).assign(kernel=kernel) for side, kernel in ((before, "old"), (now, "new"))]
+    (found,) = compare.moved(frames[1], frames[0]).itertuples()
+    logs = [np.log(side[:, 0]) for side in (before, now)]
+    assert found.ratio == pytest.approx(np.exp(logs[1].mean() - logs[0].mean()))
+    low, high = stats.ttest_ind(logs[1], logs[0], equal_var=False).confidence_interval(0.95)
+    assert (found.ratio_low, found.ratio_high) == (pytest.approx(np.exp(low)), pytest.approx(np.exp(high)))
+    if abs(np.log(factor)) > 0.03:
+        assert found.verdict == (HIGHER if factor > 1 else LOWER)
+    if abs(np.log(factor)) < 0.005:
+        assert found.verdict == CANNOT
+
+
+def test_cells_of_one_campaign_alone_are_new_or_gone() -> None:
+    now, before = tidy(lazy=[[1.0]], eager=[[2.0]]), tidy(lazy=[[1.0]], stock=[[3.0]])
+    rows = compare.moved(now, before).set_index("strategy")
+    assert rows.loc["eager", ["before", "now"]].isna().tolist() == [True, False]
+    assert rows.loc["stock", ["before", "now"]].isna().tolist() == [False, True]
+    assert rows["verdict"].isna().sum() == 2
+    assert rows.loc["lazy", "ratio"] == 1.0

@@ -16,6 +16,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page
 
 from study.campaign import Campaign
+from study.errors import BadData
 from study.publish import site
 from tests.conftest import refused, run
 from tests.publish import hostile
@@ -227,34 +228,35 @@ def test_the_raw_data_beside_a_page_are_a_campaign(pages: Path, reference: Campa
     assert beside.verify() == []
 
 
-def test_what_is_no_notebook_is_refused_in_one_line(tmp_path: Path, reference: Campaign) -> None:
-    folder = tmp_path / "paper/reference/notebooks"
-    folder.mkdir(parents=True)
-    for text in ("", "{}", "[1]", "no JSON"):
-        (folder / "analyze.ipynb").write_text(text + f"\n{reference.digest()}" * (text != "{}") + " " * 9)
-        said = refused(run("html", reference.folder, "--paper", tmp_path / "paper", "--out", tmp_path / "out"))
-        assert "analyze.ipynb is no notebook" in said or "holds no analysis" in said
+@pytest.mark.parametrize("text", ["", "{}", "[1]", "no JSON"])
+def test_what_is_no_notebook_is_refused_in_one_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / "bad.ipynb").write_text(text)
+    with pytest.raises(BadData, match="bad.ipynb is no notebook; make it again with: make analyze mail"):
+        site.Pages(tmp_path / "out").notebook(tmp_path / "bad.ipynb", "x", [], [], {})
+
+
+def analysed(tmp_path: Path, *texts: str) -> list[object]:
+    """Write an analysis of the shipped campaign that holds some texts, and return the command that makes its page."""
+    folder = tmp_path / "reference/notebooks"
+    folder.mkdir(parents=True, exist_ok=True)
+    cells = [nbformat.v4.new_markdown_cell(text) for text in texts]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), folder / "analyze.ipynb")
+    return ["html", "data/reference", "--paper", tmp_path, "--out", tmp_path / "out"]
 
 
 def test_a_campaign_that_has_changed_since_its_analysis_is_not_shown(tmp_path: Path, reference: Campaign) -> None:
-    command = ["html", reference.folder, "--paper", tmp_path, "--out", tmp_path / "out"]
-    assert "make it with: make analyze mail CAMPAIGN=" in refused(run(*command))
-    folder = tmp_path / "reference/notebooks"
-    folder.mkdir(parents=True)
-    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# digest 0000")]), folder / "analyze.ipynb")
-    assert "holds no analysis of" in refused(run(*command))
-    nbformat.write(
-        nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(f"# {reference.digest()}")]), folder / "analyze.ipynb"
-    )
+    (tmp_path / "reference").mkdir()
+    command = analysed(tmp_path, "digest 0000")
+    assert "holds no analysis of data/reference as it is now; make it with: make analyze mail" in refused(run(*command))
+    assert not (tmp_path / "out").exists()
+    analysed(tmp_path, f"# A title\n\n{reference.digest()}")
     assert run(*command).returncode == 0
+    assert "<title>A title: reference</title>" in (tmp_path / "out/reference/analyze.html").read_text()
 
 
 def test_a_page_that_grows_too_large_is_refused(tmp_path: Path, reference: Campaign) -> None:
-    folder = tmp_path / "reference/notebooks"
-    folder.mkdir(parents=True)
-    cells = [nbformat.v4.new_markdown_cell(f"# {reference.digest()}"), nbformat.v4.new_markdown_cell("word " * 200_001)]
-    nbformat.write(nbformat.v4.new_notebook(cells=cells), folder / "analyze.ipynb")
-    assert "more than 1000000" in refused(run("html", reference.folder, "--paper", tmp_path, "--out", tmp_path / "out"))
+    command = analysed(tmp_path, reference.digest(), "word " * 200_001)
+    assert re.search(r"analyze.html would have \d+ bytes, more than 1000000; draw smaller", refused(run(*command)))
 
 
 def test_serve_shows_the_pages_on_this_machine_only(papers: list[Path]) -> None:

@@ -1,0 +1,222 @@
+"""The letter and its excerpts, as an author and a list meet them."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from study import paths
+from study.analyze import compare, frame, tables
+from study.campaign import Campaign
+from study.collect import imported
+from study.publish import letter
+from tests.conftest import BOARDS, refused, run
+
+
+def one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def test_the_author_s_words_links_and_tags_are_in_the_letter_as_they_were_written(
+    reference: Campaign, summary: pd.DataFrame, tmp_path: Path
+) -> None:
+    path = tmp_path / "series.txt"
+    words = "Patch 1 does this,\n  - and that.\n\nLink: https://lore.kernel.org/r/" + "x" * 80 + "\nSuggested-by: A B <a@b.org>\n"
+    path.write_text(words)
+    text = letter.render(reference, summary, title="x", version=1, words=letter.own_words(path))
+    assert path.read_text() == words
+    assert text.startswith("x\n\nPatch 1 does this,\n  - and that.\n\n")
+    links = text.index("Links and tags")
+    assert words.partition("\n\n")[2].strip() in text[links:]
+    assert links < text.index("How to reproduce"), "prose comes last"
+
+
+def test_the_file_of_the_author_s_words_is_made_once(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "series.txt"
+    words = letter.own_words(path)
+    assert words == (paths.TEMPLATES / "series.txt").read_text().strip()
+    path.write_text("Mine.\n")
+    assert letter.own_words(path) == "Mine."
+    assert path.read_text() == "Mine.\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("fine\nna\u00efve", "line 2: a letter is plain ASCII"),
+        ("# a comment", "line 1: a letter is plain ASCII, without tabs, and git takes what starts with #"),
+        ("a\tb", "without tabs"),
+        ("x" * 76, "76 columns; break it at 75, only a link may be longer"),
+        ("\x00", "plain ASCII"),
+        (b"\xff\xfe".decode("latin-1"), "plain ASCII"),
+    ],
+)
+def test_words_that_no_list_takes_are_refused_with_their_line(tmp_path: Path, words: str, says: str) -> None:
+    (tmp_path / "reference").mkdir()
+    path = tmp_path / "reference" / "series.txt"
+    path.write_text(words, encoding="utf-8")
+    with pytest.raises(letter.BadData, match=re.escape(says)):
+        letter.own_words(path)
+    assert path.read_text(encoding="utf-8") == words
+
+
+def test_a_notebook_refuses_such_words_in_one_line_and_leaves_the_letter(tmp_path: Path) -> None:
+    (tmp_path / "reference").mkdir()
+    (tmp_path / "reference" / "series.txt").write_text("# no\n")
+    (tmp_path / "reference" / "letter.txt").write_text("as it was\n")
+    said = refused(run("notebook", "cover-letter", tmp_path / "x.ipynb", "-p", "paper", tmp_path))
+    assert "series.txt, line 1" in said
+    assert (tmp_path / "reference" / "letter.txt").read_text() == "as it was\n"
+
+
+def test_every_table_of_the_letter_says_first_that_it_is_emulated(reference: Campaign, summary: pd.DataFrame) -> None:
+    lines = letter.render(reference, summary, title="x", version=1, changes="").splitlines()
+    heads = [number for number, line in enumerate(lines) if re.match(r"(guest|strategy) {2,}\w", line)]
+    assert len(heads) == 6
+    assert {lines[number - 1] for number in heads} == {tables.EMULATED}
+
+
+def test_the_chart_says_what_the_summary_says(reference: Campaign, summary: pd.DataFrame) -> None:
+    text = letter.render(reference, summary, title="x", version=1)
+    for board in BOARDS:
+        (place,) = [match.end() for match in re.finditer(rf"^{board}, .*hvc round trip: ratio", text, re.MULTILINE)]
+        drawn = text[place:].split("\n\n")[1].splitlines()
+        rows = summary.query(
+            "board == @board and exit == 'hvc' and metric == 'clock' and guest == 'mde' and verdict != 'baseline'"
+        )
+        shown = {line.split("  ")[1].strip(): line for line in drawn[drawn.index("mde") + 1 :]}
+        assert len(shown) == len(rows) == 4
+        at = {name: line.index("o", 16) for name, line in shown.items()}
+        assert sorted(at, key=at.get) == sorted(
+            at,
+            key=lambda name: rows.set_index(rows.apply(lambda row: tables.label(row.strategy, row.arm), axis=1))["ratio"][name],
+        )  # type: ignore[arg-type]
+        for row in rows.itertuples():
+            assert f"{row.ratio:.3f} {tables.SHORT.get(row.verdict, row.verdict)}" in shown[tables.label(row.strategy, row.arm)]
+
+
+def test_changes_since_the_last_version_name_what_moved(reference: Campaign, values: pd.DataFrame, tmp_path: Path) -> None:
+    unchanged = letter.changes(values, reference, "v1")
+    assert "0 moved for sure by more than 1%; 0 are new, 0 are gone." in one_line(unchanged)
+    assert reference.digest()[:12] in unchanged
+    faster = values.copy()
+    cell = (
+        (faster["strategy"] == "lazy") & (faster["guest"] == "mde") & (faster["board"] == BOARDS[0]) & (faster["exit"] == "hvc")
+    )
+    faster.loc[cell & (faster["arm"] == "main"), "value"] *= 0.8
+    faster = faster[~((faster["guest"] == "half") & (faster["board"] == BOARDS[0]))]
+    text = letter.changes(faster, reference, "v1")
+    assert "1 moved for sure by more than 1%; 0 are new, 4 are gone." in one_line(text)
+    assert re.search(rf"^{BOARDS[0]} hvc$", text, re.MULTILINE)
+    assert re.search(r"^  mde, lazy +1718 +1375 +-20\.0%$", text, re.MULTILINE)
+    assert max(map(len, text.splitlines())) <= 75
+    assert tables.EMULATED in text
+
+
+def test_what_one_boot_cannot_say_is_not_said(reference: Campaign, values: pd.DataFrame, tmp_path: Path) -> None:
+    shutil.copytree(reference.folder, tmp_path / "c", ignore=shutil.ignore_patterns("*.[2-5]", "rig-*"))
+    text = one_line(letter.changes(values[values["board"].isin(BOARDS)], Campaign(tmp_path / "c"), "v1"))
+    assert "Of 88 numbers that both have, 0 moved" in text
+    assert re.search(r"Of 8\d nobody can say, because one side has fewer than 3 boots\.", text)
+
+
+def test_the_notebook_takes_the_last_version(reference: Campaign, tmp_path: Path) -> None:
+    given = ["-p", "paper", tmp_path, "-p", "since", "data/reference", "-p", "version", "3", "-p", "title", "Third"]
+    assert run("notebook", "cover-letter", tmp_path / "x.ipynb", *given).returncode == 0
+    text = (tmp_path / "reference" / "letter.txt").read_text()
+    assert text.startswith("Third\n")
+    assert "\nChanges since v2\n----------------\n\nv2 reported data/reference (digest " in text
+    assert "Result (v3)" in text
+    assert "is no campaign" in refused(run("notebook", "cover-letter", tmp_path / "y.ipynb", "-p", "since", "data/none"))
+
+
+def test_the_commands_of_the_letter_are_two_and_mean_something(reference: Campaign, summary: pd.DataFrame) -> None:
+    text = letter.render(reference, summary, title="x", version=1)
+    lines = re.findall(r"^    (?:.*\\\n)*.*", text[text.index("How to reproduce") :], re.MULTILINE)
+    assert len(lines) == 2
+    assert lines[0].strip() == "make setup figures mail CAMPAIGN=data/reference"
+    plan = (
+        lines[1]
+        .replace("collect", "plan")
+        .replace("--campaign \\\n        data/again", "")
+        .replace("for b in", "for b in")
+        .strip()
+    )
+    import subprocess
+
+    done = subprocess.run(["sh", "-ec", plan], cwd=paths.ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("time:") == 4
+
+
+def test_imported_results_have_a_letter_too(tmp_path: Path) -> None:
+    import pyperf
+
+    for name, scale in (("before", 1.0), ("after", 0.9)):
+        for boot in range(3):
+            runs = [
+                pyperf.Run(
+                    [scale * (1e-6 + 1e-9 * ((n + boot) % 3)) for n in range(5)],
+                    metadata={"name": "exit", "boot_time": f"2026-01-0{boot + 1} 00:00:00", "hostname": "na\u00efve"},
+                    collect_metadata=False,
+                )
+            ]  # fmt: skip
+            pyperf.BenchmarkSuite([pyperf.Benchmark(runs)]).dump(str(tmp_path / f"{name}-{boot}.json"))
+        imported.import_files(tmp_path / "c", sorted(tmp_path.glob(f"{name}-*.json")), {"strategy": name}, "before")
+    campaign = Campaign(tmp_path / "c")
+    summary = compare.summarise(frame.tidy(campaign), campaign.baselines())
+    text = letter.render(campaign, summary, title="x", version=1)
+    assert text.isascii()
+    assert "na?ve" in text
+    assert re.search(r"^  after +.*o.* 0\.900 lower$", text, re.MULTILINE)
+    assert "measured elsewhere and imported" in text
+    assert "emulat" not in text
+    assert "study collect" not in text
+    assert "time in ns" in text
+    assert "lazy" not in text
+
+
+@pytest.mark.parametrize(
+    "cells",
+    ["board=qemu-neoverse-n1 exit=hvc guest=mde,untouched,touch-4", "exit=hvc guest=mde board=qemu-neoverse-n1,qemu-cortex-a57"],
+)
+def test_a_reply_is_short_narrow_and_says_what_it_is(reference: Campaign, cells: str) -> None:
+    done = run("reply", "data/reference", "--cells", cells)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert len(lines) <= letter.REPLY
+    assert max(map(len, lines)) <= tables.WIDTH
+    assert tables.EMULATED in lines
+    assert done.stdout.count("lazy again") == len(re.findall(r"^(mde|untouched|touch-4)$", done.stdout, re.MULTILINE))
+    assert lines[-1] == f"Data: {reference.digest()}"
+
+
+def test_a_reply_of_one_strategy_keeps_what_it_is_compared_to(reference: Campaign) -> None:
+    text = run("reply", "data/reference", "--cells", "board=qemu-neoverse-n1 exit=hvc guest=mde strategy=eager").stdout
+    names = re.findall(r"^  ([a-z -]+?)  +\d", text, re.MULTILINE)
+    assert names == ["lazy", "eager", "lazy again"]
+
+
+@pytest.mark.parametrize(
+    ("cells", "says"),
+    [
+        ("", "lines, and a reply should have 40: name fewer cells"),
+        ("guest=nobody", "guest 'nobody' was not measured there; choose from untouched, mde"),
+        ("mde", "'mde' is no tag with values; write such as guest=mde,untouched; tags are board"),
+        ("guest=", "'guest=' is no tag with values"),
+        ("board=rig-cortex-a15 exit=hvc exit=mmio", "exit 'mmio' was not measured there; choose from hvc"),
+    ],
+)
+def test_a_reply_that_makes_no_sense_is_refused(cells: str, says: str) -> None:
+    assert says in refused(run("reply", "data/reference", "--cells", cells))
+
+
+def test_a_line_that_ends_a_letter_is_found() -> None:
+    for line in ("---", "# x", "x" * 76, "\u00e9"):
+        with pytest.raises(letter.StudyError, match="line 2 of the letter"):
+            letter.check(f"fine\n{line}\n")
+    letter.check("Link: https://example.org/" + "x" * 100)
