@@ -23,6 +23,7 @@ EMULATED = "path length in instructions, emulated, not time"
 BROKEN_DOWN, PRICED = ("mde", "one", "touch-4", "touch"), ("mde", "touch-20", "touch-4", "touch")
 KEPT_ON = {False: "monitor mode on only while debugging (arm64 Linux)", True: "monitor mode always on (32-bit Linux)"}
 PARTS = ("base", "scan", "switch", "trap")  # of a round trip, in the order in which they are drawn
+TELLING = ("untouched", "mde")  # the guests of the question, of which a description speaks; its text has all
 ROOM = ["board", "kernel", "metric"]  # what has a panel of its own
 COLUMNS, LINES = 56, 11  # of a map of letters
 
@@ -52,17 +53,24 @@ def heading(row: pd.Series) -> str:
 
 
 def describe(summary: pd.DataFrame, leave: str) -> str:
-    """Return what by_guest() shows, in words: on each board, for each guest, the cheapest and the dearest strategy."""
+    """Return what by_guest() shows, in words: on each board, for the telling guests, the cheapest and the dearest strategy."""
     rows = labelled(compare.timed(summary).query("exit == @leave and arm == 'main'"))
     parts = []
     for board, here in rows.groupby("board", sort=False):
-        cells = []
-        for guest, cell in here.groupby("guest", sort=False):
-            low, high = cell.loc[cell["median"].idxmin()], cell.loc[cell["median"].idxmax()]
-            cells.append(f"{guest} from {low['median']:.0f} ({low.strategy}) to {high['median']:.0f} ({high.strategy})")
         emulated = " (emulated, not time)" if here["metric"].iloc[0] == "clock" else ""
-        parts.append(f"{board}, in {here['word'].iloc[0]}{emulated}: " + ", ".join(cells))
-    return f"Cost of a round trip ({leave}) by guest state and strategy. " + "; ".join(parts) + "."
+        parts.append(f"{board}, in {here['word'].iloc[0]}{emulated}: {_ends(here, 'median')}")
+    return f"Cost of a round trip ({leave}) by guest state and strategy. {'; '.join(parts)}."
+
+
+def _ends(rows: pd.DataFrame, column: str) -> str:
+    """Return from what to what a column goes for the telling guests, and under which strategies; of others the first three."""
+    guests = list(dict.fromkeys(rows["guest"]))
+    cells = []
+    for guest in [guest for guest in TELLING if guest in guests] or guests[:3]:
+        cell = rows[rows["guest"] == guest]
+        low, high = cell.loc[cell[column].idxmin()], cell.loc[cell[column].idxmax()]
+        cells.append(f"{guest} from {low[column]:.0f} ({low.strategy}) to {high[column]:.0f} ({high.strategy})")
+    return ", ".join(cells)
 
 
 def above_floor(summary: pd.DataFrame, leave: str) -> pd.DataFrame:
@@ -74,15 +82,11 @@ def above_floor(summary: pd.DataFrame, leave: str) -> pd.DataFrame:
 
 
 def describe_rig(summary: pd.DataFrame, leave: str) -> str:
-    """Return what rig() shows, in words: for each board and host state the cheapest and the dearest strategy of each guest."""
+    """Return what rig() shows, in words: on each board and host, for the telling guests, the cheapest and the dearest strategy."""
     rows = above_floor(summary, leave).query("strategy != 'none'")
-    sentences = []
-    for (board, host), here in rows.groupby(["board", "host"], sort=False):
-        cells = []
-        for guest, cell in here.groupby("guest", sort=False):
-            low, high = cell.loc[cell["above"].idxmin()], cell.loc[cell["above"].idxmax()]
-            cells.append(f"{guest} from {low['above']:.0f} ({low.strategy}) to {high['above']:.0f} ({high.strategy})")
-        sentences.append(f"{board}, host {host}: " + ", ".join(cells))
+    hosts = [host for host in ("none", "all") if host in set(rows["host"])] or list(rows["host"].head(1))
+    told = rows[rows["host"].isin(hosts)].groupby(["board", "host"], sort=False)
+    sentences = [f"{board}, host {host}: {_ends(here, 'above')}" for (board, host), here in told]
     emulated = " (emulated, not time)" if rows["metric"].iloc[0] == "clock" else ""
     return (
         f"Cost of each strategy above no switch at all, per {leave} round trip on the bare-metal rig, in {rows['word'].iloc[0]}"
@@ -90,8 +94,8 @@ def describe_rig(summary: pd.DataFrame, leave: str) -> str:
     )
 
 
-def describe_parts(shares: pd.DataFrame, guests: Sequence[str] = BROKEN_DOWN) -> str:
-    """Return what parts() shows, in words: for each board and guest what each strategy adds to the base."""
+def describe_parts(shares: pd.DataFrame, guests: Sequence[str] = ("mde", "touch")) -> str:
+    """Return what parts() shows, in words: for each board and two telling guests what each strategy adds to the base."""
     sentences = []
     for (board, guest), here in shares[shares["guest"].isin(guests)].groupby(["board", "guest"], sort=False):
         each = []
@@ -157,8 +161,8 @@ def describe_break_even(fits: Mapping[str, cost.Fit]) -> str:
     )
 
 
-def describe_prices(rows: pd.DataFrame, guests: Sequence[str] = PRICED) -> str:
-    """Return what prices() shows, in words: for each board and guest who wins when both prices are low, and when traps are dear."""
+def describe_prices(rows: pd.DataFrame, guests: Sequence[str] = ("mde", "touch-20")) -> str:
+    """Return what prices() shows, in words: for each board and two telling guests who wins when both prices are low, and when traps are dear."""
     sentences = []
     for (board, guest), here in rows[rows["guest"].isin(guests)].groupby(["board", "guest"], sort=False):
         at = [

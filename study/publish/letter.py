@@ -163,18 +163,16 @@ def with_first_line(rows: pd.DataFrame, table: str) -> str:
 
 
 def charts(rows: pd.DataFrame) -> list[tuple[str, str]]:
-    """Return a heading and a dot-and-interval chart of ratios for each board, for the guests of the question.
+    """Return a heading and a dot-and-interval chart of ratios for each board and kernel, on its first exit.
 
-    Where nobody measured these, as of imported results, all guests are shown, but at most MARKS lines.
+    The guests of the question are shown; where nobody measured these, as of imported results, all, but at most MARKS lines.
     """
-    found: list[tuple[str, str]] = []
-    for _, here in tables.contexts(rows[rows["host"].isin(["none", "unknown"])]):
-        if set(here["guest"]) >= set(ASKED):
-            here = here[here["guest"].isin(ASKED)]
-        drawn = ratio_chart(here.head(MARKS))
-        if drawn and (here["exit"].iloc[0] == "hvc" or kind_of(here["board"].iloc[0]) != KVM or len(found) < 1):
-            found.append((f"{tables.place(here)}: ratio to {here['baseline'].iloc[0]}", drawn))
-    return found
+    found = []
+    for _, own in rows.groupby(["board", "kernel"], sort=False):
+        _, here = next(iter(tables.contexts(own)))
+        asked = here[here["guest"].isin(ASKED)] if set(ASKED) <= set(here["guest"]) else here.head(MARKS)
+        found.append((f"{tables.place(asked)}: ratio to {asked['baseline'].iloc[0]}", ratio_chart(asked)))
+    return [(heading, drawn) for heading, drawn in found if drawn]
 
 
 def ratio_chart(rows: pd.DataFrame) -> str:

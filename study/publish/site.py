@@ -6,7 +6,7 @@ import base64
 import hashlib
 import shutil
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import pandas as pd
 from study import paths
 from study.analyze import compare, frame, tables
 from study.campaign import SUMS, Campaign, slug, system
-from study.errors import BadData, BadRequest
+from study.errors import BadData, BadRequest, StudyError
 from study.publish import letter
 
 TEMPLATES = paths.TEMPLATES / "html"
@@ -67,14 +67,14 @@ class Shown:
         return not analysis.exists() or self.campaign.digest() not in analysis.read_text(encoding="utf-8", errors="replace")
 
 
-def build(campaigns: Sequence[Path], out: Path, paper: Path = paths.PAPER, progress: Any = print) -> Path:
+def build(campaigns: Sequence[Path], out: Path, paper: Path = paths.PAPER, progress: Callable[[str], object] = print) -> Path:
     """Write a page for each executed notebook of some campaigns, their raw data beside it, and an index.
 
     Parameters
     ----------
     campaigns : sequence of path
-        Folders of campaigns. The first must have been analysed; of the others those are left out, and named, whose data have
-        changed since.
+        Folders of campaigns. The first must be whole, and analysed as it is; of the others those that are not are left out,
+        and named.
     out : path
         Folder of the pages.
     paper : path
@@ -100,17 +100,14 @@ def build(campaigns: Sequence[Path], out: Path, paper: Path = paths.PAPER, progr
         )
     shown = []
     for number, folder in enumerate(campaigns):
-        one = Shown(Campaign(folder), paper / Campaign(folder).name)
-        if not one.stale():
-            shown.append(one)
-        elif number == 0:
-            raise BadRequest(
-                f"{one.folder} holds no analysis of {folder} as it is now; make it with: make analyze mail CAMPAIGN={folder}"
-            )
-        else:
-            progress(f"left out: {folder} has changed since it was analysed; make analyze mail html CAMPAIGN={folder}")
+        try:
+            shown.append(_analysed(folder, paper))
+        except StudyError as error:
+            if number == 0:
+                raise
+            progress(f"left out: {error}")
     pages = Pages(out)
-    parts = [_write(one, pages) for one in shown]
+    parts = [{**said, **_write(one, pages)} for one, said in shown]
     method = [
         pages.notebook(path, "simulation", [], [(f"{path.stem}.txt", "its table")], {})
         for path in sorted(paper.glob("simulation/notebooks/*.ipynb"))
@@ -119,8 +116,19 @@ def build(campaigns: Sequence[Path], out: Path, paper: Path = paths.PAPER, progr
     return pages.index(parts, method)
 
 
+def _analysed(folder: Path, paper: Path) -> tuple[Shown, dict[str, Any]]:
+    """Return a campaign that was analysed as it is, and what the index says of it."""
+    campaign = Campaign(folder)
+    one = Shown(campaign, paper / campaign.name)
+    if one.stale():
+        raise BadRequest(
+            f"{one.folder} holds no analysis of {folder} as it is now; make it with: make analyze mail CAMPAIGN={folder}"
+        )
+    return one, about(campaign)
+
+
 def _write(one: Shown, pages: Pages) -> dict[str, Any]:
-    """Write the pages of one campaign and what lies beside them; return what the index says of it."""
+    """Write the pages of one campaign and what lies beside them; return where they are."""
     name = slug(one.campaign.name)
     folder = pages.out / name
     folder.mkdir(parents=True, exist_ok=True)
@@ -134,8 +142,11 @@ def _write(one: Shown, pages: Pages) -> dict[str, Any]:
         for drawn in sorted(one.folder.glob("*.svg"))
     }
     made = [pages.notebook(path, name, one.notebooks, beside, files) for path in one.notebooks]
-    return {**about(one.campaign), "anchor": f"campaign-{name}", "pages": [(f"{name}/{path}", text) for path, text in made],
-            "raw": f"{name}/{raw}"}  # fmt: skip
+    return {
+        "anchor": f"campaign-{name}",
+        "pages": [(f"{name}/{path}", text) for path, text in made],
+        "raw": f"{name}/{raw}",
+    }
 
 
 def _copy(source: Path, folder: Path, needed: Sequence[Any]) -> None:
@@ -233,7 +244,10 @@ class Pages:
 
 def what(notebook: Path) -> str:
     """Return in words what the page of a notebook holds."""
-    return next((words for name, words in PAGES.items() if notebook.stem.startswith(name)), notebook.stem)
+    for name, words in PAGES.items():
+        if notebook.stem.startswith(name):
+            return f"{words}{notebook.stem.removeprefix(name).replace('-', ' of ', 1)}"
+    return notebook.stem
 
 
 def policy(style: str, script: str) -> str:
@@ -248,9 +262,12 @@ def policy(style: str, script: str) -> str:
 def clean(html: str) -> str:
     """Return the HTML of an output or of prose with nothing in it that could run, load or look like another page."""
     import bleach
+    from bs4 import BeautifulSoup
 
-    marked = html.replace(RIGHT, ' class="r"').replace(LEFT, "")
-    return str(bleach.clean(marked, tags=TAGS, attributes=ATTRIBUTES, protocols={"https", "http"}, strip=True))
+    soup = BeautifulSoup(html.replace(RIGHT, ' class="r"').replace(LEFT, ""), "html.parser")
+    for element in soup(["script", "style"]):  # bleach would leave what is in them, as text
+        element.decompose()
+    return str(bleach.clean(str(soup), tags=TAGS, attributes=ATTRIBUTES, protocols={"https", "http"}, strip=True))
 
 
 def finish(body: str) -> tuple[str, list[tuple[str, str]], str]:

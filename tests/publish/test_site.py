@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import nbformat
+import pandas as pd
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page
@@ -254,6 +255,17 @@ def test_a_campaign_that_has_changed_since_its_analysis_is_not_shown(tmp_path: P
     assert "<title>A title: reference</title>" in (tmp_path / "out/reference/analyze.html").read_text()
 
 
+def test_another_campaign_that_is_damaged_is_left_out_and_named(tmp_path: Path, reference: Campaign) -> None:
+    said: list[str] = []
+    analysed(tmp_path, reference.digest())
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "design.json").write_text("{")
+    index = site.build([reference.folder, tmp_path / "bad"], tmp_path / "out", tmp_path, said.append)
+    assert "Campaign reference" in index.read_text()
+    assert len(said) == 1
+    assert re.match(r"left out: .*bad/design.json: it is not JSON", said[0])
+
+
 def test_a_page_that_grows_too_large_is_refused(tmp_path: Path, reference: Campaign) -> None:
     command = analysed(tmp_path, reference.digest(), "word " * 200_001)
     assert re.search(r"analyze.html would have \d+ bytes, more than 1000000; draw smaller", refused(run(*command)))
@@ -285,3 +297,10 @@ def test_what_is_cleaned_holds_nothing_that_runs(text: str) -> None:
     cleaned = site.clean(text)
     assert not re.search(r"<(script|style|img|iframe|link|meta|form|svg)\b", cleaned)
     assert not re.search(r"<[^>]*\b(on\w+|style|src)=", cleaned)
+
+
+def test_a_frame_as_pandas_shows_it_is_a_table_and_nothing_more() -> None:
+    cleaned = site.clean(pd.DataFrame({"a": [1]})._repr_html_())
+    assert "dataframe" not in cleaned
+    assert "vertical-align" not in cleaned
+    assert re.search(r"<td>1</td>", cleaned)
