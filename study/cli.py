@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -233,10 +234,11 @@ def mail(letter: Path, out: Path, branch: str, repo: Path, base: str, tool: str,
     """
     from study.publish import series
 
-    text = letter.read_text()
+    text = letter.read_bytes().decode(errors="replace")
     mails = series.put(text, series.Series(repo, branch, base, version, series.addresses(to), series.addresses(cc)), out, tool)
     for path in mails:
         print(path)
+    print(series.SENDING[tool].format(folder=shlex.quote(str(out)), repo=shlex.quote(str(repo))))
 
 
 @study.command()
@@ -268,8 +270,9 @@ def html(campaigns: tuple[Path, ...], out: Path, paper: Path) -> None:
     """
     from study.publish import site
 
-    given = {path.absolute(): path for path in [*campaigns, *site.analysed(paths.DATA, paper)]}
-    print(site.build(list(given.values()), out, paper))
+    named = [path.absolute() for path in campaigns]
+    others = [path for path in site.analysed(paths.DATA, paper) if path.absolute() not in named]
+    print(site.build([*campaigns, *others], out, paper))
 
 
 @study.command()

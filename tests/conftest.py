@@ -91,6 +91,17 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Campaign:
     return Campaign(folder)
 
 
+# What is expensive to make is made once: the tests that want it run one after the other, as do those of one file.
+SHARED = ("measured", "papers")
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        wanted = [name for name in SHARED if name in getattr(item, "fixturenames", ())]
+        item.add_marker(pytest.mark.xdist_group(wanted[0] if wanted else item.path.stem))
+
+
 # Where and when the same paper is made twice: what differs here must not be seen in it.
 PLACES = {
     "here": {"TZ": "EARLY-14", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONHASHSEED": "1"},

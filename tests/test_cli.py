@@ -12,7 +12,20 @@ from tests.conftest import refused, run
 def test_help_teaches() -> None:
     shown = run("--help").stdout
     assert "study collect --profile quick" in shown
-    for command in ("boards", "collect", "export", "html", "image", "import", "module", "notebook", "plan", "summary", "verify"):
+    for command in (
+        "boards",
+        "collect",
+        "export",
+        "html",
+        "image",
+        "import",
+        "mail",
+        "notebook",
+        "plan",
+        "reply",
+        "summary",
+        "verify",
+    ):
         assert f"  {command} " in shown
         assert run(command, "--help").returncode == 0
 
@@ -34,7 +47,9 @@ def test_help_teaches() -> None:
         (["summary", "/nowhere"], "/nowhere is no campaign"),
         (["verify", "/nowhere"], "/nowhere is no campaign"),
         (["export", "/nowhere", "--pyperf", "/tmp/x"], "/nowhere is no campaign"),
-        (["html", "/nowhere", "/tmp/x"], "holds no executed notebook"),
+        (["html", "/nowhere", "--out", "/tmp/x"], "/nowhere is no campaign"),
+        (["mail", "/nowhere", "/tmp/x", "--branch", "x"], "/nowhere: No such file or directory"),
+        (["reply", "/nowhere", "--cells", "guest=mde"], "/nowhere is no campaign"),
         (["plan", "--board", "toaster"], "board 'toaster' is unknown"),
         (["collect", "--campaign", "/proc/x/y", "--profile", "quick"], "/proc/x: No such file or directory"),
         (["fly"], "No such command 'fly'"),

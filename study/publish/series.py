@@ -207,6 +207,11 @@ def with_b4(letter: str, series: Series, out: Path) -> list[Path]:
 
 
 TOOLS = {"git": with_git, "b4": with_b4}
+# What sends the mails of each, once their author has read them.
+SENDING = {
+    "git": "read them, and send them with: git send-email {folder}/*.patch",
+    "b4": "read them, and send them with: cd {repo} && b4 send",
+}
 
 
 def addresses(given: Iterable[str]) -> tuple[str, ...]:

@@ -170,6 +170,7 @@ class Pages:
 
     def __init__(self, out: Path) -> None:
         from nbconvert import HTMLExporter
+        from traitlets.config import Config
 
         self.out = out
         style, script = ((TEMPLATES / name).read_text(encoding="utf-8") for name in ("style.css", "sort.js"))
@@ -181,6 +182,7 @@ class Pages:
         self.exporter = HTMLExporter(
             template_name="study", extra_template_basedirs=[str(TEMPLATES)], exclude_input_prompt=True,
             exclude_output_prompt=True, exclude_anchor_links=True,
+            config=Config({"CoalesceStreamsPreprocessor": {"enabled": True}}),
         )  # fmt: skip
         self.exporter.register_filter("clean", clean)
 

@@ -20,6 +20,7 @@ from study import paths
 from study.errors import BadRequest, MissingTool, StudyError
 from study.publish import series as subject
 from study.publish.series import Series, put
+from tests.conftest import copy_of_checkout, refused, run
 
 LIST, MAINTAINER = "linux-arm-kernel@lists.infradead.org", "Jörg Größe <joerg@example.org>"
 SHIPPED = (paths.ROOT / "paper" / "reference" / "letter.txt").read_text(encoding="ascii")
@@ -341,3 +342,41 @@ def test_send_email_takes_the_mails(topic: Series, tmp_path: Path, tool: str, qu
     assert (done.returncode, done.stderr) == (0, "")
     assert "warning" not in done.stdout.lower()
     assert done.stdout.count("Subject: [PATCH") == (0 if quiet else len(mails))
+
+
+@pytest.mark.parametrize("tool", subject.TOOLS)
+def test_the_command_says_which_mails_there_are_and_how_to_send_them(topic: Series, tmp_path: Path, tool: str) -> None:
+    letter = tmp_path / "letter.txt"
+    letter.write_text(SMALL)
+    words = ["mail", letter, tmp_path / "out", "--repo", topic.repo, "--branch", "topic", "--base", "master", "--tool", tool]
+    done = run(*words, "--to", f"{LIST}, Jane Doe <jane@example.org>", "--to", "", "--version", 2)
+    assert done.returncode == 0, done.stderr
+    *mails, sending = done.stdout.splitlines()
+    assert [Path(mail).exists() for mail in mails] == [True] * 3
+    assert [address.addr_spec for address in read(Path(mails[0]))["to"].addresses][:2] == [LIST, "jane@example.org"]
+    assert sending.startswith("read them, and send them with: ")
+    letter.write_bytes(b"x\n\n\xff\xfe\n")
+    assert "line 3 of the letter has characters that are not plain ASCII" in refused(run(*words))
+
+
+def test_make_puts_the_letter_into_a_branch(topic: Series, tmp_path: Path) -> None:
+    place = copy_of_checkout(tmp_path / "checkout")
+    command = [
+        "make",
+        "-o",
+        ".venv/ready",
+        "mail",
+        "CAMPAIGN=data/reference",
+        f"REPO={topic.repo}",
+        "BRANCH=topic",
+        "BASE=master",
+    ]
+    done = subprocess.run(
+        [*command, "VERSION=2", "TITLE=A title; `y` 'z'", f"TO={LIST}"], cwd=place, capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": str(place)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    mails = sorted((place / "paper/reference/series").glob("*.patch"))
+    assert [mail.name[:8] for mail in mails] == ["v2-0000-", "v2-0001-", "v2-0002-"]
+    assert read(mails[0])["subject"] == "[PATCH v2 0/2] A title; `y` 'z'"
+    assert body(mails[0]).startswith("This series is about how KVM/arm64 switches")
