@@ -119,7 +119,8 @@ reply: setup-python  ## a table of CELLS for a reply on the list
 html: analyze  ## static pages of CAMPAIGN, and of all others that were analysed, in paper/html
 	@$(STUDY) html "$$CAMPAIGN"
 
-serve:  ## show paper/html in a browser, on this machine only
+serve: setup-python  ## show paper/html in a browser, on this machine only
+	@[ -e paper/html/index.html ] || { echo "there is no page yet; make one with: make html CAMPAIGN=$(CAMPAIGN)"; exit 1; }
 	@$(BIN)/python -m http.server --bind 127.0.0.1 --directory paper/html $(PORT)
 
 lab: setup-python  ## open the notebooks in JupyterLab, on this machine only
@@ -133,7 +134,7 @@ simulation: setup-python  ## what intervals and verdicts are worth, on campaigns
 
 # --- the house ----------------------------------------------------------------------------------------------------
 
-test: setup-system setup-python  ## lint and test: boots emulated boards, about 17 minutes
+test: setup-system setup-python  ## lint and test: boots emulated boards, about 16 minutes
 	@$(MAKE) --no-print-directory lint
 	@$(BIN)/pytest
 

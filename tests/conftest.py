@@ -1,4 +1,4 @@
-"""What the tests share: the command as users call it, the shipped data, and a campaign measured on real boards."""
+"""What the tests share: the command as users call it, the shipped data, copies of the checkout, and a browser."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pandas as pd
@@ -25,10 +24,6 @@ settings.load_profile("study")
 
 BIN = Path(sys.executable).parent
 BOARDS = ["qemu-neoverse-n1", "qemu-cortex-a57"]
-# Small, but with every strategy, the floor that fails the oracle among them, and every kind of guest.
-SMALL = ["--strategies", "stock,lazy,eager,control-scan,none", "--guests", "untouched,mde,one,touch"]
-SMALL += ["--processes", "1", "--boots", "1", "--events", "stalled-cycles-frontend"]
-KILLED_AFTER = 3  # visits, on the first board
 
 
 def run(
@@ -63,67 +58,6 @@ def values(reference: Campaign) -> pd.DataFrame:
 @pytest.fixture(scope="session")
 def summary(reference: Campaign, values: pd.DataFrame) -> pd.DataFrame:
     return compare.summarise(values, reference.baselines())
-
-
-@pytest.fixture(scope="session")
-def measured(tmp_path_factory: pytest.TempPathFactory) -> Campaign:
-    """A small campaign on both emulated boards. On the first, the command is killed after a few visits and run again."""
-    folder = tmp_path_factory.mktemp("data") / "small"
-    run("image")
-    command = ["collect", "--campaign", folder, *SMALL]
-
-    def first(board: str) -> None:
-        with subprocess.Popen(
-            [str(BIN / "study"), *map(str, command), "--board", board], cwd=paths.ROOT, stdout=subprocess.PIPE, text=True
-        ) as process:
-            assert process.stdout
-            for line in process.stdout:
-                if f" {KILLED_AFTER}/" in line:
-                    process.kill()
-        again(board)
-
-    def again(board: str) -> None:
-        done = run(*command, "--board", board)
-        assert done.returncode == 0, done.stderr
-
-    with ThreadPoolExecutor(2) as pool:
-        list(pool.map(lambda walk, board: walk(board), [first, again], BOARDS))
-    return Campaign(folder)
-
-
-# What is expensive to make is made once: the tests that want it run one after the other, as do those of one file.
-SHARED = ("measured", "papers")
-
-
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        wanted = [name for name in SHARED if name in getattr(item, "fixturenames", ())]
-        item.add_marker(pytest.mark.xdist_group(wanted[0] if wanted else item.path.stem))
-
-
-# Where and when the same paper is made twice: what differs here must not be seen in it.
-PLACES = {
-    "here": {"TZ": "EARLY-14", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONHASHSEED": "1"},
-    "a b/there": {"TZ": "LATE+11", "LC_ALL": "C.UTF-8", "LANG": "tr_TR.UTF-8", "PYTHONHASHSEED": "2"},
-}
-
-
-@pytest.fixture(scope="session")
-def papers(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Two checkouts in different folders, time zones and locales, in each of which the paper was made from the shipped data."""
-    folder = tmp_path_factory.mktemp("checkouts")
-
-    def make(name: str) -> Path:
-        place = copy_of_checkout(folder / name)
-        env = {**os.environ, **PLACES[name], "PYTHONPATH": str(place), "STUDY_CACHE": str(place / "cache")}
-        command = ["make", "-o", ".venv/ready", "mail", "html", "CAMPAIGN=data/reference"]
-        done = subprocess.run(command, cwd=place, env=env, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return place / "paper"
-
-    with ThreadPoolExecutor(2) as pool:
-        return list(pool.map(make, PLACES))
 
 
 def copy_of_checkout(place: Path) -> Path:

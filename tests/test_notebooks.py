@@ -2,16 +2,14 @@ from __future__ import annotations
 
 import ast
 import dataclasses
-import json
 from pathlib import Path
 
 import nbformat
 import pytest
 
 from study import notebooks, paths
-from study.campaign import Campaign
 from study.design import KINDS, Factors, choose, from_parameters
-from tests.conftest import SMALL, refused, run
+from tests.conftest import refused, run
 
 NOTEBOOKS = sorted(paths.NOTEBOOKS.glob("*.ipynb"))
 names = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -50,17 +48,6 @@ def test_collect_starts_with_the_defaults_of_the_profile() -> None:
     assert parameters.keys() == {"board", "campaign", "profile"} | factors - {"kind"}
     for kind in KINDS:
         assert from_parameters(parameters, kind) == choose("default", kind)
-
-
-def test_papermill_measures_with_the_notebook_alone(measured: Campaign, tmp_path: Path) -> None:
-    options = {name.removeprefix("--"): value for name, value in zip(SMALL[::2], SMALL[1::2], strict=True)}
-    given = [word for name, value in options.items() for word in ("-p", name, value)]
-    out = tmp_path / "out.ipynb"
-    done = run(paths.NOTEBOOKS / "collect.ipynb", out, "-p", "campaign", measured.folder, *given, program="papermill")
-    assert done.returncode == 0, done.stderr
-    text = json.dumps(nbformat.read(out, as_version=4))
-    assert "nothing to measure" in text
-    assert notebooks.END in text
 
 
 @pytest.mark.parametrize(

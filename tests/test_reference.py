@@ -15,7 +15,6 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
-from study import paths
 from study.analyze import compare, figures, frame, tables
 from study.analyze import cost as cost_model
 from study.campaign import Campaign
@@ -137,24 +136,6 @@ def test_exits_are_the_loops_and_a_constant(reference: Campaign) -> None:
     }
     assert constants
     assert all(0 < constant <= 10 for constant in constants)
-
-
-def test_all_that_is_shipped_is_made_again_without_an_emulator(papers: list[Path]) -> None:
-    shipped, drawn = paths.PAPER / "reference", papers[0] / "reference"
-    ours, theirs = ({path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} for folder in (drawn, shipped))
-    assert ours.keys() == theirs.keys(), "make figures mail CAMPAIGN=data/reference"
-    assert {f"{name}.{kind}" for name in FIGURES for kind in ("svg", "png", "txt")} <= ours.keys()
-    assert [name for name in ours if ours[name] != theirs[name]] == [], "out of date: make figures mail CAMPAIGN=data/reference"
-    assert not (papers[0].parent / "cache").exists()
-
-
-def test_paper_and_pages_are_the_same_whatever_folder_time_zone_and_locale(papers: list[Path]) -> None:
-    here, there = (
-        {path.relative_to(paper): path.read_bytes() for path in paper.rglob("*") if path.is_file()} for paper in papers
-    )
-    assert here.keys() == there.keys()
-    assert {Path("html/index.html"), Path("html/reference/analyze.html"), Path("html/reference/reference.zip")} <= here.keys()
-    assert [name for name in here if here[name] != there[name]] == []
 
 
 def test_the_letter_is_one_that_a_list_takes(reference: Campaign, summary: pd.DataFrame) -> None:

@@ -193,6 +193,7 @@ def test_rows_come_in_the_order_of_the_tables_with_the_control_arm_last() -> Non
     assert order == [("stock", "main"), ("lazy", "main"), ("eager", "main"), ("lazy", "control")]
 
 
+@settings(max_examples=30)
 @given(st.floats(0.5, 2.0), st.integers(3, 6), st.integers(0, 100))
 def test_what_moved_between_two_campaigns_is_found_with_welch_s_interval(factor: float, boots: int, seed: int) -> None:
     noise = np.random.default_rng(seed)

@@ -9,13 +9,15 @@ import platform
 import re
 import shutil
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import nbformat
 import pandas as pd
 import pyperf
 import pytest
 
-from study import paths
+from study import notebooks, paths
 from study.analyze import compare, frame
 from study.campaign import Campaign
 from study.collect import boards, build, session
@@ -27,9 +29,39 @@ from study.collect.perfstat import parse
 from study.design import Factors
 from study.errors import BoardFailed, MissingTool, StudyError
 from study.process import run as run_program
-from tests.conftest import BOARDS, KILLED_AFTER, SMALL, refused, run
+from tests.conftest import BIN, BOARDS, refused, run
 
+# Small, but with every strategy, the floor that fails the oracle among them, and every kind of guest.
+SMALL = ["--strategies", "stock,lazy,eager,control-scan,none", "--guests", "untouched,mde,one,touch"]
+SMALL += ["--processes", "1", "--boots", "1", "--events", "stalled-cycles-frontend"]
+KILLED_AFTER = 3  # visits, on the first board
 VIRTUAL = "virt,virtualization=on,gic-version=3"
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Campaign:
+    """A small campaign on both emulated boards. On the first, the command is killed after a few visits and run again."""
+    folder = tmp_path_factory.mktemp("data") / "small"
+    run("image")
+    command = ["collect", "--campaign", folder, *SMALL]
+
+    def first(board: str) -> None:
+        with subprocess.Popen(
+            [str(BIN / "study"), *map(str, command), "--board", board], cwd=paths.ROOT, stdout=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stdout
+            for line in process.stdout:
+                if f" {KILLED_AFTER}/" in line:
+                    process.kill()
+        again(board)
+
+    def again(board: str) -> None:
+        done = run(*command, "--board", board)
+        assert done.returncode == 0, done.stderr
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda walk, board: walk(board), [first, again], BOARDS))
+    return Campaign(folder)
 
 
 @pytest.fixture(scope="module")
@@ -370,3 +402,14 @@ def _cache_with_base(tmp_path: Path) -> Path:
         for place in paths.cache().glob(kind):
             (cache / place.name).symlink_to(place)
     return cache
+
+
+def test_papermill_measures_with_the_notebook_alone(measured: Campaign, tmp_path: Path) -> None:
+    options = {name.removeprefix("--"): value for name, value in zip(SMALL[::2], SMALL[1::2], strict=True)}
+    given = [word for name, value in options.items() for word in ("-p", name, value)]
+    out = tmp_path / "out.ipynb"
+    done = run(paths.NOTEBOOKS / "collect.ipynb", out, "-p", "campaign", measured.folder, *given, program="papermill")
+    assert done.returncode == 0, done.stderr
+    text = json.dumps(nbformat.read(out, as_version=4))
+    assert "nothing to measure" in text
+    assert notebooks.END in text

@@ -353,7 +353,7 @@ def test_the_command_says_which_mails_there_are_and_how_to_send_them(topic: Seri
     assert done.returncode == 0, done.stderr
     *mails, sending = done.stdout.splitlines()
     assert [Path(mail).exists() for mail in mails] == [True] * 3
-    assert [address.addr_spec for address in read(Path(mails[0]))["to"].addresses][:2] == [LIST, "jane@example.org"]
+    assert {LIST, "jane@example.org"} <= {address.addr_spec for address in read(Path(mails[0]))["to"].addresses}
     assert sending.startswith("read them, and send them with: ")
     letter.write_bytes(b"x\n\n\xff\xfe\n")
     assert "line 3 of the letter has characters that are not plain ASCII" in refused(run(*words))

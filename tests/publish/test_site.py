@@ -1,12 +1,14 @@
-"""Pages that work without a network, in a real browser."""
+"""The same paper wherever it is made, and pages that work without a network, in a real browser."""
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import time
 import zipfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -16,16 +18,41 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page
 
+from study import paths
 from study.campaign import Campaign
 from study.errors import BadData
 from study.publish import site
-from tests.conftest import refused, run
+from tests.conftest import copy_of_checkout, refused, run
 from tests.publish import hostile
 
 PAGES = ["reference/index.html", "reference/reference/analyze.html", "reference/reference/cover-letter.html",
          "hostile/index.html", "hostile/evil/analyze.html", "hostile/evil/cover-letter.html"]  # fmt: skip
 every_page = pytest.mark.parametrize("name", PAGES)
 SIZES = {"telephone": (360, 740), "desk": (1400, 900)}
+
+
+# Where and when the same paper is made twice: what differs here must not be seen in it.
+PLACES = {
+    "here": {"TZ": "EARLY-14", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONHASHSEED": "1"},
+    "a b/there": {"TZ": "LATE+11", "LC_ALL": "C.UTF-8", "LANG": "tr_TR.UTF-8", "PYTHONHASHSEED": "2"},
+}
+
+
+@pytest.fixture(scope="module")
+def papers(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two checkouts in different folders, time zones and locales, in each of which the paper was made from the shipped data."""
+    folder = tmp_path_factory.mktemp("checkouts")
+
+    def make(name: str) -> Path:
+        place = copy_of_checkout(folder / name)
+        env = {**os.environ, **PLACES[name], "PYTHONPATH": str(place), "STUDY_CACHE": str(place / "cache")}
+        command = ["make", "-o", ".venv/ready", "mail", "html", "CAMPAIGN=data/reference"]
+        done = subprocess.run(command, cwd=place, env=env, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return place / "paper"
+
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(make, PLACES))
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +95,23 @@ def visit(chromium: Browser, pages: Path, name: str, size: tuple[int, int]) -> I
     context = chromium.new_context(viewport={"width": size[0], "height": size[1]})
     yield Visit(context.new_page(), pages / name)
     context.close()
+
+
+def test_all_that_is_shipped_is_made_again_without_an_emulator(papers: list[Path]) -> None:
+    shipped, drawn = paths.PAPER / "reference", papers[0] / "reference"
+    ours, theirs = ({path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} for folder in (drawn, shipped))
+    assert ours.keys() == theirs.keys(), "make figures mail CAMPAIGN=data/reference"
+    assert [name for name in ours if ours[name] != theirs[name]] == [], "out of date: make figures mail CAMPAIGN=data/reference"
+    assert not (papers[0].parent / "cache").exists()
+
+
+def test_paper_and_pages_are_the_same_whatever_folder_time_zone_and_locale(papers: list[Path]) -> None:
+    here, there = (
+        {path.relative_to(paper): path.read_bytes() for path in paper.rglob("*") if path.is_file()} for paper in papers
+    )
+    assert here.keys() == there.keys()
+    assert {Path("html/index.html"), Path("html/reference/analyze.html"), Path("html/reference/reference.zip")} <= here.keys()
+    assert [name for name in here if here[name] != there[name]] == []
 
 
 @every_page
@@ -274,7 +318,7 @@ def test_a_page_that_grows_too_large_is_refused(tmp_path: Path, reference: Campa
 def test_serve_shows_the_pages_on_this_machine_only(papers: list[Path]) -> None:
     place = papers[0].parent
     with subprocess.Popen(
-        ["make", "serve", "PORT=18473"], cwd=place, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ["make", "-o", ".venv/ready", "serve", "PORT=18473"], cwd=place, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as server:
         try:
             for _ in range(100):
