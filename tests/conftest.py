@@ -17,6 +17,7 @@ from playwright.sync_api import Browser, sync_playwright
 from study import paths
 from study.analyze import compare, frame
 from study.campaign import Campaign
+from study.process import need
 
 # A machine that is busy with emulators is slow now and then: that is no failure.
 settings.register_profile("study", deadline=None)
@@ -78,7 +79,7 @@ def chromium() -> Iterator[Browser]:
     """Debian's Chromium, without a window."""
     with sync_playwright() as player:
         browser = player.chromium.launch(
-            executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-background-networking"]
+            executable_path=need("chromium"), args=["--no-sandbox", "--disable-background-networking"]
         )
         yield browser
         browser.close()

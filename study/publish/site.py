@@ -36,6 +36,7 @@ FIGURES = {"svg": "SVG", "png": "PNG", "txt": "plain text"}
 TAGS = {"a", "b", "br", "caption", "code", "em", "h1", "h2", "h3", "h4", "hr", "li", "ol", "p", "pre", "strong", "table", "tbody",
         "td", "th", "thead", "tr", "ul"}  # fmt: skip
 ATTRIBUTES = {"*": ["id"], "a": ["href"], "td": ["class"], "th": ["class", "scope"]}
+SHORT = 30  # characters of a cell that is not broken into lines
 RIGHT, LEFT = ' style="text-align: right;"', ' style="text-align: left;"'
 
 
@@ -302,6 +303,9 @@ def finish(body: str) -> tuple[str, list[tuple[str, str]], str]:
         table.wrap(soup.new_tag("div", attrs={"class": "wide", "tabindex": "0", "role": "region", "aria-label": about}))
         for head in table.select("thead th"):
             head["scope"] = "col"
+        for cell in table.select("tbody td"):
+            if len(cell.get_text()) > SHORT:
+                cell["class"] = "long"
     first = soup.find("h1")
     contents.append(("files", "Files beside this page"))
     return str(soup), contents, first.get_text().strip() if first else ""
