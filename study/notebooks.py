@@ -18,6 +18,9 @@ from study.errors import BadRequest, StudyError
 # The last cell of every notebook calls finished(), which prints this: papermill calls dead notebooks completed.
 END = "The notebook ran to its end."
 
+# A kernel is interrupted when it is shut down; now and then it would say so, beside the one line that says what is wrong.
+QUIET = ["--log-level=CRITICAL"]
+
 
 def check_parameters(namespace: Mapping[str, Any]) -> dict[str, Any]:
     """Refuse parameters that a notebook does not have, or of another type than it declares.
@@ -112,7 +115,7 @@ def run(name: str, out: Path, parameters: Mapping[str, Any]) -> Path:
         papermill.execute_notebook(
             str(source), str(aside), parameters=dict(parameters), cwd=str(paths.ROOT), kernel_name="python3",
             progress_bar=False, log_output=False, stdout_file=sys.stdout, record_timing=False,
-            config=Config({"KernelManager": {"transport": "ipc"}}),
+            config=Config({"KernelManager": {"transport": "ipc"}, "PapermillNotebookClient": {"extra_arguments": QUIET}}),
         )  # fmt: skip
     except PapermillException as error:
         raise StudyError(f"{getattr(error, 'evalue', error)} (the notebook as far as it ran: {aside})") from None
