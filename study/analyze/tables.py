@@ -73,7 +73,10 @@ def what(rows: pd.DataFrame) -> str:
 
 def first_line(rows: pd.DataFrame) -> str:
     """Return the first line of a table in a mail: what the figures are, so that nobody takes an emulated one for a time."""
-    return EMULATED if rows["metric"].iloc[0] == "clock" else what(rows)
+    emulated = rows["metric"] == "clock"
+    if emulated.all():
+        return EMULATED
+    return "emulated boards: path length in instructions, not a time" if emulated.any() else what(rows)
 
 
 def meaning(summary: pd.DataFrame, board: str) -> str:

@@ -315,7 +315,7 @@ def measuring(campaign: Campaign) -> list[str]:
     return lines
 
 
-def changes(values: pd.DataFrame, earlier: Campaign, name: str) -> str:
+def changes(values: pd.DataFrame, earlier: Campaign, version: int) -> str:
     """Return what moved since an earlier campaign, in a paragraph and a table of what moved most.
 
     Parameters
@@ -324,16 +324,17 @@ def changes(values: pd.DataFrame, earlier: Campaign, name: str) -> str:
         The frame of the campaign that is reported.
     earlier : Campaign
         What the last version of the series reported.
-    name : str
-        What that version is called, such as v1.
+    version : int
+        Of the series now.
     """
+    name = f"v{version - 1}" if version > 1 else "before"
     cells = compare.moved(values, frame.tidy(earlier))
     both = cells.dropna(subset=["before", "now"])
     told = both[both["verdict"].isin([compare.LOWER, compare.HIGHER])]
     untold = int((both["ratio_low"].isna()).sum())
     new, gone = int(cells["before"].isna().sum()), int(cells["now"].isna().sum())
     said = [
-        f"{name} reported {shown_folder(earlier)} (digest {earlier.digest()[:12]}).",
+        f"{name}: {shown_folder(earlier)} (digest {earlier.digest()[:12]}).",
         f"Of {tables.plural(len(both), 'number')} that both have, {len(told)} moved for sure by more than "
         f"{compare.SMALLEST_EFFECT:.0%}; {new} are new, {gone} are gone.",
     ]
@@ -351,7 +352,7 @@ def changes(values: pd.DataFrame, earlier: Campaign, name: str) -> str:
             cell = f"  {tables.shorten(row.guest)}, {tables.shorten(row.strategy)}"
             body.append([cell, tables.number(row.before, row.unit), tables.number(row.now, row.unit), f"{row.ratio - 1:+.1%}"])
     table = tables.table(["guest, strategy", name, "now", "change"], body, "lrrr", "text")
-    return f"{wrap(' '.join(said))}\n\n{with_first_line(compare.timed(values), table)}"
+    return f"{wrap(' '.join(said))}\n\n{with_first_line(most, table)}"
 
 
 def reply(campaign: Campaign, summary: pd.DataFrame, cells: str) -> str:

@@ -100,7 +100,7 @@ def test_the_chart_says_what_the_summary_says(reference: Campaign, summary: pd.D
 
 
 def test_changes_since_the_last_version_name_what_moved(reference: Campaign, values: pd.DataFrame, tmp_path: Path) -> None:
-    unchanged = letter.changes(values, reference, "v1")
+    unchanged = letter.changes(values, reference, 2)
     assert "0 moved for sure by more than 1%; 0 are new, 0 are gone." in one_line(unchanged)
     assert reference.digest()[:12] in unchanged
     faster = values.copy()
@@ -109,7 +109,7 @@ def test_changes_since_the_last_version_name_what_moved(reference: Campaign, val
     )
     faster.loc[cell & (faster["arm"] == "main"), "value"] *= 0.8
     faster = faster[~((faster["guest"] == "half") & (faster["board"] == BOARDS[0]))]
-    text = letter.changes(faster, reference, "v1")
+    text = letter.changes(faster, reference, 2)
     assert "1 moved for sure by more than 1%; 0 are new, 4 are gone." in one_line(text)
     assert re.search(rf"^{BOARDS[0]} hvc$", text, re.MULTILINE)
     assert re.search(r"^  mde, lazy +1718 +1375 +-20\.0%$", text, re.MULTILINE)
@@ -117,9 +117,18 @@ def test_changes_since_the_last_version_name_what_moved(reference: Campaign, val
     assert tables.EMULATED in text
 
 
+def test_what_moved_on_a_board_that_is_not_emulated_is_not_called_emulated(reference: Campaign, values: pd.DataFrame) -> None:
+    real = values[values["board"] == BOARDS[0]].assign(metric=lambda rows: rows["metric"].astype(str).replace("clock", "time"))
+    before = letter.changes(values, reference, 1)
+    assert before.startswith("before: data/reference (digest ")
+    rows = compare.moved(real.assign(value=real["value"] * 2), real)
+    assert tables.first_line(rows) == tables.what(rows) == "time in ns"
+    assert tables.first_line(pd.concat([rows, rows.assign(metric="clock")])).startswith("emulated boards: path length")
+
+
 def test_what_one_boot_cannot_say_is_not_said(reference: Campaign, values: pd.DataFrame, tmp_path: Path) -> None:
     shutil.copytree(reference.folder, tmp_path / "c", ignore=shutil.ignore_patterns("*.[2-5]", "rig-*"))
-    text = one_line(letter.changes(values[values["board"].isin(BOARDS)], Campaign(tmp_path / "c"), "v1"))
+    text = one_line(letter.changes(values[values["board"].isin(BOARDS)], Campaign(tmp_path / "c"), 2))
     assert "Of 88 numbers that both have, 0 moved" in text
     assert re.search(r"Of 8\d nobody can say, because one side has fewer than 3 boots\.", text)
 
@@ -129,7 +138,7 @@ def test_the_notebook_takes_the_last_version(reference: Campaign, tmp_path: Path
     assert run("notebook", "cover-letter", tmp_path / "x.ipynb", *given).returncode == 0
     text = (tmp_path / "reference" / "letter.txt").read_text()
     assert text.startswith("Third\n")
-    assert "\nChanges since v2\n----------------\n\nv2 reported data/reference (digest " in text
+    assert "\nChanges since v2\n----------------\n\nv2: data/reference (digest " in text
     assert "Result (v3)" in text
     assert "is no campaign" in refused(run("notebook", "cover-letter", tmp_path / "y.ipynb", "-p", "since", "data/none"))
 
