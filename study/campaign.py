@@ -433,7 +433,7 @@ def write_whole(path: Path, text: str, *, new: bool = False) -> None:
     file, name = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.", suffix=".part")
     aside = Path(name)
     try:
-        with os.fdopen(file, "w") as stream:
+        with os.fdopen(file, "w", encoding="utf-8") as stream:
             stream.write(text)
             stream.flush()
             os.fsync(file)

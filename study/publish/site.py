@@ -16,7 +16,7 @@ import pandas as pd
 
 from study import paths
 from study.analyze import compare, frame, tables
-from study.campaign import SUMS, Campaign, slug, system
+from study.campaign import SUMS, Campaign, slug, system, write_whole
 from study.errors import BadData, BadRequest, StudyError
 from study.publish import letter
 
@@ -241,7 +241,7 @@ class Pages:
                 f"{path} would have {len(text.encode())} bytes, more than {LARGEST}; draw smaller figures: make analyze PIXELS=1000"
             )
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        write_whole(path, text)
         return path
 
 
@@ -314,12 +314,14 @@ def finish(body: str) -> tuple[str, list[tuple[str, str]], str]:
 def archive(campaign: Campaign, path: Path) -> None:
     """Write all that is raw of a campaign, and its sums, into a zip file; the same data give the same bytes."""
     sums = campaign.folder / SUMS
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as file:
+    aside = path.with_name(f"{path.name}.part")
+    with zipfile.ZipFile(aside, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as file:
         for source in [*campaign.raw_files(), *([sums] if sums.exists() else [])]:
             name = f"{slug(campaign.name)}/{source.relative_to(campaign.folder).as_posix()}"
             entry = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
             entry.external_attr = 0o644 << 16
             file.writestr(entry, source.read_bytes(), zipfile.ZIP_DEFLATED, 9)
+    aside.replace(path)
 
 
 def about(campaign: Campaign) -> dict[str, Any]:
