@@ -26,7 +26,7 @@ PAGES    := $(OUT)/notebooks
 export BOARD CAMPAIGN TITLE VERSION SINCE REPO BRANCH BASE TOOL TO COPY CELLS PIXELS
 
 .DEFAULT_GOAL := help
-.PHONY: help study setup setup-python setup-system setup-board collect analyze figures mail reply html serve lab module simulation bench \
+.PHONY: help study setup setup-python setup-system setup-board doctor collect analyze figures mail reply html serve lab module simulation bench \
         test lint lock clean
 
 help:  ## explain every target
@@ -99,6 +99,9 @@ setup-board: setup-python
 	  rig-*) $(STUDY) rig aarch64;; esac
 
 # --- the study ----------------------------------------------------------------------------------------------------
+
+doctor: setup-python  ## ready to measure? What is wrong with BOARD, and what mends it
+	@$(STUDY) doctor "$$BOARD"
 
 collect: setup-python  ## measure what the campaign still lacks on BOARD, with notebooks/collect.ipynb
 	@$(STUDY) notebook collect $(PAGES)/collect-$(subst /,-,$(subst :,-,$(BOARD))).ipynb --profile $(PROFILE) -p board "$$BOARD" -p campaign "$$CAMPAIGN"

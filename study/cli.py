@@ -82,6 +82,22 @@ def strategies() -> None:
 
 
 @study.command()
+@click.argument("board")
+@click.option("--kernel", default="", help="How the release of an emulated board's kernel begins, such as 6.12.")
+def doctor(board: str, kernel: str) -> None:
+    """Say what keeps BOARD from being measured, what spoils figures, and what mends it.
+
+    A line for each check: what there is, and good, an advice, or bad. Exits with 1 if something is bad.
+    """
+    from study.collect import doctor as examination
+
+    rows = examination.examine(board, kernel)
+    print(examination.lines(rows))
+    if not examination.well(rows):
+        raise SystemExit(1)
+
+
+@study.command()
 @BOARD
 @factors
 def plan(board: str, **options: Any) -> None:
@@ -107,8 +123,9 @@ def plan(board: str, **options: Any) -> None:
 @study.command()
 @BOARD
 @click.option("--campaign", type=click.Path(path_type=Path), required=True, help="Folder to record in; made if missing.")
+@click.option("--tune/--no-tune", default=False, help="Tune the machine for the CPU that measures, and put it back at the end.")
 @factors
-def collect(board: str, campaign: Path, **options: Any) -> None:
+def collect(board: str, campaign: Path, tune: bool, **options: Any) -> None:
     """Measure on a board what a campaign still lacks.
 
     What is recorded stays, whatever happens: run the same command again to go on.
@@ -118,7 +135,7 @@ def collect(board: str, campaign: Path, **options: Any) -> None:
     from study.collect import session
 
     factors = design.choose(kind=design.kind_of(board), **options)
-    print(session.collect(board, campaign, factors, frame.widest).describe())
+    print(session.collect(board, campaign, factors, frame.widest, tune).describe())
 
 
 @study.command("import")

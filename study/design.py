@@ -9,19 +9,35 @@ seed. Where kernels are compared, a boot has one of them, and boots alternate fo
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import random
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from study import __version__
-from study.collect.onboard.factors import EXITS, GUEST_STATES, HOST_STATES, IMPORTED, KVM, RIG, STRATEGIES, kind_of, names
+from study.collect.onboard.factors import (
+    EXITS,
+    GUEST_STATES,
+    HOST_STATES,
+    IMPORTED,
+    KVM,
+    RIG,
+    STRATEGIES,
+    as_it_is,
+    fits,
+    kind_of,
+    names,
+    of_series,
+    version,
+)
 from study.errors import BadData, BadRequest
 
 __all__ = [
     "Cell",
     "Design",
     "Factors",
+    "Kernel",
     "Visit",
     "choose",
     "describe",
@@ -35,6 +51,8 @@ __all__ = [
 MAIN, CONTROL = "main", "control"
 # The factors that make up a cell, and all that is said of results that were imported.
 VARIED = ("strategies", "guests", "hosts", "exits")
+# Those of which a name may be limited to some guests.
+LIMITED = ("hosts", "exits")
 RECORDED = ("kind", *VARIED, "touch_by", "gic", "pmu")
 
 # Counted in every visit, one run of perf for each row: tracepoints cost instructions, so they are not counted with them.
@@ -65,10 +83,51 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class Kernel:
+    """A kernel that a boot must have.
+
+    Parameters
+    ----------
+    release : str
+        Its release, or how that begins: ``6.12`` is any 6.12.
+    label : str
+        What tables call it; empty for its release. Two builds of one release are told apart by their labels.
+    strategies : tuple of str
+        What is measured on it; empty for all that it can have.
+    """
+
+    release: str
+    label: str = ""
+    strategies: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, text: str) -> Kernel:
+        """Return the kernel that a text names: ``[label=]release[:strategy+strategy]``."""
+        name, _, limited = text.partition(":")
+        label, _, release = name.rpartition("=")
+        return cls(release, label, tuple(limited.split("+")) if limited else ())
+
+    @property
+    def name(self) -> str:
+        """What it is called in the design."""
+        return self.label or self.release
+
+    def is_that(self, release: str) -> bool:
+        """Say whether a kernel of this release may be it."""
+        return of_series(release, self.release)
+
+    def has(self, strategy: str) -> bool:
+        """Say whether a strategy is measured on it: what the module must put in force only where the module fits."""
+        if self.strategies:
+            return strategy in self.strategies
+        return not STRATEGIES[strategy].module or not version(self.release) or fits(self.release)
+
+
+@dataclass(frozen=True)
 class Visit:
     """One planned measurement: `name` is unique among the visits of one board in a campaign.
 
-    `kernel` is the release that the boot must have, empty if any will do.
+    `kernel` is the text in the design of the kernel that the boot must have, empty if any will do.
     """
 
     name: str
@@ -88,8 +147,8 @@ class Factors:
         Of the boards that are measured: ``kvm`` or ``rig``; ``imported`` for results that were made elsewhere. What these
         vary is a record and no plan: names that no table knows, and no order.
     strategies, guests, hosts, exits : tuple of str
-        Rows of the tables in study/collect/onboard/factors.py that this kind of board has. An exit may be limited to some
-        guests: ``mmio:untouched+mde``. Of what was imported the first strategy is the baseline.
+        Rows of the tables in study/collect/onboard/factors.py that this kind of board has. An exit or a host may be limited to
+        some guests: ``mmio:untouched+mde``. Of what was imported the first strategy is the baseline.
     processes : int
         Visits of each cell on each boot: fresh processes with a fresh guest.
     values : int
@@ -104,7 +163,8 @@ class Factors:
         Stop after the first boot, but never before LEAST_BOOTS, at which the interval of every comparison is narrower than
         this share of its ratio: 0.01 for 1 %. 0 makes all boots.
     kernels : tuple of str
-        Releases to compare, if the strategy is a property of the kernel; the first is the baseline. Empty: whichever runs.
+        What Kernel.of() reads: the kernels to measure, of which the first is the baseline. Strategies that a kernel cannot have
+        are left out on it. Empty: whichever runs.
     seed : int
         Of the random order.
     touch_by : str
@@ -151,12 +211,18 @@ class Factors:
 
     def _check_plan(self) -> None:
         _check_names("kind", [self.kind], PROFILES)
-        for name, table in (("strategies", STRATEGIES), ("guests", GUEST_STATES), ("hosts", HOST_STATES)):
-            _check_names(name, getattr(self, name), names(table, self.kind), f" on {KINDS[self.kind]}")
-        _check_names("exits", [text.partition(":")[0] for text in self.exits], names(EXITS, self.kind), f" on {KINDS[self.kind]}")
+        tables: dict[str, Mapping[str, Any]] = {
+            "strategies": STRATEGIES, "guests": GUEST_STATES, "hosts": HOST_STATES, "exits": EXITS,
+        }  # fmt: skip
+        for name, table in tables.items():
+            bare = [text.partition(":")[0] if name in LIMITED else text for text in getattr(self, name)]
+            _check_names(name, bare, names(table, self.kind), f" on {KINDS[self.kind]}")
         _check_names("touch_by", [self.touch_by], ("write", "read") if self.kind == RIG else ("write",))
+        for what, text in [(name, text) for name in LIMITED for text in getattr(self, name)]:
+            _check_names(f"guests of {what.removesuffix('s')} {text}", _guests_of(text, self.guests), self.guests)
         for text in self.exits:
-            _check_names(f"guests of exit {text}", _guests_of(text, self.guests), self.guests)
+            if EXITS[text.partition(":")[0]].gic and not self.gic:
+                raise BadRequest(f"exits: {text} needs an interrupt controller in the guest, and gic is False: leave one of them out")
         for name, least in LEAST.items():
             _check_number(name, getattr(self, name), least, MOST_ON_THE_RIG.get(name, MOST) if self.kind == RIG else MOST)
         for name in self.guests:
@@ -167,7 +233,49 @@ class Factors:
         if self.until and self.boots < LEAST_BOOTS:
             raise BadRequest(f"until needs intervals, and they need boots: ask for {LEAST_BOOTS} boots at least")
         if self.kernels:
-            _check_names("kernels", self.kernels, self.kernels if self.kind == KVM else (), f" on {KINDS[self.kind]}")
+            self._check_kernels()
+
+    def _check_kernels(self) -> None:
+        kernels = [Kernel.of(text) for text in self.kernels]
+        names_ = [kernel.name for kernel in kernels]
+        _check_names("kernels", names_, names_ if self.kind == KVM else (), f" on {KINDS[self.kind]}")
+        for kernel, text in zip(kernels, self.kernels, strict=True):
+            if not kernel.release:
+                raise BadRequest(f"kernels: {text!r} names no release; write label=release, with the release as uname -r prints it")
+            _check_names(f"strategies of kernel {text}", kernel.strategies or self.strategies, self.strategies)
+            if not any(map(kernel.has, self.strategies)):
+                raise BadRequest(
+                    f"kernels: {text} can have none of the strategies {', '.join(self.strategies)}: it keeps no dirty bit that the "
+                    "module could set; measure it as it is, with stock among the strategies"
+                )
+
+    def on(self, kernel: str) -> Factors:
+        """Return the factors of the boots of one of `kernels`; as they are if they name none."""
+        if not kernel:
+            return self
+        strategies = tuple(filter(Kernel.of(kernel).has, self.strategies))
+        return dataclasses.replace(self, strategies=strategies, kernels=(kernel,))
+
+    def as_named(self, strategy: str, kernel: str, release: str) -> str:
+        """Return what a strategy is called in tables: ``stock`` after what the kernel does, where no other is to choose.
+
+        Parameters
+        ----------
+        strategy : str
+            As it is measured.
+        kernel, release : str
+            What the boot's kernel is called, and its release.
+        """
+        if self.kind != KVM or strategy != "stock":
+            return strategy
+        asked = self.kernel_called(kernel)
+        others = any(STRATEGIES[name].module for name in self.on(asked).strategies)
+        return as_it_is(release) if (asked and not others) or not fits(release) else strategy
+
+    def kernel_called(self, kernel: str) -> str:
+        """Return which of `kernels` a boot has whose kernel is called so in tables; empty if it is none of them."""
+        known = [(text, Kernel.of(text)) for text in self.kernels]
+        return next((text for text, row in known if kernel == row.label or (not row.label and row.is_that(kernel))), "")
 
     @property
     def baseline(self) -> str:
@@ -188,14 +296,33 @@ class Factors:
         """Return every cell, and the baseline's again as control arm, in the order of the tables; none of what was imported."""
         if self.kind == IMPORTED:
             return []
+        if len(self.kernels) > 1:
+            return list(dict.fromkeys(itertools.chain.from_iterable(self.on(kernel).cells() for kernel in self.kernels)))
+        if self.kernels and self.on(self.kernels[0]) != self:
+            return self.on(self.kernels[0]).cells()
         arms = [(strategy, MAIN) for strategy in self.strategies] + [(self.baseline, CONTROL)]
         return [
-            Cell(strategy, guest, host, text.partition(":")[0], arm)
+            Cell(strategy, guest, host.partition(":")[0], text.partition(":")[0], arm)
             for text in self.exits
             for host in self.hosts
-            for guest in _guests_of(text, self.guests)
+            for guest in _guests_of(text, _guests_of(host, self.guests))
             for strategy, arm in arms
         ]
+
+    def cells_of(self, boot: int) -> list[int]:
+        """Return the places in cells() of those that a boot, counted from 1, has: what its kernel can have."""
+        places = {cell: place for place, cell in enumerate(self.cells())}
+        return [places[cell] for cell in self.on(self.kernel_of(boot)).cells()]
+
+    def kernel_of(self, boot: int) -> str:
+        """Return which of `kernels` a boot, counted from 1, must have; empty if any will do.
+
+        Every other round of kernels runs backwards, so that a drift from boot to boot meets all of them alike.
+        """
+        if not self.kernels:
+            return ""
+        turn, place = divmod(boot - 1, len(self.kernels))
+        return self.kernels[-1 - place] if turn % 2 else self.kernels[place]
 
 
 # What a guest may be but for rates of touching other than once in every round trip.
@@ -211,7 +338,9 @@ PROFILES: dict[str, dict[str, dict[str, Any]]] = {
     KVM: {
         "quick": {"guests": ("untouched", "mde", "touch"), "processes": 1},
         "default": {"guests": STATES, "processes": 1, "boots": 3},
-        "full": {"exits": ("hvc", "mmio:untouched+mde"), "processes": 2, "boots": 5},
+        "full": {
+            "exits": ("hvc", "mmio:untouched+mde+touch"), "hosts": ("none", "one:all", "all:all"), "processes": 2, "boots": 5,
+        },
     },
     RIG: {
         "quick": {**_RIG, "guests": ("untouched", "mde", "touch"), "hosts": ("none",), "boots": 1},
@@ -273,23 +402,15 @@ class Design:
 
     def visits(self) -> list[Visit]:
         """Return every visit of one board, in order."""
-        cells = self.factors.cells()
+        cells, processes = self.factors.cells(), self.factors.processes
         return [
-            Visit(f"b{boot}-{position:04d}", boot, (position - 1) // len(cells) + 1, cells[index], self.kernel_of(boot))
+            Visit(
+                f"b{boot}-{position:04d}", boot, (position - 1) // (len(row) // processes) + 1, cells[index],
+                self.factors.kernel_of(boot),
+            )
             for boot, row in enumerate(self.order, 1)
             for position, index in enumerate(row, 1)
-        ]
-
-    def kernel_of(self, boot: int) -> str:
-        """Return the release that a boot, counted from 1, must have; empty if any will do.
-
-        Every other round of kernels runs backwards, so that a drift from boot to boot meets all of them alike.
-        """
-        kernels = self.factors.kernels
-        if not kernels:
-            return ""
-        turn, place = divmod(boot - 1, len(kernels))
-        return kernels[-1 - place] if turn % 2 else kernels[place]
+        ]  # fmt: skip
 
     def to_json(self) -> dict[str, Any]:
         """Return the design as design.json holds it; cells are written out, so that the file explains itself."""
@@ -315,9 +436,9 @@ class Design:
                 key: tuple(value) if isinstance(value, list) else value for key, value in data["factors"].items()
             }
             design = cls(Factors(**values), tuple(tuple(row) for row in data["order"]), data["version"])
-            cells = len(design.factors.cells())
-            whole = sorted([*range(cells)] * design.factors.processes)
-            if [sorted(row) for row in design.order] != [whole] * design.factors.starts:
+            boots = range(1, design.factors.starts + 1)
+            whole = [sorted(design.factors.cells_of(boot) * design.factors.processes) for boot in boots]
+            if [sorted(row) for row in design.order] != whole:
                 raise BadData("its order does not hold every cell as often as its factors say")
         except (KeyError, TypeError, AttributeError, BadRequest) as error:
             raise BadData(f"it is not a design: {error}") from None
@@ -326,13 +447,12 @@ class Design:
 
 def draw(factors: Factors) -> Design:
     """Draw the order of a design: for each boot as many blocks as processes, each a shuffle of all cells."""
-    size = len(factors.cells())
     order = []
     for boot in range(1, factors.starts + 1):
         source = random.Random(f"{factors.seed}/{boot}")
         row: list[int] = []
         for _ in range(factors.processes):
-            block = list(range(size))
+            block = factors.cells_of(boot)
             source.shuffle(block)
             row += block
         order.append(tuple(row))
@@ -341,9 +461,9 @@ def draw(factors: Factors) -> Design:
 
 def describe(factors: Factors) -> str:
     """Return the design in a few lines for people: how many cells and visits, of what."""
-    cells = factors.cells()
-    visits = len(cells) * factors.processes * factors.starts
-    count = f"{visits} = {len(cells)} cells x {factors.processes} processes x {factors.starts} boots"
+    cells = [len(factors.cells_of(boot)) for boot in range(1, factors.starts + 1)]
+    each = f"{cells[0]} cells" if len(set(cells)) == 1 else f"{min(cells)} to {max(cells)} cells, as the kernels have them,"
+    count = f"{sum(cells) * factors.processes} = {each} x {factors.processes} processes x {factors.starts} boots"
     if factors.until:
         count += f" at most, until each interval is narrower than {factors.until:.2%} of its ratio, after {LEAST_BOOTS} at least"
     rows = [
@@ -355,7 +475,7 @@ def describe(factors: Factors) -> str:
         ("each visit", f"{factors.warmups} warm-ups and {factors.values} values of {factors.loops} round trips each"),
     ]
     if factors.kernels:
-        rows.append(("kernels", f"{', '.join(factors.kernels)}; boots alternate: A B, B A"))
+        rows.append(("kernels", ", ".join(factors.kernels) + ("; boots alternate: A B, B A" if len(factors.kernels) > 1 else "")))
     if factors.kind == KVM:
         rows.append(("events", ", ".join(event for row in factors.perf_events for event in row)))
     return "\n".join(f"{name + ':':<12}{text}" for name, text in rows)

@@ -26,3 +26,7 @@ class BadData(StudyError):
 
 class BoardFailed(StudyError):
     """A board cannot be measured, or stopped being measurable."""
+
+
+class WrongBoot(BoardFailed):
+    """A board must be restarted, perhaps with another kernel, before it goes on."""

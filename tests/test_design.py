@@ -22,10 +22,13 @@ def factors(draw: st.DrawFn) -> Factors:
     def some(table: Mapping[str, Row]) -> tuple[str, ...]:
         return tuple(draw(st.lists(st.sampled_from(names(table, kind)), min_size=1, unique=True)))
 
+    strategies, exits = some(STRATEGIES), some(EXITS)
+    kernels = [text for text in ("6.1", "old=6.12:stock", "6.18", "v2=7.3.4+mine") if kind == KVM and "stock" in strategies]
     return Factors(
-        kind=kind, strategies=some(STRATEGIES), guests=some(GUEST_STATES), hosts=some(HOST_STATES), exits=some(EXITS),
+        kind=kind, strategies=strategies, guests=some(GUEST_STATES), hosts=some(HOST_STATES), exits=exits,
         processes=draw(st.integers(1, 4)), boots=draw(st.integers(1, 3)), seed=draw(st.integers(0, 10**9)),
-        loops=draw(st.integers(1, 10**6 // 20)) * 20, gic=draw(st.booleans()),
+        kernels=tuple(draw(st.lists(st.sampled_from(kernels), unique=True))) if kernels else (),
+        loops=draw(st.integers(1, 10**6 // 20)) * 20, gic=any(EXITS[name].gic for name in exits) or draw(st.booleans()),
         events=tuple(draw(st.lists(st.sampled_from(["branches", "cache-misses:u", "kvm:*"]), unique=True))),
     )  # fmt: skip
 
@@ -33,11 +36,39 @@ def factors(draw: st.DrawFn) -> Factors:
 @given(factors())
 def test_every_block_holds_every_cell_once(chosen: Factors) -> None:
     visits = design.draw(chosen).visits()
-    cells = sorted(map(repr, chosen.cells()))
-    for _, block in itertools.groupby(visits, key=lambda visit: (visit.boot, visit.block)):
-        assert sorted(repr(visit.cell) for visit in block) == cells
-    assert len(visits) == len(cells) * chosen.processes * chosen.boots
+    in_blocks = itertools.groupby(visits, key=lambda visit: (visit.kernel, visit.boot, visit.block))
+    blocks = [(key, list(block)) for key, block in in_blocks]
+    for (kernel, *_), block in blocks:
+        assert sorted(repr(visit.cell) for visit in block) == sorted(map(repr, chosen.on(kernel).cells()))
+    assert len(blocks) == chosen.processes * chosen.boots * max(1, len(chosen.kernels))
     assert len({visit.name for visit in visits}) == len(visits)
+    assert {visit.cell for visit in visits} == set(chosen.cells())
+
+
+def test_a_kernel_has_the_strategies_that_it_can_have() -> None:
+    chosen = design.choose("quick", kernels="6.1,6.12:stock,6.18,mine=7.3.4", guests="mde")
+    of = {boot: [(chosen.cells()[at].strategy, chosen.cells()[at].arm) for at in chosen.cells_of(boot)] for boot in range(1, 5)}
+    everything = [("stock", "main"), ("lazy", "main"), ("eager", "main"), ("control-scan", "main"), ("lazy", "control")]
+    alone = [("stock", "main"), ("stock", "control")]
+    assert of == {1: everything, 2: alone, 3: alone, 4: alone}
+
+
+@pytest.mark.parametrize(
+    ("kernels", "kernel", "release", "name"),
+    [
+        ("", "6.1.0-56-arm64", "6.1.0-56-arm64", "stock"),  # another one could be chosen
+        ("", "6.18.12", "6.18.12", "owner"),
+        ("6.12:stock", "6.12.117", "6.12.117", "dirty-bit"),
+        ("6.1:stock", "6.12.117", "6.12.117", "stock"),  # not asked for
+        ("6.1", "6.1.0-56-arm64", "6.1.0-56-arm64", "stock"),
+        ("v2=7.3.4", "v2", "7.3.4", "owner"),
+        ("", "mainline", "mainline", "stock"),
+    ],
+)
+def test_a_kernel_as_it_is_is_named_after_what_it_does(kernels: str, kernel: str, release: str, name: str) -> None:
+    chosen = design.choose("quick", kernels=kernels or None)
+    assert chosen.as_named("stock", kernel, release) == name
+    assert chosen.as_named("lazy", kernel, release) == "lazy"
 
 
 @given(factors())
@@ -81,7 +112,12 @@ def test_an_exit_can_be_limited_to_guests() -> None:
     [
         ({"strategies": "lazy,fast"}, "'fast' is unknown on a Linux board; choose from stock"),
         ({"guests": "all,nobody"}, "'nobody' is unknown"),
-        ({"hosts": "one"}, "'one' is unknown on a Linux board; choose from none"),
+        ({"hosts": "two"}, "'two' is unknown on a Linux board; choose from none"),
+        ({"hosts": "all:nobody"}, "guests of host all:nobody: 'nobody' is unknown"),
+        ({"exits": "wfx", "gic": False}, "wfx needs an interrupt controller"),
+        ({"kernels": "7.3", "strategies": "lazy,eager"}, "7.3 can have none of the strategies lazy, eager"),
+        ({"kernels": "6.1:owner"}, "strategies of kernel 6.1:owner: 'owner' is unknown"),
+        ({"kernels": "mine="}, "'mine=' names no release"),
         ({"strategies": "partial"}, "'partial' is unknown on a Linux board"),
         ({"kind": "rig", "strategies": "stock"}, "'stock' is unknown on the rig; choose from lazy"),
         ({"kind": "rig", "loops": 10**6 + 1}, "loops is 1000001: it must be a whole number from 10 to 1000000"),
@@ -91,7 +127,7 @@ def test_an_exit_can_be_limited_to_guests() -> None:
         ({"kernels": "a,a"}, "given twice"),
         ({"kind": "rig", "kernels": "a,b"}, "kernels: 'a' is unknown on the rig"),
         ({"touch_by": "read"}, "'read' is unknown; choose from write"),
-        ({"exits": "smc"}, "'smc' is unknown on a Linux board; choose from hvc, mmio"),
+        ({"exits": "smc"}, "'smc' is unknown on a Linux board; choose from hvc, sysreg, wfx, vgic, mmio"),
         ({"exits": "mmio:nobody"}, "'nobody' is unknown"),
         ({"guests": ""}, "none given"),
         ({"guests": "mde,mde"}, "given twice"),

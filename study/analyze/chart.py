@@ -86,6 +86,7 @@ class Axis:
     def around(cls, low: float, high: float, columns: int) -> Axis:
         """Return the axis that holds two values and has a tick at every seventh column or so."""
         pad = 0.02 * ((high - low) or abs(high) or 1.0)
+        pad = pad if high + pad > low - pad else 1.0  # around a number next to the smallest that there is
         found = MaxNLocator(max(2, columns // 7), steps=[1, 2, 5, 10]).tick_values(low - pad, high + pad)
         inside = tuple(float(tick) for tick in found if low - pad <= tick <= high + pad)
         return cls(low - pad, high + pad, inside, columns)

@@ -30,6 +30,9 @@ CELL = ["board", "kernel", "mode", "strategy", "guest", "host", "exit", "arm", "
 CONTEXT = [tag for tag in CELL if tag not in ("kernel", "mode", "strategy", "arm")]
 NEAR = [*CONTEXT, "kernel", "mode"]
 
+# What a kernel does as it is, by all of its names.
+AS_IT_IS = [name for name, row in STRATEGIES.items() if not row.module]
+
 # What a cell of one campaign has in common with the same cell of another.
 SAME = [tag for tag in CELL if tag not in ("kernel", "mode", "arm")]
 
@@ -119,8 +122,9 @@ def summarise(frame: pd.DataFrame, baselines: Mapping[str, str]) -> pd.DataFrame
     frame : DataFrame
         As study.analyze.frame.tidy returns it.
     baselines : mapping of str to str
-        For each board the strategy to compare with. Its control arm is compared with it like any other. Where a board ran
-        several kernels, a cell is compared with the baseline on its own kernel, and the baseline with itself on the first.
+        For each board the strategy to compare with, unless the control arm shows another one to be its kernel's baseline. The
+        control arm is compared with it like any other. Where a board ran several kernels, a cell is compared with the baseline
+        on its own kernel, and a baseline with the one on the first kernel; a kernel as it is with the first as it is.
 
     Returns
     -------
@@ -133,13 +137,14 @@ def summarise(frame: pd.DataFrame, baselines: Mapping[str, str]) -> pd.DataFrame
     """
     visits = medians(frame)
     cells = estimate(visits)
-    reference = references(cells, baselines)
+    base = bases(cells, baselines)
+    reference = references(cells, base)
     effect = effects(visits, reference.to_numpy())
     itself = (reference == cells.index).to_numpy()
     effect = Spread(effect.middle, np.where(itself, np.nan, effect.error), effect.freedom)
     low, high = effect.interval()
     compared = cells.assign(
-        ratio=np.exp(effect.middle), ratio_low=np.exp(low), ratio_high=np.exp(high), baseline=_words(cells, reference, baselines)
+        ratio=np.exp(effect.middle), ratio_low=np.exp(low), ratio_high=np.exp(high), baseline=_words(cells, reference, base)
     )
     compared = compared.join(judge(effect, cells.groupby("metric").ngroup().to_numpy()))
     compared.loc[itself, ["ratio", "ratio_low", "ratio_high"]] = 1.0
@@ -183,14 +188,36 @@ def estimate(visits: pd.DataFrame) -> pd.DataFrame:
     return cells.join(sizes)
 
 
-def references(cells: pd.DataFrame, baselines: Mapping[str, str]) -> pd.Series:
-    """Return for each cell the number of the one that it is compared with; itself for a baseline, -1 where there is none."""
-    bases = cells[(cells["strategy"] == cells["board"].map(dict(baselines))) & (cells["arm"] == MAIN)]
-    first = dict(zip(_keys(bases, CONTEXT)[::-1], bases.index[::-1], strict=True))
-    near = dict(zip(_keys(bases, NEAR), bases.index, strict=True))
-    rows = zip(cells.index, _keys(cells, CONTEXT), _keys(cells, NEAR), strict=True)
+def bases(cells: pd.DataFrame, baselines: Mapping[str, str]) -> pd.Series:
+    """Return for each cell the baseline of its board and kernel: what was measured a second time there, as control arm."""
+    machine = ["board", "kernel"]
+    again = cells[cells["arm"] == CONTROL].drop_duplicates(machine).set_index(machine)["strategy"].to_dict()
+    found = [again.get(key, baselines.get(key[0], "")) for key in _keys(cells, machine)]
+    return pd.Series(found, cells.index)
+
+
+def references(cells: pd.DataFrame, base: pd.Series) -> pd.Series:
+    """Return for each cell the number of the one that it is compared with; itself for a baseline, -1 where there is none.
+
+    Parameters
+    ----------
+    cells : DataFrame
+        As estimate() returns it.
+    base : Series
+        For each cell the strategy that is the baseline there.
+    """
+    chosen = cells.assign(as_it_is=cells["strategy"].isin(AS_IT_IS))
+    main = chosen[chosen["arm"] == MAIN]
+    of_base = main["strategy"] == base[main.index]
+    near = dict(zip(_keys(main[of_base], NEAR), main.index[of_base], strict=True))
+    # Of the first kernel: its baselines, and itself as it is.
+    wide = [*CONTEXT, "as_it_is"]
+    at_first = main[of_base | main["as_it_is"]]
+    first = dict(zip(_keys(at_first, wide)[::-1], at_first.index[::-1], strict=True))
+    any_first = dict(zip(_keys(main[of_base], CONTEXT)[::-1], main.index[of_base][::-1], strict=True))
     found = [
-        first.get(wide, -1) if number in bases.index else near.get(exact, first.get(wide, -1)) for number, wide, exact in rows
+        first.get(far, any_first.get(far[:-1], -1)) if near.get(exact) == number else near.get(exact, any_first.get(far[:-1], -1))
+        for number, far, exact in zip(chosen.index, _keys(chosen, wide), _keys(chosen, NEAR), strict=True)
     ]
     return pd.Series(found, cells.index)
 
@@ -278,12 +305,12 @@ def _keys(cells: pd.DataFrame, tags: list[str]) -> list[tuple[str, ...]]:
     return list(cells[tags].itertuples(index=False, name=None))
 
 
-def _words(cells: pd.DataFrame, reference: pd.Series, baselines: Mapping[str, str]) -> list[str]:
+def _words(cells: pd.DataFrame, reference: pd.Series, base: pd.Series) -> list[str]:
     """Return what each cell is compared with: a strategy, and the kernel where it is another one."""
-    names, kernels = cells["board"].map(dict(baselines)), cells["kernel"]
+    names, kernels = cells["strategy"], cells["kernel"]
     return [
-        name if at < 0 or kernels[at] == kernel else f"{name}, {kernels[at]}"
-        for name, at, kernel in zip(names, reference, kernels, strict=True)
+        name if at < 0 else names[at] if kernels[at] == kernel else f"{names[at]}, {kernels[at]}"
+        for name, at, kernel in zip(base, reference, kernels, strict=True)
     ]
 
 

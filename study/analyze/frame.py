@@ -142,7 +142,8 @@ def _read(record: Record, boot: str, position: int, factors: Factors) -> tuple[t
     try:
         cell = line["cell"]
         emulated = bool(facts["emulated"])
-        tags = (facts["board"], facts["kernel"], facts["mode"], cell["strategy"], cell["guest"], cell["host"], cell["exit"],
+        strategy = factors.as_named(cell["strategy"], facts["kernel"], facts.get("release", facts["kernel"]))
+        tags = (facts["board"], facts["kernel"], facts["mode"], strategy, cell["guest"], cell["host"], cell["exit"],
                 line["arm"], boot, line["visit"], int(line["block"]), position, int(line["loops"]), emulated, factors.gic,
                 factors.pmu, factors.touch_by)  # fmt: skip
         return tags, list(_series(line, emulated, _accesses_per_switch(facts)))
@@ -183,7 +184,7 @@ def _series(line: dict[str, Any], emulated: bool, per_switch: int) -> Iterator[S
 
 
 def pyperf_suites(campaign: Campaign) -> dict[str, dict[str, Any]]:
-    """Return pyperf's suites, as pyperf reads them, one for each board, strategy and arm.
+    """Return pyperf's suites, as pyperf reads them, one for each board, strategy and arm, and for each kernel where a board ran several.
 
     Benchmarks have the same names in each, so that ``pyperf compare_to`` finds what belongs together. Runs are in the
     order of measurement, and their metadata have the tags of ``study import``. Values of an emulated board are
@@ -191,13 +192,16 @@ def pyperf_suites(campaign: Campaign) -> dict[str, dict[str, Any]]:
     """
     suites: dict[str, dict[str, Any]] = {}
     names: dict[tuple[str, ...], str] = {}
+    machines = {(facts["board"], facts["kernel"]) for facts in map(campaign.facts, campaign.boots())}
+    several = {board for board, count in Counter(board for board, _ in machines).items() if count > 1}
     for record in campaign.records():
         line = record.line
         if "pyperf" not in line:
             continue
         arm = "" if line["arm"] == MAIN else f"-{line['arm']}"
-        key = (record.facts["board"], line["cell"]["strategy"], arm)
-        name = names.setdefault(key, _free(slug(f"{key[0]}-{key[1]}{arm}"), names.values()))
+        board, kernel = record.facts["board"], record.facts["kernel"]
+        key = (board, *([kernel] if board in several else []), line["cell"]["strategy"])
+        name = names.setdefault((*key, arm), _free(slug("-".join(key) + arm), names.values()))
         benchmarks = suites.setdefault(name, {"version": "1.0", "benchmarks": []})["benchmarks"]
         (benchmark,) = line["pyperf"]["benchmarks"]
         metadata = {**line["pyperf"].get("metadata", {}), **benchmark.get("metadata", {}), **_tags(record)}

@@ -337,6 +337,9 @@ def facts(campaign: Campaign, board: str, style: str = "text") -> str:
 def _flat(about: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
     """Yield the names and values of nested facts, legible."""
     for name, value in about.items():
+        if isinstance(value, list) and value and all(isinstance(row, dict) and row for row in value):
+            rows = [list(map(str, row.values())) for row in value]
+            value = {first: ", ".join(filter(None, rest)) for first, *rest in rows}
         if isinstance(value, dict) and (len(value) <= MOST_FACTS or name == "pyperf"):
             yield from _flat(value, f"{prefix}{name} ")
         else:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import lzma
 import os
 import platform
+import re
 import shutil
 import sys
 import tempfile
@@ -18,15 +20,18 @@ from importlib.metadata import distribution
 from pathlib import Path
 
 from study import paths
-from study.collect.onboard import strategy
-from study.errors import StudyError
+from study.collect.onboard import factors, strategy
+from study.errors import BadRequest, StudyError
 from study.process import need, run
 
-# The user space of an emulated board, and the packages that its kernel and module are made from.
+# The user space of an emulated board.
 USER_SPACE = ["python3-minimal", "libpython3-stdlib", "linux-perf", "busybox-static", "kmod"]
-KERNEL = "linux-image-arm64"
-HEADERS = "linux-headers-arm64"
-# Kernel modules that the init of the board loads, in order.
+# Which kernel an emulated board boots unless it is asked otherwise: that of the user space's release. Others are from the
+# suites that follow it, and from backports, of the archive that the machine uses itself.
+KERNEL = "6.1"
+SUITES = ["bookworm", "bookworm-updates", "bookworm-backports", "trixie", "trixie-updates", "trixie-backports"]
+KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
+# Kernel modules that the init of the board loads, in order, where they are not part of the kernel.
 BOARD_MODULES = ["virtio_mmio", "virtio_console"]
 # Left out of the image: nothing that is measured or measures needs them.
 LEFT_OUT = [
@@ -48,7 +53,7 @@ mount -t tmpfs tmpfs /dev/shm
 mount -t tmpfs tmpfs /tmp
 mount -t debugfs debugfs /sys/kernel/debug
 mount -t tracefs tracefs /sys/kernel/tracing
-for module in {modules}; do insmod /lib/board/$module.ko; done
+for module in {modules}; do [ ! -e /lib/board/$module.ko ] || insmod /lib/board/$module.ko; done
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C PYTHONDONTWRITEBYTECODE=1
 port=/dev/vport0p1
 waited=0
@@ -131,73 +136,166 @@ def _apt(root: Path, architecture: str) -> list[str]:
     return [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
 
 
-def _depends(apt: list[str], package: str, prefix: str) -> str:
-    """Return the first dependency of `package` whose name starts with `prefix`."""
-    lines = run(["apt-cache", *apt, "depends", package]).splitlines()
-    for line in lines:
-        word, _, name = line.strip().partition(": ")
-        if word == "Depends" and name.startswith(prefix):
-            return name
-    raise StudyError(f"the machine's apt sources offer no {package} for arm64; name a sources.list in STUDY_APT_SOURCES")
+def _depends(apt: list[str], package: str, *prefixes: str) -> list[str]:
+    """Return the dependencies of `package` whose names start with one of `prefixes`."""
+    lines = [line.strip().partition(": ") for line in run(["apt-cache", *apt, "depends", package]).splitlines()]
+    return [name for word, _, name in lines if word == "Depends" and name.startswith(prefixes)]
 
 
-def _unpack(archives: list[Path], into: Path, *members: str) -> None:
-    """Unpack Debian archives into a folder: all of them, or only the members that match."""
+def _unpack(archives: list[Path], into: Path) -> None:
+    """Unpack Debian archives into a folder."""
     into.mkdir(parents=True, exist_ok=True)
     for archive in archives:
-        if not members:
-            run(["dpkg-deb", "--extract", archive, into])
-            continue
-        with tempfile.NamedTemporaryFile(dir=into, suffix=".tar") as tar:
-            run(["dpkg-deb", "--fsys-tarfile", archive], out=Path(tar.name))
-            run(["tar", "--extract", "--file", tar.name, "--directory", into, "--wildcards", *members])
+        run(["dpkg-deb", "--extract", archive, into])
 
 
-def debian() -> Path:
-    """Fetch Debian's arm64 kernel, headers and user space.
+def packages(*names: str) -> Path:
+    """Fetch Debian's packages of that name for arm64, with all that they depend on.
 
     Returns
     -------
     path
-        A folder with ``root/`` (user space), ``kernel/`` (vmlinuz, config, modules), ``headers/`` (to build modules
-        with on this machine) and ``versions.json`` (package to version, and ``release``).
+        A folder with ``root/``, where they are unpacked, and ``versions.json`` (package to version).
+    """
+    need("apt-get")
+
+    def build(place: Path) -> None:
+        say(f"fetching {', '.join(names)} for arm64 (once)")
+        apt = _apt(place / "apt", "arm64")
+        run(["apt-get", *apt, "update"])
+        run(["apt-get", *apt, "install", "-y", "--download-only", "--no-install-recommends", *names])
+        archives = sorted((place / "apt/cache/archives").glob("*.deb"))
+        _unpack(archives, place / "root")
+        (place / "versions.json").write_text(json.dumps(_versions(archives), indent=1))
+        shutil.rmtree(place / "apt")
+
+    return cached("packages", digest(RECIPE, os.environ.get("STUDY_APT_SOURCES", ""), *names), build)
+
+
+def _versions(archives: list[Path]) -> dict[str, str]:
+    """Return package to version, as the names of archives have them."""
+    return dict(path.name.split("_")[:2] for path in archives)
+
+
+def newest(releases: list[str], series: str) -> str:
+    """Return the newest release of a series of kernels.
+
+    Parameters
+    ----------
+    releases : list of str
+        Such as ``6.12.117+deb12-arm64``.
+    series : str
+        How it begins: ``6.12``, or ``7`` for the newest of all of them.
+
+    Raises
+    ------
+    BadRequest
+        If there is none, with the series that there are.
+    """
+
+    def age(release: str) -> tuple[list[int], int]:
+        version, _, suite = release.partition("+deb")
+        return [int(word) for word in re.findall(r"\d+", version)], -int(re.match(r"\d*", suite)[0] or 0)  # type: ignore[index]
+
+    found = [release for release in releases if factors.of_series(release, series)]
+    if not found:
+        known = sorted({tuple(map(int, re.findall(r"\d+", release)[:2])) for release in releases})
+        there = ", ".join(f"{major}.{minor}" for major, minor in known) or "none at all"
+        raise BadRequest(f"there is no kernel {series} for an emulated board; the archive has {there}")
+    return max(found, key=age)
+
+
+def kernel(series: str) -> Path:
+    """Fetch one of Debian's arm64 kernels, and its headers if the module fits it.
+
+    Parameters
+    ----------
+    series : str
+        How its release begins, such as ``6.12``; the newest is taken.
+
+    Returns
+    -------
+    path
+        A folder with ``vmlinuz``, ``config``, the board's modules, ``headers/`` (to build modules with on this machine) and
+        ``versions.json`` (package to version, and ``release``).
     """
     need("apt-get")
     host = run(["dpkg", "--print-architecture"]).strip()
     sources = os.environ.get("STUDY_APT_SOURCES", "")
-    recipe = digest(RECIPE, host, sources)
 
     def build(place: Path) -> None:
-        say("fetching Debian's arm64 kernel and user space (about 120 MB, once)")
-        apt, host_apt = _apt(place / "apt", "arm64"), _apt(place / "apt-host", host)
-        fetched = place / "apt/cache/archives"
-        for options in {tuple(apt), tuple(host_apt)}:
-            run(["apt-get", *options, "update"])
-        image = _depends(apt, KERNEL, "linux-image-")
-        release = image.removeprefix("linux-image-")
-        headers = _depends(apt, HEADERS, "linux-headers-")
-        common = _depends(apt, headers, "linux-headers-")
-        kbuild = _depends(apt, headers, "linux-kbuild-")
-        run(["apt-get", *apt, "install", "-y", "--download-only", "--no-install-recommends", *USER_SPACE])
-        _unpack(sorted(fetched.glob("*.deb")), place / "root")
+        say(f"fetching Debian's arm64 kernel {series} (about 100 MB, once)")
+        apt, host_apt = _archive_of_kernels(place, "arm64"), _archive_of_kernels(place, host)
+        fetched = place / "archives"
+        fetched.mkdir()
+        names = run(["apt-cache", *apt, "search", "--names-only", r"^linux-image-[0-9]+[.][0-9]+[.][0-9.-]*([+]deb[0-9.]*)?-arm64$"]).splitlines()
+        release = newest([name.split()[0].removeprefix("linux-image-") for name in names], series)
+        image = f"linux-image-{release}"
+        parts = [image, *_depends(apt, image, *(f"linux-{part}-{release}" for part in ("base", "binary", "modules")))]
+        run(["apt-get", *apt, "download", *parts], cwd=fetched)
+        _unpack(sorted(fetched.glob("*.deb")), place / "unpacked")
+        wanted = ["vmlinuz", "config", *(f"{name}.ko" for name in BOARD_MODULES)]
+        for found in (place / "unpacked").rglob("*"):
+            name = found.name.removesuffix(f"-{release}").removesuffix(".xz")
+            if name in wanted and found.is_file():
+                _plain(found, place / name)
+        if factors.fits(release):
+            headers = f"linux-headers-{release}"
+            common, kbuild = (_depends(apt, headers, f"linux-{part}-")[0] for part in ("headers", "kbuild"))
+            run(["apt-get", *apt, "download", headers, common], cwd=fetched)
+            run(["apt-get", *host_apt, "download", kbuild], cwd=fetched)
+            _unpack([path for name in (headers, common, kbuild) for path in fetched.glob(f"{name}_*.deb")], place / "headers")
+        versions = _versions(sorted(fetched.glob("*.deb")))
+        (place / "versions.json").write_text(json.dumps({"release": release, "packages": versions}, indent=1))
+        for name in ("apt-arm64", f"apt-{host}", "unpacked", "archives"):
+            shutil.rmtree(place / name, ignore_errors=True)
+
+    return cached("kernel", digest(RECIPE, host, sources, series), build)
+
+
+def _archive_of_kernels(place: Path, architecture: str) -> list[str]:
+    """Return apt's options for a private root that knows the kernels of later releases, too; updated.
+
+    The archive is the one that the machine's own apt is set to use. Where STUDY_APT_SOURCES names the sources, they are all.
+    """
+    root = place / f"apt-{architecture}"
+    apt = _apt(root, architecture)
+    run(["apt-get", *apt, "update"])
+    if os.environ.get("STUDY_APT_SOURCES"):
+        return apt
+    lines = run(["apt-get", *apt, "indextargets", "--format", "$(CODENAME) $(REPO_URI)", "Created-By: Packages"]).splitlines()
+    archives = {codename: uri for codename, _, uri in (line.partition(" ") for line in lines)}
+    if SUITES[0] not in archives:
+        raise StudyError(
+            f"the machine's apt knows no suite {SUITES[0]} of Debian; name a sources.list that has the kernels in STUDY_APT_SOURCES"
+        )
+    text = [f"deb [signed-by={KEYRING}] {archives.get(suite, archives[SUITES[0]])} {suite} main\n" for suite in SUITES]
+    security = [f"deb [signed-by={KEYRING}] {uri} {name} main\n" for name, uri in archives.items() if name.endswith("-security")]
+    (root / "sources.list").write_text("".join([*text, *security]))
+    apt += ["-o", f"Dir::Etc::sourcelist={root / 'sources.list'}", "-o", "Dir::Etc::sourceparts=/dev/null"]
+    run(["apt-get", *apt, "update"])
+    return apt
+
+
+def _plain(source: Path, out: Path) -> None:
+    """Move a file to its place, uncompressed."""
+    if source.suffix == ".xz":
+        out.write_bytes(lzma.decompress(source.read_bytes()))
+    else:
+        source.rename(out)
+
+
+def user_space() -> Path:
+    """Return the user space of an emulated board: Debian's packages, without what nothing needs, compiled."""
+    base = packages(*USER_SPACE)
+
+    def build(place: Path) -> None:
+        shutil.copytree(base, place, symlinks=True, dirs_exist_ok=True)
         for name in LEFT_OUT:
             shutil.rmtree(place / "root" / name, ignore_errors=True)
         _compile(place / "root/usr/lib/python3.11", place / "root/usr/lib/python3")
-        run(["apt-get", *apt, "download", image, headers, common], cwd=fetched)
-        run(["apt-get", *host_apt, "download", kbuild], cwd=fetched)
-        wanted = ["./boot/vmlinuz-*", "./boot/config-*", *(f"*/{name}.ko" for name in BOARD_MODULES)]
-        _unpack(sorted(fetched.glob(f"{image}_*.deb")), place / "unpacked", *wanted)
-        (place / "kernel").mkdir()
-        for found in (place / "unpacked").rglob("*"):
-            if found.is_file():
-                found.rename(place / "kernel" / found.name.removesuffix(f"-{release}"))
-        _unpack([p for name in (headers, common, kbuild) for p in sorted(fetched.glob(f"{name}_*.deb"))], place / "headers")
-        versions = dict(p.name.split("_")[:2] for p in sorted(fetched.glob("*.deb")))
-        (place / "versions.json").write_text(json.dumps({"release": release, "packages": versions}, indent=1))
-        for name in ("apt", "apt-host", "unpacked"):
-            shutil.rmtree(place / name)
 
-    return cached("debian", recipe, build)
+    return cached("user-space", digest(RECIPE, base.name), build)
 
 
 def cross(tool: str) -> str:
@@ -239,7 +337,7 @@ def module(release: str, root: Path | None = None) -> Path:
     StudyError
         If the headers are not there, or the module does not fit this kernel.
     """
-    if not strategy.fits(release):
+    if not factors.fits(release):
         raise StudyError(strategy.MISFIT.format(release=release))
     headers = root / f"usr/src/linux-headers-{release}" if root else Path(f"/lib/modules/{release}/build")
     if not headers.is_dir():
@@ -297,41 +395,52 @@ def _archive(folder: Path, out: Path) -> None:
     run(["cpio", *flags, "--file", out], cwd=folder, stdin="\0".join(names).encode())
 
 
-def image() -> Path:
+def image(series: str = "") -> Path:
     """Assemble the image of an emulated board.
+
+    Parameters
+    ----------
+    series : str
+        How its kernel's release begins; empty for KERNEL.
 
     Returns
     -------
     path
         A folder with ``vmlinuz``, ``config``, ``initrd`` and ``image.json`` (release, packages, digest).
     """
-    base, guest = debian(), payload()
-    versions = json.loads((base / "versions.json").read_text())
-    driver = module(versions["release"], base / "headers")
+    system, base, guest = kernel(series or KERNEL), user_space(), payload()
+    versions = json.loads((system / "versions.json").read_text())
+    driver = module(versions["release"], system / "headers") if factors.fits(versions["release"]) else None
     pyperf = distribution("pyperf")
-    recipe = digest(RECIPE, base.name, tree_digest(paths.ONBOARD), guest.read_bytes(), driver.read_bytes(), pyperf.version)
+    parts = [system.name, base.name, tree_digest(paths.ONBOARD), guest.read_bytes(), driver.read_bytes() if driver else b""]
+    recipe = digest(RECIPE, *parts, pyperf.version)
 
     def build(place: Path) -> None:
-        say("assembling the board's image")
+        say(f"assembling the board's image with kernel {versions['release']}")
         for name in ("vmlinuz", "config"):
-            shutil.copy(base / "kernel" / name, place)
+            shutil.copy(system / name, place)
         with tempfile.TemporaryDirectory(dir=place) as scratch:
             tree = Path(scratch, "tree")
             shutil.copytree(base / "root", tree, symlinks=True)
-            for name in ("proc", "sys", "dev", "tmp", "lib/board", "study"):
+            for name in ("proc", "sys", "dev", "tmp", "boot", "lib/board", "study"):
                 (tree / name).mkdir(parents=True, exist_ok=True)
-            for name in BOARD_MODULES:
-                shutil.copy(base / "kernel" / f"{name}.ko", tree / "lib/board")
+            shutil.copy(system / "config", tree / f"boot/config-{versions['release']}")
+            for path in system.glob("*.ko"):
+                shutil.copy(path, tree / "lib/board")
             (tree / "init").write_text(INIT.format(modules=" ".join(BOARD_MODULES)))
             (tree / "init").chmod(0o755)
             ignored = shutil.ignore_patterns("__pycache__", "tests")
             shutil.copytree(paths.ONBOARD, tree / "study/onboard", ignore=ignored)
             shutil.copytree(Path(str(pyperf.locate_file("pyperf"))), tree / "study/pyperf", ignore=ignored)
             shutil.copy(guest, tree / "study/onboard/payload.bin")
-            shutil.copy(driver, tree / "study/onboard/dbgswitch.ko")
+            if driver:
+                shutil.copy(driver, tree / "study/onboard/dbgswitch.ko")
             _compile(tree / "study")
             _archive(tree, place / "initrd")
-        facts = {**versions, "digest": digest(digest_of(place / "vmlinuz"), digest_of(place / "initrd"))}
-        (place / "image.json").write_text(json.dumps(facts, indent=1))
+        packaged = json.loads((base / "versions.json").read_text()) | versions["packages"]
+        whole = digest(digest_of(place / "vmlinuz"), digest_of(place / "initrd"))
+        (place / "image.json").write_text(
+            json.dumps({"release": versions["release"], "packages": packaged, "digest": whole}, indent=1)
+        )
 
     return cached("image", recipe, build)

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from study.campaign import Campaign, OpenBoot, cut_torn_line
-from study.collect import boards, provenance
+from study.collect import boards, doctor, provenance
 from study.collect.boards import Board, Link
-from study.design import LEAST_BOOTS, Factors, Visit
-from study.errors import BadData, BoardFailed
+from study.design import LEAST_BOOTS, Factors, Kernel, Visit
+from study.errors import BadData, BoardFailed, WrongBoot
 
 # What a board must still be when it goes on with a campaign: all, or all but the kernel where kernels are compared.
 SAME = ("kernel", "architecture", "identity", "model", "breakpoints", "watchpoints", "frequency")
@@ -25,7 +25,7 @@ MOMENT = 1.0
 Widest = Callable[[Campaign, str], float]
 
 
-def collect(board: str, folder: Path, factors: Factors, widest: Widest | None = None) -> Campaign:
+def collect(board: str, folder: Path, factors: Factors, widest: Widest | None = None, tune: bool = False) -> Campaign:
     """Measure on one board what a campaign still lacks.
 
     Parameters
@@ -38,6 +38,8 @@ def collect(board: str, folder: Path, factors: Factors, widest: Widest | None = 
         What to measure; they must be those of the campaign if it is there.
     widest : callable, optional
         How wide the intervals of the board are so far; asked after a boot if the factors say to stop at a width.
+    tune : bool
+        Whether to tune each boot for the CPU that measures, until the boot ends; see study/collect/onboard/tuning.py.
 
     Returns
     -------
@@ -69,27 +71,35 @@ def collect(board: str, folder: Path, factors: Factors, widest: Widest | None = 
     try:
         for number, visits in itertools.groupby(missing, key=lambda visit: visit.boot):
             left = list(visits)
-            untouched = len(left) == len(factors.cells()) * factors.processes  # an interrupted boot is gone on with
+            untouched = len(left) == len(factors.cells_of(number)) * factors.processes  # an interrupted boot is gone on with
             if widest and factors.until and number > LEAST_BOOTS * max(1, len(factors.kernels)) and untouched:
                 width = widest(campaign, board)
                 print(f"{board}: after {number - 1} boots the widest interval is {width:.2%} of its ratio", flush=True)
                 if width <= factors.until:
                     campaign.enough(board, number - 1, width)
                     break
-            _walk_boot(machine, campaign, campaign.open_boot(board, number), left, progress)
+            _walk_boot(machine, campaign, campaign.open_boot(board, number), left, progress, tune)
     finally:
         campaign.close(board)
     return Campaign(folder)  # another command may have brought a design for another kind of board
 
 
-def _walk_boot(board: Board, campaign: Campaign, boot: OpenBoot, visits: list[Visit], progress: Progress) -> None:
-    factors = campaign.design_of(board.name).factors
-    launch = board.launch(boot.console, factors.strategies)
+def _walk_boot(
+    board: Board, campaign: Campaign, boot: OpenBoot, visits: list[Visit], progress: Progress, tune: bool = False
+) -> None:
+    wanted = visits[0].kernel
+    factors, kernel = campaign.design_of(board.name).factors.on(wanted), Kernel.of(wanted)
+    launch = board.launch(boot.console, factors.strategies, kernel.release)
     boot.begin()
     progress.booting()
     with Link(board.name, launch) as link:
-        facts = {**board.describe(link, factors), **launch.facts}
-        _right_kernel(campaign, board.name, visits[0], facts)
+        changed = board.tune(link) if tune else {}
+        facts = {**board.describe(link, factors), **changed, **launch.facts}
+        if changed:
+            print(f"{board.name}: {doctor.tuned(changed['tuned'])}", flush=True)
+        if wanted:
+            _right_kernel(campaign, board.name, visits[0], facts)
+            facts |= {"kernel": kernel.label, "release": facts["kernel"]} if kernel.label else {}
         _same_machine(campaign, board, facts)
         boot.describe({**facts, "board": board.name, "emulated": board.emulated, **provenance.of_the_host()})
         for visit in visits:
@@ -97,9 +107,9 @@ def _walk_boot(board: Board, campaign: Campaign, boot: OpenBoot, visits: list[Vi
             measured = board.measure(link, visit, factors)
             if not measured["checks"]["well"]:
                 raise BoardFailed(
-                    f"visit {visit.name}: under {visit.cell.strategy} the guest's breakpoints did not do what they must (it "
-                    f"reported {measured['checks']['oracle']}): the visit is not recorded, and figures of this board would "
-                    "mean nothing"
+                    f"visit {visit.name}: under {visit.cell.strategy} breakpoints did not do what they must (the guest reported "
+                    f"{measured['checks']['oracle']}, the host's fired {measured['checks'].get('host', 'as they should')}): the "
+                    "visit is not recorded, and figures of this board would mean nothing"
                 )
             line = {"visit": visit.name, "block": visit.block, "arm": visit.cell.arm, "ended": "well",
                     "cell": {name: getattr(visit.cell, name) for name in ("strategy", "guest", "host", "exit")},
@@ -110,11 +120,11 @@ def _walk_boot(board: Board, campaign: Campaign, boot: OpenBoot, visits: list[Vi
 
 def _same_machine(campaign: Campaign, board: Board, facts: dict[str, Any]) -> None:
     """Refuse to go on with another kernel, or another machine under the same name."""
-    compared = campaign.design_of(board.name).factors.kernels
+    asked = campaign.design_of(board.name).factors.kernel_called
     for known in map(campaign.facts, campaign.boots()):
         if known["board"] != board.name:
             continue
-        for what in SAME[bool(compared) :]:
+        for what in SAME[asked(facts["kernel"]) != asked(known["kernel"]) :]:
             if what in known and known[what] != facts.get(what):
                 raise BoardFailed(
                     f"{board.name} has {what} {facts.get(what)}, but {campaign.folder} has visits of it with {known[what]}: "
@@ -124,18 +134,17 @@ def _same_machine(campaign: Campaign, board: Board, facts: dict[str, Any]) -> No
 
 def _right_kernel(campaign: Campaign, board: str, visit: Visit, facts: dict[str, Any]) -> None:
     """Refuse a boot of another kernel than the design alternates to, and one that was measured already."""
-    if not visit.kernel:
-        return
-    known = [
-        known["boot_id"] for known in map(campaign.facts, campaign.boots()) if known["board"] == board and "boot_id" in known
-    ]
+    kernel = Kernel.of(visit.kernel)
+    boots = [known for known in map(campaign.facts, campaign.boots()) if known["board"] == board]
     again = "run the same command again: what was recorded stays"
-    if facts["kernel"] != visit.kernel:
-        raise BoardFailed(
-            f"boot {visit.boot} of the design is one of {visit.kernel}, but {board} runs {facts['kernel']}: boot it, and {again}"
+    builds = {known["build_id"]: known["kernel"] for known in boots if known.get("build_id")}
+    runs = builds.get(facts.get("build_id", ""), facts["kernel"]) if kernel.label else facts["kernel"]
+    if not kernel.is_that(facts["kernel"]) or (kernel.label and runs not in (kernel.label, facts["kernel"])):
+        raise WrongBoot(
+            f"boot {visit.boot} of the design is one of {kernel.name}, but {board} runs {runs}: boot it, and {again}"
         )
-    if facts.get("boot_id") in known and visit.name.endswith("-0001"):
-        raise BoardFailed(f"boot {visit.boot} of the design must be a new one: restart {board} with {visit.kernel}, and {again}")
+    if facts.get("boot_id") in [known.get("boot_id") for known in boots] and visit.name.endswith("-0001"):
+        raise WrongBoot(f"boot {visit.boot} of the design must be a new one: restart {board} with {kernel.name}, and {again}")
 
 
 class Progress:

@@ -480,8 +480,8 @@ class BadLine(EmulatedRig):
 
     how = ""
 
-    def launch(self, console: Path, strategies: tuple[str, ...]) -> Launch:
-        good = super().launch(console, strategies)
+    def launch(self, console: Path, *asked: Any) -> Launch:
+        good = super().launch(console, *asked)
         answer = 3 + 2 + 1  # facts and two windows, a visit's measurement and oracle, then this
         wrapped = [sys.executable, str(Path(__file__).with_name("garbler.py")), self.how, str(answer), *good.argv]
         return dataclasses.replace(good, argv=wrapped, patience=3.0)
@@ -510,8 +510,8 @@ def test_a_bad_line_is_noticed_and_the_campaign_goes_on(how: str, tmp_path: Path
 
 def test_a_rig_that_was_not_started_at_the_hypervisor_s_level_says_so(tmp_path: Path) -> None:
     class Plain(EmulatedRig):
-        def launch(self, console: Path, strategies: tuple[str, ...]) -> Launch:
-            good = super().launch(console, strategies)
+        def launch(self, console: Path, *asked: Any) -> Launch:
+            good = super().launch(console, *asked)
             return dataclasses.replace(good, argv=["virt" if word.startswith("virt,") else word for word in good.argv])
 
     for name in ONE_OF_EACH:
@@ -522,8 +522,8 @@ def test_a_rig_that_was_not_started_at_the_hypervisor_s_level_says_so(tmp_path: 
 
 def test_a_counter_that_does_not_count_is_noticed(tmp_path: Path) -> None:
     class Uncounted(EmulatedRig):
-        def launch(self, console: Path, strategies: tuple[str, ...]) -> Launch:
-            good = super().launch(console, strategies)
+        def launch(self, console: Path, *asked: Any) -> Launch:
+            good = super().launch(console, *asked)
             words = list(good.argv)
             at = words.index("-icount")
             return dataclasses.replace(good, argv=words[:at] + words[at + 2 :])

@@ -37,10 +37,10 @@ class EmulatedBoard(LinuxBoard):
         self.name = name
         self._machine, self._append, self._patience = machine, append, patience
 
-    def launch(self, console: Path, strategies: tuple[str, ...]) -> Launch:
-        """Assemble the image, or take it from the cache, and say how to boot it."""
+    def launch(self, console: Path, strategies: tuple[str, ...], kernel: str = "") -> Launch:
+        """Assemble the image with a kernel of a series, or take it from the cache, and say how to boot it."""
         qemu = need("qemu-system-aarch64")
-        image = build.image()
+        image = build.image(kernel)
         facts = json.loads((image / "image.json").read_text())
         # -icount shift=0: one instruction, one nanosecond, so that clocks and counters count the same thing.
         argv = [

@@ -81,11 +81,17 @@ class Board(Protocol):
     emulated: bool
     seconds: tuple[float, float]
 
-    def launch(self, console: Path, strategies: tuple[str, ...]) -> Launch:
-        """Build what a boot needs and say how to start it."""
+    def launch(self, console: Path, strategies: tuple[str, ...], kernel: str = "") -> Launch:
+        """Build what a boot needs and say how to start it, with a kernel of some series if the board can choose."""
 
     def describe(self, link: Link, factors: Factors) -> dict[str, Any]:
         """Ask a boot what it is, after trying what visits need: at least ``kernel`` and ``mode``."""
+
+    def doctor(self, link: Link) -> list[dict[str, str]]:
+        """Ask a boot what is good about it and what is not: rows of ``check``, ``found``, ``verdict`` and ``todo``."""
+
+    def tune(self, link: Link) -> dict[str, Any]:
+        """Tune a boot until it ends, and return what was changed, under ``tuned``."""
 
     def measure(self, link: Link, visit: Visit, factors: Factors) -> dict[str, Any]:
         """Measure one visit: ``pyperf``, ``counts`` and ``checks``, and what else the board has to say."""

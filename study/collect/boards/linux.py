@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from study.collect.boards.link import Link
-from study.collect.perfstat import per_round_trip
+from study.collect.onboard.counting import MAY_LACK
+from study.collect.perfstat import Count, per_round_trip
 from study.design import Factors, Visit
 
 VISIT_PATIENCE = 900.0  # seconds
@@ -20,16 +22,29 @@ class LinuxBoard:
         """Ask a boot what it is, after it has tried perf, KVM and every strategy."""
         return link.ask("facts", events=factors.perf_events, strategies=list(factors.strategies))
 
+    def doctor(self, link: Link) -> list[dict[str, str]]:
+        """Ask a boot what is good about it and what is not, after it has tried perf and KVM."""
+        rows: list[dict[str, str]] = link.ask("doctor", events=Factors().perf_events)["checks"]
+        return rows
+
+    def tune(self, link: Link) -> dict[str, Any]:
+        """Tune a boot for the CPU that measures; its agent puts everything back when it ends."""
+        return link.ask("tune")
+
     def measure(self, link: Link, visit: Visit, factors: Factors) -> dict[str, Any]:
         """Measure one visit with pyperf, perf, the module's counters and the oracle.
 
-        What perf said is read at once, so that a perf whose words cannot be read is noticed while it can be mended.
+        What perf said is read at once, so that a perf whose words cannot be read is noticed while it can be mended. A tracepoint
+        that the kernel does not have is data with a reason.
         """
         cell = visit.cell
         label = {"strategy": cell.strategy, "host": cell.host, "arm": cell.arm, "visit": visit.name}
         measured = link.ask(
-            "visit", patience=VISIT_PATIENCE, chosen=cell.strategy, state=cell.guest, leave=cell.exit,
+            "visit", patience=VISIT_PATIENCE, chosen=cell.strategy, state=cell.guest, host=cell.host, leave=cell.exit,
             gic=factors.gic, pmu=factors.pmu, loops=factors.loops, values=factors.values,
             warmups=factors.warmups, events=factors.perf_events, label=label,
         )  # fmt: skip
-        return {**measured, "counts": [count.to_json() for count in per_round_trip(measured["windows"])]}
+        counts = per_round_trip(measured["windows"])
+        lacking = [event for event in MAY_LACK if event not in {count.event for count in counts}]
+        counts += [Count(event, math.nan, why="not on this kernel") for event in lacking]
+        return {**measured, "counts": [count.to_json() for count in counts]}

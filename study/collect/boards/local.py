@@ -21,7 +21,7 @@ class LocalBoard(LinuxBoard):
     name = "local"
     emulated = False
 
-    def launch(self, console: Path, strategies: tuple[str, ...]) -> Launch:
+    def launch(self, console: Path, strategies: tuple[str, ...], kernel: str = "") -> Launch:
         """Assemble the guest, build the module if a strategy needs it, and say how to start the agent."""
         if platform.machine() != "aarch64":
             raise BoardFailed(

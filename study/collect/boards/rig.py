@@ -13,10 +13,10 @@ from typing import Any
 
 from study.collect.boards.link import Launch, Link
 from study.collect.build import digest_of
-from study.collect.onboard.factors import GUEST_STATES, STRATEGIES
+from study.collect.onboard.factors import GUEST_STATES, RIG, STRATEGIES
 from study.collect.rig import build
 from study.collect.rig.script import Machine, Script, oracle, states
-from study.design import Factors, Visit
+from study.design import Factors, Visit, choose
 from study.errors import BoardFailed
 from study.process import need, run
 
@@ -48,6 +48,9 @@ ARCHITECTURES = {
 # What the counting variant of the switch reports, parts and events, and what a window holds.
 TALLY = ("base", "scan", "switch", "trap", "reads", "writes", "traps", "isbs", "switches")
 WINDOW = ("instructions", "cycles", "ticks")
+
+# What a rig says of itself that a person asks first.
+SHOWN = ("kernel", "architecture", "mode", "model", "identity", "breakpoints", "watchpoints", "frequency", "strategies")
 
 GREETING = '{"rig":"ready"'
 DEFAULT_BAUD = 115200
@@ -109,6 +112,19 @@ class Rig:
         if not self._frequency:
             raise BoardFailed("the firmware has not set CNTFRQ: without the counter's frequency nothing can be timed")
         return {**facts, "kernel": f"rig-{facts['code']}", "mode": architecture.mode}
+
+    def doctor(self, link: Link) -> list[dict[str, str]]:
+        """Say what a boot is; one that does not count has refused by then."""
+        facts = self.describe(link, choose("quick", RIG))
+        shown = {name: facts[name] for name in SHOWN if facts.get(name)}
+        return [
+            {"check": name, "found": ", ".join(value) if isinstance(value, list) else str(value), "verdict": "good", "todo": ""}
+            for name, value in shown.items()
+        ]
+
+    def tune(self, link: Link) -> dict[str, Any]:
+        """Change nothing: nothing but the rig runs on the board."""
+        return {}
 
     def measure(self, link: Link, visit: Visit, factors: Factors) -> dict[str, Any]:
         """Measure one cell: values, what the counting variant of the switch says, and the oracle."""
@@ -201,7 +217,7 @@ class EmulatedRig(Rig):
     def __init__(self, name: str, more: tuple[str, ...] = ()) -> None:
         self.name, self._more = name, more
 
-    def launch(self, console: Path, strategies: tuple[str, ...]) -> Launch:
+    def launch(self, console: Path, strategies: tuple[str, ...], kernel: str = "") -> Launch:
         """Build the image, or take it from the cache, and say how to boot it."""
         how = RIGS[self.name]
         qemu = need(how.qemu)
@@ -239,7 +255,7 @@ class SerialRig(Rig):
         device, _, self._baud = port.partition(",")
         self._port = str(Path(device).absolute())
 
-    def launch(self, console: Path, strategies: tuple[str, ...]) -> Launch:
+    def launch(self, console: Path, strategies: tuple[str, ...], kernel: str = "") -> Launch:
         """Say how to reach it: a process that carries the line."""
         argv = [sys.executable, "-m", "study.collect.boards.serialport", self._port, self._baud or str(DEFAULT_BAUD)]
         return Launch(argv, cwd=console.parent, console=console, patience=30.0, write=write, read=read, greeting=GREETING)

@@ -5,6 +5,8 @@ Requests name what to do and answer with ``{"id": ..., "result": ...}`` or ``{"i
 ============  ================================================================================================
 ``facts``     what the board is; and tries what a visit needs, so that nothing is missing later
 ``visit``     measure one cell once, in a fresh process
+``doctor``    what keeps this board from being measured, or spoils figures; nothing is refused
+``tune``      tune the machine for the CPU that measures, until the agent ends
 ============  ================================================================================================
 """
 
@@ -21,24 +23,39 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from . import BoardError, counting, facts, guest, strategy
+from . import BoardError, counting, doctor, facts, guest, strategy, tuning
 from .factors import STRATEGIES
 
 VISIT_LIMIT = 600.0  # seconds
+ROOT = Path(os.environ.get("STUDY_ROOT", "/"))  # where the machine's files are
+HELD = contextlib.ExitStack()  # what is put back when the agent ends
 
 
 def board_facts(events: list[list[str]], strategies: list[str]) -> dict[str, object]:
     """Say what the board is, after trying perf, KVM and every strategy."""
     for row in events:
         counting.check(row)
-    result = facts.collect()
+    result: dict[str, Any] = facts.collect()
+    registers = result["breakpoints"], result["watchpoints"]
+    board = doctor.Board(ROOT, result["measuring_cpu"], result["kernel"], result["mode"], registers)
+    result["doctor"] = doctor.examine(board)
     for name in strategies:
         strategy.choose(name)
     return result
 
 
+def examine(events: list[list[str]]) -> dict[str, object]:
+    """Say what is good and what is not, after trying perf and KVM."""
+    return {"checks": doctor.examine(doctor.look(ROOT, events))}
+
+
+def tune() -> dict[str, object]:
+    """Tune the machine, and say what was changed."""
+    return {"tuned": HELD.enter_context(tuning.held(ROOT, tuning.wanted(ROOT, facts.measuring_cpu())))}
+
+
 def visit(
-    *, chosen: str, state: str, leave: str, gic: bool, pmu: bool,
+    *, chosen: str, state: str, host: str, leave: str, gic: bool, pmu: bool,
     loops: int, values: int, warmups: int, events: list[list[str]], label: dict[str, str],
 ) -> dict[str, object]:  # fmt: skip
     """Measure one cell once: pyperf values, events, module counters, oracle."""
@@ -48,7 +65,7 @@ def visit(
         command = [sys.executable, "-m", f"{__package__}.bench", "--worker", "--quiet", "-o", str(suite), "--counts", str(counts)]
         command += ["--loops", str(loops), "--values", str(values), "--warmups", str(warmups)]
         command += ["--affinity", str(facts.measuring_cpu())]
-        command += ["--guest", state, "--exit", leave]
+        command += ["--guest", state, "--host", host, "--exit", leave]
         command += ["--no-gic"] * (not gic) + ["--pmu"] * pmu
         command += ["--events", json.dumps(events), "--label", json.dumps(label)]
         with ended_with_us(command) as process:
@@ -64,8 +81,9 @@ def visit(
             last = words.strip().splitlines()[-1:] or [f"exit status {process.returncode}"]
             raise BoardError(f"the measuring process failed: {last[0]}")
         measured = json.loads(counts.read_text())
-        reports = measured.pop("oracle")
-        checks = {"oracle": reports, "well": oracle_well(chosen, reports)}
+        reports, fired = measured.pop("oracle"), measured.pop("host")
+        armed = all(times == 1 for row in fired for times in row)
+        checks = {"oracle": reports, "host": fired, "well": oracle_well(chosen, reports) and armed}
         return {"pyperf": json.loads(suite.read_text()), **measured, "checks": checks}
 
 
@@ -88,7 +106,9 @@ def ended_with_us(command: list[str]) -> Iterator[subprocess.Popen[str]]:
         process.wait()
 
 
-REQUESTS: dict[str, Callable[..., dict[str, object]]] = {"facts": board_facts, "visit": visit}
+REQUESTS: dict[str, Callable[..., dict[str, object]]] = {
+    "facts": board_facts, "visit": visit, "doctor": examine, "tune": tune,
+}  # fmt: skip
 
 
 def answer(line: str) -> dict[str, Any]:
@@ -103,13 +123,13 @@ def answer(line: str) -> dict[str, Any]:
 def main() -> None:
     """Answer until the host hangs up or ends us, then leave the kernel as it was."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    try:
+    tuning.mend(ROOT)
+    with HELD:
+        HELD.callback(strategy.unload)
         for line in sys.stdin:
             if line.strip() == "":
                 break
             print(json.dumps(answer(line)), flush=True)
-    finally:
-        strategy.unload()
 
 
 if __name__ == "__main__":

@@ -18,8 +18,10 @@ from pathlib import Path
 
 import pyperf
 
-from . import BoardError, counting, facts, guest, strategy
-from .factors import EXITS, GUEST_STATES, KVM, names
+from . import BoardError, counting, facts, guest, host, strategy
+from .factors import EXITS, GUEST_STATES, HOST_STATES, KVM, names
+
+EXITS_WATCHED = 3  # after which the host's breakpoints must fire
 
 
 def main() -> None:
@@ -30,6 +32,7 @@ def main() -> None:
     parser.add_argument(
         "--guest", choices=names(GUEST_STATES, KVM), default="untouched", help="how the guest uses its debug registers"
     )
+    parser.add_argument("--host", choices=names(HOST_STATES, KVM), default="none", help="what the host itself has enabled")
     parser.add_argument("--exit", choices=names(EXITS, KVM), default="hvc", help="how it leaves for the host")
     parser.add_argument("--no-gic", action="store_true", help="give the guest no in-kernel interrupt controller")
     parser.add_argument("--pmu", action="store_true", help="give the guest a PMU")
@@ -40,6 +43,7 @@ def main() -> None:
     metadata = {
         **json.loads(args.label),
         "guest": args.guest,
+        "host": args.host,
         "exit": args.exit,
         "gic": str(not args.no_gic),
         "pmu": str(args.pmu),
@@ -48,16 +52,21 @@ def main() -> None:
     measured: guest.Guest | None = None
     if args.worker:  # pyperf runs this file in its manager too, which must not open a board
         breakpoints, watchpoints = facts.debug_registers()
+        held = host.Debugging(args.host, breakpoints=breakpoints, watchpoints=watchpoints)
         measured = guest.Guest(
             args.guest, args.exit, breakpoints=breakpoints, watchpoints=watchpoints, gic=not args.no_gic, pmu=args.pmu
         )
     runner.bench_time_func(f"round trip {args.guest} {args.exit}", measured.run if measured else _in_a_worker, metadata=metadata)
     if measured and args.counts:
-        Path(args.counts).write_text(json.dumps(_counts(measured, args)))
+        Path(args.counts).write_text(json.dumps(_counts(measured, held, args)))
 
 
-def _counts(measured: guest.Guest, args: argparse.Namespace) -> dict[str, object]:
-    """Count what pyperf cannot: events in two windows for each list of events, the module's counters, the oracle."""
+def _counts(measured: guest.Guest, held: host.Debugging, args: argparse.Namespace) -> dict[str, object]:
+    """Count what pyperf cannot: events in two windows for each list of events, the module's counters, the oracles.
+
+    The host's oracle: each of its breakpoints and watchpoints fires before the guest runs, and again after each of its exits to
+    user space.
+    """
     windows = [
         {"loops": loops, "perf": counting.count(events, lambda n=loops: measured.run(n))}  # type: ignore[misc]
         for events in json.loads(args.events)
@@ -66,9 +75,14 @@ def _counts(measured: guest.Guest, args: argparse.Namespace) -> dict[str, object
     before = strategy.counters()
     measured.run(args.loops)
     after = strategy.counters()
+    fired = [held.fire()]
+    for _ in range(EXITS_WATCHED):
+        measured.run(1)
+        fired.append(held.fire())
     measured.close()
     counted = {"loops": args.loops, **{name: after[name] - before[name] for name in before}}
-    return {"windows": windows, "module": counted, "oracle": guest.run_oracle(gic=not args.no_gic, pmu=args.pmu)}
+    reports = guest.run_oracle(gic=not args.no_gic, pmu=args.pmu)
+    return {"windows": windows, "module": counted, "oracle": reports, "host": [*fired, held.fire()]}
 
 
 def short(loops: int) -> int:
@@ -78,7 +92,7 @@ def short(loops: int) -> int:
 
 def _forward(command: list[str], args: argparse.Namespace) -> None:
     """Hand this program's own options on to pyperf's worker processes."""
-    command += ["--guest", args.guest, "--exit", args.exit, "--label", args.label]
+    command += ["--guest", args.guest, "--host", args.host, "--exit", args.exit, "--label", args.label]
     command += ["--no-gic"] * args.no_gic + ["--pmu"] * args.pmu
 
 

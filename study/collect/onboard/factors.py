@@ -5,6 +5,7 @@ Pure, and without imports from the rest: the board reads these tables, and so do
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -31,13 +32,17 @@ class Strategy:
     correct : bool
         Whether a guest's breakpoints work under it; one that is not correct is a floor to measure from.
     on : tuple of str
-        Kinds of board that have it.
+        Kinds of board that can be asked for it.
+    since : tuple of int
+        The first version of Linux that treats the registers so by itself; empty if none does. Nobody asks for such a
+        strategy: it is what a kernel left as it is gets called where there is no other to choose.
     """
 
     says: str
     module: bool = True
     correct: bool = True
     on: tuple[str, ...] = EVERYWHERE
+    since: tuple[int, ...] = ()
 
 
 STRATEGIES = {
@@ -49,7 +54,17 @@ STRATEGIES = {
     "partial": Strategy("switch only the registers that are enabled, trap every access", on=(RIG,)),
     "summary-scan": Strategy("control-scan, with its answer kept as a bit when a control register changes", on=(RIG,)),
     "none": Strategy("never switch: guest breakpoints do not work", correct=False),
+    "dirty-bit": Strategy("KVM to 6.13 as it is: lazy, and dirty for one exit only", module=False, on=(), since=(3, 7)),
+    "owner": Strategy(
+        "KVM from 6.14 as it is: a first access, or monitor debug mode, gives the registers to the guest until vcpu_put",
+        module=False,
+        on=(),
+        since=(6, 14),
+    ),
 }
+
+# The first and the last version of Linux that the module fits: those that keep a dirty bit which tracepoints can reach.
+MODULE_FITS = (6, 1), (6, 13)
 
 
 @dataclass(frozen=True)
@@ -111,9 +126,9 @@ class HostState:
 
 HOST_STATES = {
     "none": HostState("nothing enabled"),
-    "one": HostState("one breakpoint", enabled=1e-9, on=(RIG,)),
-    "half": HostState("half of all enabled", enabled=0.5, on=(RIG,)),
-    "all": HostState("all enabled", enabled=1.0, on=(RIG,)),
+    "one": HostState("one breakpoint", enabled=1e-9),
+    "half": HostState("half of all enabled", enabled=0.5),
+    "all": HostState("all enabled", enabled=1.0),
 }
 
 
@@ -128,20 +143,26 @@ class Exit:
     number : int
         Its number in payload.S.
     to_user_space : bool
-        Whether each round trip goes through the VMM.
+        Whether each round trip goes through the VMM. Then, and only then, it reaches vcpu_put(), where KVM from 6.14 takes
+        the debug registers back from a guest that owns them.
+    gic : bool
+        Whether the guest needs an in-kernel interrupt controller for it.
     on : tuple of str
         Kinds of board that have it.
     """
 
     says: str
     number: int
-    to_user_space: bool
+    to_user_space: bool = False
+    gic: bool = False
     on: tuple[str, ...] = EVERYWHERE
 
 
 EXITS = {
-    "hvc": Exit("a hypercall, handled in the kernel", 0, to_user_space=False),
-    "sysreg": Exit("a read of a trapped system register", 2, to_user_space=False, on=(RIG,)),
+    "hvc": Exit("a hypercall, handled in the kernel", 0),
+    "sysreg": Exit("a read of a trapped system register, handled in the kernel", 2),
+    "wfx": Exit("a wait for an interrupt where one is pending, so that nobody sleeps, handled in the kernel", 3, gic=True, on=(KVM,)),
+    "vgic": Exit("a read of the interrupt controller's distributor, handled in the kernel", 4, gic=True, on=(KVM,)),
     "mmio": Exit("a store that no memory backs, handled in user space", 1, to_user_space=True),
 }
 
@@ -162,6 +183,29 @@ def names(table: Mapping[str, Row], kind: str) -> tuple[str, ...]:
 def kind_of(board: str) -> str:
     """Return the kind of a board, which its name tells."""
     return RIG if board.startswith(("rig-", "serial:")) else KVM
+
+
+def version(release: str) -> tuple[int, ...]:
+    """Return the first two numbers of a kernel's release; none of a name that does not begin with them."""
+    found = re.match(r"(\d+)\.(\d+)", release)
+    return tuple(map(int, found.groups())) if found else ()
+
+
+def fits(release: str) -> bool:
+    """Say whether the module that chooses a strategy fits a kernel of that release."""
+    first, last = MODULE_FITS
+    return first <= version(release) <= last
+
+
+def of_series(release: str, series: str) -> bool:
+    """Say whether a kernel's release is, or begins with, a series: 6.1.0-56 is of 6.1, and 6.12.117 is not."""
+    return re.match(rf"{re.escape(series)}(?!\d)", release) is not None
+
+
+def as_it_is(release: str) -> str:
+    """Return the name of what a kernel of that release does by itself; ``stock`` if its version is not known."""
+    known = {row.since: name for name, row in STRATEGIES.items() if row.since and row.since <= version(release)}
+    return known[max(known)] if known else "stock"
 
 
 def share(count: int, part: float, least: int = 0) -> int:

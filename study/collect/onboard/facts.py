@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import os
 import platform
 import re
+import struct
 import subprocess
 from pathlib import Path
 
 import pyperf
 
 from . import BoardError, guest, kvm
+from .tuning import read
 
 
 def collect() -> dict[str, object]:
@@ -31,17 +34,18 @@ def collect() -> dict[str, object]:
     return {
         "kernel": platform.release(),
         "kernel_version": platform.version(),
+        "build_id": _build_id(),
         "config_sha256": _config_digest(),
         "command_line": Path("/proc/cmdline").read_text().strip(),
         "boot_id": Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
         "cpu": _cpu(),
         "cpus": os.cpu_count(),
         "measuring_cpu": measuring_cpu(),
-        "mode": _mode(),
+        "mode": kvm_mode(),
         "breakpoints": breakpoints,
         "watchpoints": watchpoints,
-        "clocksource": _read("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
-        "governor": _read(f"/sys/devices/system/cpu/cpu{measuring_cpu()}/cpufreq/scaling_governor"),
+        "clocksource": read(Path("/sys/devices/system/clocksource/clocksource0/current_clocksource")),
+        "governor": read(Path(f"/sys/devices/system/cpu/cpu{measuring_cpu()}/cpufreq/scaling_governor")),
         "tools": {"python": platform.python_version(), "pyperf": pyperf.__version__, "perf": _perf_version()},
     }
 
@@ -56,19 +60,13 @@ def debug_registers() -> tuple[int, int]:
     return (dfr0 >> 12 & 0xF) + 1, (dfr0 >> 20 & 0xF) + 1
 
 
-def _read(path: str) -> str:
-    try:
-        return Path(path).read_text().strip()
-    except OSError:
-        return ""
-
-
 def measuring_cpu() -> int:
     """Return the CPU that visits are pinned to: the last one that we may use, far from the first, which serves interrupts."""
     return max(os.sched_getaffinity(0))
 
 
-def _mode() -> str:
+def kvm_mode() -> str:
+    """Return how KVM runs on this board: see `mode`."""
     try:
         log = subprocess.run(["dmesg"], capture_output=True, text=True, errors="replace", check=False).stdout
     except OSError:
@@ -88,16 +86,41 @@ def mode(log: str) -> str:
 
 def _cpu() -> str:
     """Return implementer and part of the CPU that measures, as its MIDR_EL1 says."""
-    midr = _read(f"/sys/devices/system/cpu/cpu{measuring_cpu()}/regs/identification/midr_el1")
+    midr = read(Path(f"/sys/devices/system/cpu/cpu{measuring_cpu()}/regs/identification/midr_el1"))
     return f"MIDR_EL1 {midr}" if midr else platform.processor() or "unknown"
+
+
+def config(root: Path, release: str) -> bytes:
+    """Return the configuration of a kernel, where the board has it and lets us read it; nothing otherwise."""
+    for path in (root / f"boot/config-{release}", root / "proc/config.gz"):
+        with contextlib.suppress(OSError):
+            data = path.read_bytes()
+            return gzip.decompress(data) if path.suffix == ".gz" else data
+    return b""
 
 
 def _config_digest() -> str:
     """Return the SHA-256 of the kernel's configuration, where the board has it; empty otherwise."""
-    for path in (Path(f"/boot/config-{platform.release()}"), Path("/proc/config.gz")):
-        if path.exists():
-            data = path.read_bytes()
-            return hashlib.sha256(gzip.decompress(data) if path.suffix == ".gz" else data).hexdigest()
+    data = config(Path("/"), platform.release())
+    return hashlib.sha256(data).hexdigest() if data else ""
+
+
+def _build_id() -> str:
+    """Return the build ID of the running kernel, which tells two builds of one release apart; empty where it has none.
+
+    /sys/kernel/notes holds ELF notes, each of three words (sizes of name and content, type), name and content, both filled up
+    to whole words; type 3 of name GNU is the build ID.
+    """
+    try:
+        data = Path("/sys/kernel/notes").read_bytes()
+    except OSError:
+        return ""
+    while len(data) >= 12:
+        name_size, size, kind = struct.unpack_from("=III", data)
+        start = 12 + -(-name_size // 4) * 4
+        if kind == 3 and data[12:15] == b"GNU":
+            return data[start : start + size].hex()
+        data = data[start + -(-size // 4) * 4 :]
     return ""
 
 

@@ -42,10 +42,11 @@ class Guest:
         self._exit = EXITS[leave]
         self._machine = kvm.Machine(
             PAYLOAD.read_bytes(),
-            {0: MEASURE, 1: row.mdscr, **enabled, 4: self._exit.number, 5: row.touch_every, 6: kvm.DEVICE_PAGE, 7: kvm.DATA_PAGE},
+            {0: MEASURE, 1: row.mdscr, **enabled, 4: self._exit.number, 5: row.touch_every, 6: kvm.DEVICE_PAGE, 7: kvm.DATA_PAGE,
+             8: kvm.DISTRIBUTOR, 10: kvm.REDISTRIBUTOR + kvm.SGI_PAGE},
             gic=gic,
             pmu=pmu,
-        )
+        )  # fmt: skip
         self._machine.enter()
         self._at_batch_end()
 

@@ -9,10 +9,13 @@
  *   x1  bits to set in MDSCR_EL1 (MDE is bit 15, KDE bit 13)
  *   x2  how many breakpoints to enable, from 0 up
  *   x3  how many watchpoints to enable, from 0 up
- *   x4  exit: 0 = HVC, 1 = a store to the device page
+ *   x4  exit: 0 = HVC, 1 = a store to the device page, 2 = a read of a trapped system register, 3 = WFI, 4 = a read of the
+ *       interrupt controller's distributor
  *   x5  touch: write DBGBVR0_EL1 once every x5 round trips; 0 = never
  *   x6  address of the device page (no memory behind it: each access is an exit to user space)
  *   x7  address of a data page, 64 KiB or more away from the code
+ *   x8  address of the distributor, and
+ *   x10 of the page of the redistributor that holds software generated interrupts (SGIs); both only for exits 3 and 4
  *
  * The device page:
  *   +0   load:  the end of a batch, and the length of the next one
@@ -23,8 +26,9 @@
  *   x19 round trips left   x20 touch period        x21 round trips until the next touch
  *   x22 the touch's value  x23 device page         x24 data page
  *   x25 MDSCR_EL1 bits (a hypercall returns its results in x0-x3)
+ *   x26 distributor
  *
- * Names and layouts: Arm Architecture Reference Manual, D19.3 (debug registers), D1.3 (exceptions).
+ * Names and layouts: Arm Architecture Reference Manual, D19.3 (debug registers), D1.3 (exceptions); Arm IHI 0069 (GICv3).
  */
 
 	.equ	NEXT_BATCH, 0
@@ -34,6 +38,11 @@
 	.equ	PSCI_VERSION, 0x8400		// SMCCC function 0x8400_0000, upper half (Arm DEN 0022, 5.1.1)
 	.equ	BCR_EL1, 0x1e3			// E = 1, PMC = 0b01 (EL1), BAS = 0b1111: an A64 instruction
 	.equ	WCR_EL1, 0x1ffb			// E = 1, PAC = 0b01 (EL1), LSC = 0b11, BAS = all eight bytes
+	.equ	GICD_CTLR, 0			// bit 1: group 1 enabled
+	.equ	GICD_TYPER, 4
+	.equ	GICR_IGROUPR0, 0x80		// one bit for each SGI in these three
+	.equ	GICR_ISENABLER0, 0x100
+	.equ	GICR_ISPENDR0, 0x200
 	.equ	PATTERN, 0x5a50			// a value that only this guest writes, aligned as DBGBVR wants it
 
 	.text
@@ -80,6 +89,27 @@ set_mdscr:
 	isb
 1:	ret
 
+/* A WFI traps only where it would wait: no interrupt may be signalled to the CPU. It returns at once where KVM finds one
+ * pending. Both hold while SGI 0 is active and SGI 1, of the same priority, is pending behind it. PSTATE.I stays set. */
+leave_one_pending:
+	mov	w9, #2
+	str	w9, [x26, #GICD_CTLR]
+	mov	w9, #3
+	str	w9, [x10, #GICR_IGROUPR0]
+	str	w9, [x10, #GICR_ISENABLER0]
+	mov	x11, #0xff			// every priority may be signalled
+	msr	icc_pmr_el1, x11
+	mov	x11, #1
+	msr	icc_igrpen1_el1, x11
+	isb
+	str	w9, [x10, #GICR_ISPENDR0]
+	dsb	sy
+1:	mrs	x9, icc_iar1_el1		// acknowledge SGI 0; 1023 until it has arrived
+	cmp	x9, #0
+	b.ne	1b
+	dsb	sy
+	ret
+
 setup:
 	adr	x9, vectors
 	msr	vbar_el1, x9
@@ -90,7 +120,12 @@ setup:
 	mov	x20, x5
 	mov	x22, #PATTERN
 	mov	x25, x1
+	mov	x26, x8
 	cbnz	x0, oracle
+	cmp	x4, #3
+	b.ne	1f
+	bl	leave_one_pending
+1:
 
 	/* Guest state. The addresses are never executed and never accessed, so that nothing fires while measuring. */
 	adr	x9, never
@@ -115,10 +150,23 @@ setup:
 	b	12b
 	.endm
 
-	cbnz	x4, by_mmio
+	cmp	x4, #1
+	b.eq	by_mmio
+	cmp	x4, #2
+	b.eq	by_sysreg
+	cmp	x4, #3
+	b.eq	by_wfi
+	cmp	x4, #4
+	b.eq	by_vgic
 	round_trips hvc #0
 by_mmio:
 	round_trips str w0, [x23, #EXIT]
+by_sysreg:
+	round_trips mrs x0, id_aa64pfr0_el1
+by_wfi:
+	round_trips wfi
+by_vgic:
+	round_trips ldr w0, [x26, #GICD_TYPER]
 
 never:
 	b	never

@@ -4,26 +4,19 @@ from __future__ import annotations
 
 import os
 import platform
-import re
 import subprocess
 from pathlib import Path
 
 from . import BoardError
-from .factors import STRATEGIES
+from .factors import STRATEGIES, fits
 
 MODULE = Path(os.environ.get("STUDY_MODULE", Path(__file__).with_name("dbgswitch.ko")))
 PARAMETERS = Path("/sys/module/dbgswitch/parameters")
 COUNTERS = ("entries", "switches", "traps_armed", "traps_taken")
-FIRST, LAST = (6, 1), (6, 13)
 MISFIT = (
     "kernel {release} keeps no dirty bit for the debug registers: the module dbgswitch fits 6.1 to 6.13; "
     "measure this kernel as it is, with strategies=stock"
 )
-
-
-def fits(release: str) -> bool:
-    """Say whether the module fits a kernel of that release."""
-    return FIRST <= tuple(map(int, re.findall(r"\d+", release)[:2])) <= LAST
 
 
 def choose(name: str) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from study.collect.onboard.factors import EXITS, GUEST_STATES, HOST_STATES, share
+from study.collect.onboard.factors import EXITS, GUEST_STATES, HOST_STATES, RIG, names, share
 
 HOST, GUEST = "H", "G"
 LANDMARKS = 32  # places that breakpoints and watchpoints may aim at; the host's are from HOSTS on
@@ -28,7 +28,7 @@ ALL = ~0  # every bit of a read is compared
 
 # The letter with which a script makes an exit.
 LEAVE = {"hvc": "x", "sysreg": "s", "mmio": "d"}
-assert LEAVE.keys() == EXITS.keys()
+assert LEAVE.keys() == set(names(EXITS, RIG))
 
 
 @dataclass(frozen=True)

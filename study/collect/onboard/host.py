@@ -1,0 +1,107 @@
+"""A host that debugs: breakpoints and watchpoints that the measuring process holds in itself, and that must go on firing.
+
+They are perf's (PERF_TYPE_BREAKPOINT, perf_event_open(2)), so the kernel arms them in the debug registers of the CPU while this
+process runs, KVM's world switch included. Each is at a place of its own that only fire() reaches, so none fires while a guest
+is measured. Layouts: include/uapi/linux/perf_event.h and hw_breakpoint.h, which are stable.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import mmap
+import os
+import struct
+
+from . import BoardError
+from .factors import HOST_STATES, share
+
+PERF_EVENT_OPEN = 241  # include/uapi/asm-generic/unistd.h
+PERF_TYPE_BREAKPOINT, BREAK_WRITE, BREAK_EXECUTE = 5, 2, 4
+EXCLUDE_KERNEL, EXCLUDE_HV = 1 << 5, 1 << 6
+# struct perf_event_attr to config2: type, size, config, sample_period, sample_type, read_format, flags, wakeup_events, bp_type,
+# bp_addr, bp_len.
+ATTRIBUTES = struct.Struct("=IIQQQQQIIQQ")
+THIS_THREAD, ANY_CPU, NO_GROUP, CLOSE_ON_EXEC = 0, -1, -1, 8
+
+RET = struct.pack("<I", 0xD65F03C0)
+BYTES = {BREAK_EXECUTE: 4, BREAK_WRITE: 8}
+
+
+class Debugging:
+    """The host's own breakpoints and watchpoints, enabled until they are closed.
+
+    Parameters
+    ----------
+    state : str
+        A row of HOST_STATES.
+    breakpoints, watchpoints : int
+        How many the CPU has.
+
+    Raises
+    ------
+    BoardError
+        If the kernel does not give them.
+    """
+
+    def __init__(self, state: str, *, breakpoints: int, watchpoints: int) -> None:
+        self._libc = ctypes.CDLL(None, use_errno=True)
+        self._files: list[int] = []
+        row = HOST_STATES[state]
+        code, self._words = self._code(breakpoints), (ctypes.c_uint64 * watchpoints)()
+        data = ctypes.addressof(self._words)
+        self._calls = [ctypes.CFUNCTYPE(None)(code + 4 * n) for n in range(share(breakpoints, row.enabled, least=1))]
+        self._stores = range(share(watchpoints, row.enabled))
+        try:
+            for n in range(len(self._calls)):
+                self._files.append(self._enable(BREAK_EXECUTE, code + 4 * n))
+            for n in self._stores:
+                self._files.append(self._enable(BREAK_WRITE, data + 8 * n))
+        except OSError as error:
+            held = len(self._files)
+            self.close()
+            asked = len(self._calls) + len(self._stores)
+            raise BoardError(f"the host could enable {held} of its own {asked} breakpoints and watchpoints: {_why(error)}") from None
+
+    def _code(self, count: int) -> int:
+        """Return the address of `count` functions of one instruction each."""
+        self._page = mmap.mmap(-1, mmap.PAGESIZE)
+        self._page[: 4 * count] = RET * count
+        address = ctypes.addressof(ctypes.c_char.from_buffer(self._page))
+        # Executable only after it is written: that is when the kernel makes the instruction cache see it.
+        if self._libc.mprotect(ctypes.c_void_p(address), mmap.PAGESIZE, mmap.PROT_READ | mmap.PROT_EXEC):
+            raise BoardError(f"the host's breakpoints have no page to be in: {os.strerror(ctypes.get_errno())}")
+        return address
+
+    def _enable(self, kind: int, address: int) -> int:
+        flags = EXCLUDE_KERNEL | EXCLUDE_HV
+        fields = ATTRIBUTES.pack(PERF_TYPE_BREAKPOINT, ATTRIBUTES.size, 0, 0, 0, 0, flags, 0, kind, address, BYTES[kind])
+        file = self._libc.syscall(PERF_EVENT_OPEN, fields, THIS_THREAD, ANY_CPU, NO_GROUP, CLOSE_ON_EXEC)
+        if file < 0:
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+        return int(file)
+
+    def fire(self) -> list[int]:
+        """Reach every breakpoint and watchpoint once and return how often each fired: 1, if it is armed."""
+        before = self._fired()
+        for call in self._calls:
+            call()
+        for n in self._stores:
+            self._words[n] = n
+        return [after - first for first, after in zip(before, self._fired())]
+
+    def _fired(self) -> list[int]:
+        return [struct.unpack("=Q", os.read(file, 8))[0] for file in self._files]
+
+    def close(self) -> None:
+        """Disable all of them."""
+        while self._files:
+            os.close(self._files.pop())
+
+
+def _why(error: OSError) -> str:
+    if error.errno == errno.ENOSPC:
+        return "a debugger or perf holds the others; end it"
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return "the kernel forbids it; run the study as root, or allow it with: sudo sysctl kernel.perf_event_paranoid=-1"
+    return str(error.strerror)

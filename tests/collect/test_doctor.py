@@ -1,0 +1,269 @@
+"""Ready to measure? Each check on trees that are well and trees that are not, and the command on real boards."""
+
+from __future__ import annotations
+
+import gzip
+import re
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from study import paths
+from study.analyze import tables
+from study.campaign import Campaign
+from study.collect import doctor as host
+from study.collect.boards import Link
+from study.collect.boards.emulated import EmulatedBoard
+from study.collect.onboard import doctor
+from study.collect.onboard.doctor import ADVICE, BAD, GOOD
+from tests.conftest import refused, run
+
+CPU = "sys/devices/system/cpu"
+OURS = f"{CPU}/cpu3"
+IDLE = {f"{OURS}/cpuidle/state{n}/{what}": text for n in (0, 1) for what, text in (("name", f"s{n}"), ("disable", "0"))}
+KNOWN = [f"CONFIG_{name}=y" for name in doctor.OPTIONS]
+CONFIG = "\n".join(["# a kernel", *KNOWN, "# CONFIG_PREEMPT is not set", "CONFIG_PREEMPT_VOLUNTARY=y"])
+SPEEDS = {"scaling_min_freq": "600000", "scaling_max_freq": "2400000", "cpuinfo_max_freq": "2400000"}
+# A board on which nothing is wrong.
+WELL = {
+    "dev/kvm": "",
+    "proc/sys/kernel/perf_event_paranoid": "2\n",
+    "sys/kernel/tracing/events/kvm/trap_reg/id": "1",
+    "boot/config-6.1.0-arm64": CONFIG,
+    "proc/cmdline": "root=/dev/sda1 isolcpus=3 nohz_full=3\n",
+    "proc/version": "Linux version 6.1.0-arm64 (builder@host) #1 SMP Debian\n",
+    f"{CPU}/online": "0-3\n",
+    f"{CPU}/isolated": "3\n",
+    f"{CPU}/nohz_full": "3\n",
+    f"{OURS}/cpufreq/scaling_governor": "performance\n",
+    **{f"{OURS}/cpufreq/{name}": f"{text}\n" for name, text in SPEEDS.items()},
+    **IDLE,
+    f"{OURS}/cpuidle/state1/disable": "1\n",
+    "proc/irq/4/smp_affinity_list": "0-2\n",
+    "sys/devices/system/clocksource/clocksource0/current_clocksource": "arch_sys_counter\n",
+    "sys/class/thermal/cooling_device0/type": "cpufreq-cpu0\n",
+    "sys/class/thermal/cooling_device0/cur_state": "0\n",
+    "proc/stat": "cpu  9 9 9 9 9 9 9 9 9 9\ncpu3 10 0 20 900 0 0 0 0 0 0\nintr 5\n",
+    "proc/loadavg": "0.12 0.30 0.28 1/220 4711\n",
+    "proc/meminfo": "MemTotal:  2000000 kB\nSwapTotal:     1024000 kB\nSwapFree:      1024000 kB\n",
+}
+BOARD = doctor.Board(Path(), cpu=3, release="6.1.0-arm64", mode="vhe", registers=(6, 4), user=0)
+NONE: dict[str, object] = {}
+GONE = None
+
+# A check, what is different from WELL, what is known otherwise of the board, what it says, its verdict, and what mends it.
+CASES: list[tuple[str, Mapping[str, str | None], Mapping[str, object], str, str, str]] = [
+    ("KVM", {"dev/kvm": GONE}, NONE, "no /dev/kvm", BAD, "dmesg"),
+    ("KVM", {}, {"kvm": "/dev/kvm: Permission denied"}, "Permission denied", BAD, "usermod -aG kvm"),
+    ("KVM mode", {}, {"mode": "unknown"}, "unknown", ADVICE, "root"),
+    ("KVM mode", {}, {"mode": "nvhe"}, "nvhe", GOOD, ""),
+    ("debug registers", {}, {"registers": (0, 0)}, "unknown", BAD, "KVM"),
+    ("perf", {}, {"perf": "perf is not installed; install it with: sudo apt-get install linux-perf"}, "not installed", BAD, "apt-get"),
+    ("perf", {}, {"perf": "perf stat cannot count cycles"}, "cannot count cycles", BAD, "perf list"),
+    ("perf", {"sys/kernel/tracing/events/kvm/trap_reg/id": GONE}, NONE, "but kvm:trap_reg", GOOD, ""),
+    ("perf_event_paranoid", {}, {"user": 1000}, "not root", BAD, "sudo sysctl kernel.perf_event_paranoid=-1"),
+    ("perf_event_paranoid", {"proc/sys/kernel/perf_event_paranoid": "1"}, {"user": 1000}, "1", GOOD, ""),
+    ("perf_event_paranoid", {"proc/sys/kernel/perf_event_paranoid": "-1"}, {"user": 1000}, "-1", GOOD, ""),
+    ("perf_event_paranoid", {"proc/sys/kernel/perf_event_paranoid": GONE}, NONE, "no perf events", BAD, "CONFIG_PERF_EVENTS"),
+    ("kernel options", {"boot/config-6.1.0-arm64": GONE}, NONE, "cannot be read", ADVICE, "sudo modprobe configs"),
+    ("kernel options", {"boot/config-6.1.0-arm64": CONFIG.replace("CONFIG_MODULES=y", "")}, NONE, "MODULES", ADVICE, "boot"),
+    ("kernel options", {"boot/config-6.1.0-arm64": CONFIG.replace("CONFIG_KVM=y", "# CONFIG_KVM is not set")}, NONE, "KVM", BAD, "boot"),
+    ("kernel options", {"boot/config-6.1.0-arm64": CONFIG.replace("HW_BREAKPOINT=y", "HW_BREAKPOINT=n")}, NONE, "HW_BREAK", BAD, "boot"),
+    ("preemption", {"boot/config-6.1.0-arm64": f"{CONFIG}\nCONFIG_PREEMPT_RT=y"}, NONE, "PREEMPT_RT", GOOD, ""),
+    ("preemption", {"boot/config-6.1.0-arm64": GONE, "proc/version": "#1 SMP PREEMPT_DYNAMIC"}, NONE, "PREEMPT_DYNAMIC", GOOD, ""),
+    ("preemption", {"boot/config-6.1.0-arm64": GONE, "proc/cmdline": "quiet preempt=full"}, NONE, "preempt=full", GOOD, ""),
+    ("module", {"sys/module/dbgswitch/parameters/strategy": "lazy"}, NONE, "loaded", ADVICE, "sudo rmmod dbgswitch"),
+    ("module", {}, {"release": "6.14.0"}, "does not fit 6.14.0", ADVICE, "--strategies stock"),
+    ("measuring CPU", {f"{CPU}/online": GONE}, NONE, "3 of 3", GOOD, ""),
+    ("governor", {f"{OURS}/cpufreq/scaling_governor": "schedutil"}, NONE, "schedutil", ADVICE, f"echo performance | sudo tee /{OURS}/"),
+    ("governor", {f"{OURS}/cpufreq/scaling_governor": "userspace"}, NONE, "userspace", GOOD, ""),
+    ("governor", {f"{OURS}/cpufreq/scaling_governor": GONE}, NONE, "fixed", GOOD, ""),
+    ("frequency", {f"{OURS}/cpufreq/scaling_max_freq": "1800000"}, NONE, "1800 MHz, of 2400", ADVICE, "echo 2400000 | sudo tee"),
+    ("frequency", {f"{OURS}/cpufreq/scaling_max_freq": GONE}, NONE, "fixed", GOOD, ""),
+    ("throttling", {"sys/class/thermal/cooling_device0/cur_state": "2"}, NONE, "cpufreq-cpu0 is at step 2", ADVICE, "cool"),
+    ("throttling", {"sys/class/thermal/cooling_device0/type": "pwm-fan", "sys/class/thermal/cooling_device0/cur_state": "2"}, NONE,
+     "none", GOOD, ""),
+    ("idle states", IDLE, NONE, "s1", ADVICE, f"echo 1 | sudo tee /{OURS}/cpuidle/state[1-9]*/disable"),
+    ("isolation", {f"{CPU}/isolated": "\n", f"{CPU}/nohz_full": "(null)\n"}, NONE, "not in isolcpus or nohz_full", ADVICE,
+     "isolcpus=3 nohz_full=3"),
+    ("isolation", {f"{CPU}/nohz_full": "0-2"}, NONE, "not in nohz_full", ADVICE, "boot with nohz_full=3"),
+    ("isolation", {}, {"cpu": 2}, "CPU 3 is isolated, CPU 2 measures", ADVICE, "taskset -c 3"),
+    ("isolation", {f"{CPU}/online": "0"}, {"cpu": 0}, "only CPU", GOOD, ""),
+    ("interrupts", {"proc/irq/7/smp_affinity_list": "0-3"}, NONE, "1 may come to CPU 3", ADVICE, "study collect --tune"),
+    ("interrupts", {"proc/irq/7/smp_affinity_list": "0-3", "proc/irq/7/effective_affinity_list": "1"}, NONE, "none", GOOD, ""),
+    ("interrupts", {"proc/irq/7/smp_affinity_list": "0-3", "proc/irq/7/effective_affinity_list": "3"}, NONE, "1 may come", ADVICE, "--tune"),
+    ("clock source", {"sys/devices/system/clocksource/clocksource0/current_clocksource": "timer"}, NONE, "timer", ADVICE,
+     "echo arch_sys_counter | sudo tee"),
+    ("steal time", {"proc/stat": "cpu3 10 0 20 960 0 0 0 10 0 0\n"}, NONE, "1.0% of CPU 3", ADVICE, "bare"),
+    ("steal time", {"proc/stat": "cpu30 10 0 20 960 0 0 0 10 0 0\ncpu3 10 0 20 960 0 0 0 0 0 0\n"}, NONE, "none", GOOD, ""),
+    ("load", {"proc/loadavg": "3.50 0.30 0.28 1/220 4711"}, NONE, "3.50", ADVICE, "ps -eo"),
+    ("load", {"proc/loadavg": "0.10 0.30 0.28 4/220 4711"}, NONE, "4 running", ADVICE, "ps -eo"),
+    ("swap", {"proc/meminfo": "SwapTotal:     1024000 kB\nSwapFree:      512000 kB\n"}, NONE, "500 MiB", ADVICE, "swapoff"),
+]  # fmt: skip
+
+
+def tree(root: Path, files: Mapping[str, str | None]) -> Path:
+    """Write files below a folder; None is no file."""
+    for name, text in files.items():
+        if text is not None:
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).write_text(text)
+    return root
+
+
+def rows_of(root: Path, **known: object) -> dict[str, dict[str, str]]:
+    return {row["check"]: row for row in doctor.examine(replace(BOARD, root=root, **known))}  # type: ignore[arg-type]
+
+
+def test_nothing_is_wrong_with_a_board_that_is_well(tmp_path: Path) -> None:
+    rows = rows_of(tree(tmp_path, WELL))
+    assert {name: row for name, row in rows.items() if row["verdict"] != GOOD or row["todo"]} == {}
+    assert rows["frequency"]["found"] == "600 to 2400 MHz"
+    assert rows["preemption"]["found"] == "PREEMPT_VOLUNTARY"
+    assert rows["measuring CPU"]["found"] == "3 of 0-3"
+    assert rows["debug registers"]["found"] == "6 breakpoints, 4 watchpoints"
+
+
+@pytest.mark.parametrize(("check", "files", "known", "found", "verdict", "todo"), CASES)
+def test_a_check_finds_what_is_wrong_and_nothing_else(
+    tmp_path: Path, check: str, files: Mapping[str, str | None], known: Mapping[str, object], found: str, verdict: str, todo: str
+) -> None:
+    row = rows_of(tree(tmp_path, {**WELL, **files}), **known)[check]
+    assert found in row["found"]
+    assert row["verdict"] == verdict
+    assert todo in row["todo"]
+    assert bool(row["todo"]) == (verdict != GOOD), "what is good asks for nothing, and what is not says what to do"
+
+
+def test_every_check_has_a_case_that_is_wrong_or_no_way_to_be(tmp_path: Path) -> None:
+    assert {case[0] for case in CASES if case[4] != GOOD} == doctor.CHECKS.keys() - {"preemption", "measuring CPU"}
+
+
+def test_a_board_that_says_nothing_at_all_is_examined_all_the_same(tmp_path: Path) -> None:
+    rows = rows_of(tmp_path)
+    assert rows.keys() == doctor.CHECKS.keys()
+    assert {name for name, row in rows.items() if row["verdict"] == BAD} == {"KVM", "perf_event_paranoid"}
+
+
+def test_options_are_read_from_the_running_kernel_too(tmp_path: Path) -> None:
+    tree(tmp_path, {**WELL, "boot/config-6.1.0-arm64": None})
+    (tmp_path / "proc/config.gz").write_bytes(gzip.compress(CONFIG.encode()))
+    assert rows_of(tmp_path)["kernel options"]["verdict"] == GOOD
+
+
+def test_the_lines_are_aligned_and_bad_decides() -> None:
+    rows = [
+        {"check": "load", "found": "0.1", "verdict": GOOD, "todo": ""},
+        {"check": "governor", "found": "schedutil", "verdict": ADVICE, "todo": "echo performance"},
+    ]
+    assert host.lines(rows) == "load      0.1        good\ngovernor  schedutil  advice: echo performance"
+    assert host.well(rows)
+    assert not host.well([*rows, {"check": "KVM", "found": "none", "verdict": BAD, "todo": "boot"}])
+
+
+def test_this_machine_is_said_to_be_none_that_can_be_measured() -> None:
+    assert "not arm64" in refused(run("doctor", "local"))
+
+
+def test_an_unknown_board_is_refused() -> None:
+    assert "unknown; choose from" in refused(run("doctor", "pdp-11"))
+
+
+def test_the_command_examines_an_emulated_board() -> None:
+    done = run("doctor", "qemu-neoverse-n1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = [line for line in done.stdout.splitlines() if not line.startswith("assembling")]
+    found = {name: line for name in doctor.CHECKS for line in lines if re.match(rf"{name}  ", line)}
+    assert found.keys() == doctor.CHECKS.keys()
+    assert len(lines) == len(doctor.CHECKS)
+    assert len({line.index(word) for line in lines for word in re.findall(r"good$|advice:|bad:", line)}) == 1
+    for name, words in (
+        ("KVM mode", "vhe"),
+        ("debug registers", "6 breakpoints, 4 watchpoints"),
+        ("clock source", "arch_sys_counter"),
+    ):
+        assert words in found[name]
+    assert not [line for line in lines if "bad:" in line]
+
+
+def test_make_examines_a_rig(tmp_path: Path) -> None:
+    done = subprocess.run(["make", "doctor", "BOARD=rig-cortex-a57"], cwd=paths.ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for name, found in (("breakpoints", "6"), ("watchpoints", "4"), ("mode", "el2"), ("frequency", r"62500000")):
+        assert re.search(rf"^{name} +{found} +good$", done.stdout, re.MULTILINE)
+
+
+def test_a_board_without_kvm_is_bad_and_all_else_is_examined(tmp_path: Path) -> None:
+    """QEMU without EL2 has no KVM."""
+    board = EmulatedBoard("qemu-neoverse-n1", machine="virt,gic-version=3")
+    with Link(board.name, board.launch(tmp_path / "console.log", ())) as link:
+        rows = {row["check"]: row for row in board.doctor(link)}
+    assert {name for name, row in rows.items() if row["verdict"] == BAD} >= {"KVM", "debug registers"}
+    assert "/dev/kvm" in rows["KVM"]["found"]
+    assert rows["clock source"]["verdict"] == GOOD
+
+
+TIMES = 5
+EXAMINE = f"""python3 - <<END
+from pathlib import Path
+from onboard import doctor
+board = doctor.Board(Path("/"), 0, "6.1.0", "vhe", (6, 4))
+print("ready", flush=True)
+for _ in range({TIMES}):
+    rows = doctor.examine(board)
+print(len(rows), flush=True)
+END
+exit
+"""
+
+
+def test_what_is_part_of_every_boot_takes_less_than_half_a_second(tmp_path: Path) -> None:
+    launch = EmulatedBoard("qemu-neoverse-n1", append='"STUDY_UNDER=sh -s"').launch(tmp_path / "console.log", ())
+    with subprocess.Popen(launch.argv, cwd=launch.cwd, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin and process.stdout
+        process.stdin.write(EXAMINE)
+        process.stdin.flush()
+        assert process.stdout.readline() == "ready\n"
+        start = time.monotonic()
+        assert int(process.stdout.readline()) == len(doctor.CHECKS)
+        assert (time.monotonic() - start) / TIMES < 0.5
+
+
+def test_a_boot_keeps_what_its_board_was_examined_for_and_the_tables_show_it(tmp_path: Path) -> None:
+    folder = tmp_path / "campaign"
+    words = [
+        "--strategies",
+        "stock",
+        "--guests",
+        "untouched",
+        "--processes",
+        1,
+        "--boots",
+        1,
+        "--loops",
+        100,
+        "--values",
+        2,
+        "--warmups",
+        1,
+    ]
+    done = run("collect", "--campaign", folder, "--board", "qemu-neoverse-n1", "--profile", "quick", "--tune", *words)
+    assert done.returncode == 0, done.stderr
+    assert "there is nothing to tune" in done.stdout
+    campaign = Campaign(folder)
+    (boot,) = campaign.boots()
+    known = campaign.facts(boot)
+    assert [row["check"] for row in known["doctor"]] == list(doctor.CHECKS)
+    assert all(row.keys() == {"check", "found", "verdict", "todo"} for row in known["doctor"])
+    assert known["tuned"] == []
+    shown = " ".join(tables.facts(campaign, "qemu-neoverse-n1").split())
+    assert "doctor clock source arch_sys_counter, good" in shown
+    assert "doctor debug registers 6 breakpoints, 4 watchpoints, good" in shown
+
+
+def test_boots_without_an_examination_are_shown_as_before(reference: Campaign) -> None:
+    assert "doctor" not in tables.facts(reference, "qemu-neoverse-n1")
