@@ -2,7 +2,9 @@
 
 BOARD    ?= qemu-neoverse-n1
 PROFILE  ?= default
-CAMPAIGN ?= data/$(PROFILE)
+KERNEL   ?=
+comma    := ,
+CAMPAIGN ?= data/$(PROFILE)$(addprefix -,$(subst =,-,$(subst :,-,$(subst $(comma),-,$(KERNEL)))))
 TITLE    ?= KVM: arm64: switch the debug registers only when needed
 VERSION  ?= 1
 SINCE    ?=
@@ -23,7 +25,7 @@ OUT      := paper/$(notdir $(CAMPAIGN:/=))
 PAGES    := $(OUT)/notebooks
 
 # Free text reaches a recipe through the environment, so that the shell never reads it as code.
-export BOARD CAMPAIGN TITLE VERSION SINCE REPO BRANCH BASE TOOL TO COPY CELLS PIXELS
+export BOARD KERNEL CAMPAIGN TITLE VERSION SINCE REPO BRANCH BASE TOOL TO COPY CELLS PIXELS
 
 .DEFAULT_GOAL := help
 .PHONY: help study setup setup-python setup-system setup-board doctor collect analyze figures mail reply html serve lab module simulation bench \
@@ -37,6 +39,7 @@ help:  ## explain every target
 	@echo
 	@echo "Variables, with what they are now:"
 	@echo "  BOARD=$(BOARD)   what is measured; $(STUDY) boards lists them"
+	@echo "  KERNEL=$(KERNEL)   which kernels, such as 7.3 or 6.1,6.12,6.18,7.3; empty for 6.1 on an emulated board, and any on yours"
 	@echo "  PROFILE=$(PROFILE)   quick (1 min), default (8 min) or full (40 min a board); a rig takes 1 to 3 min"
 	@echo "  CAMPAIGN=$(CAMPAIGN)   folder of the data; results go to $(OUT)"
 	@echo "  TITLE, VERSION   of the series, for the letter; SINCE=data/v1 is what its last version reported"
@@ -94,7 +97,7 @@ setup-python: .venv/ready
 
 setup-board: setup-python
 	@case "$(BOARD)" in \
-	  qemu-*) $(STUDY) image;; \
+	  qemu-*) $(STUDY) image --kernels "$$KERNEL";; \
 	  rig-cortex-a15|rig-cortex-a7) $(STUDY) rig armv7;; \
 	  rig-*) $(STUDY) rig aarch64;; esac
 
@@ -104,7 +107,7 @@ doctor: setup-python  ## ready to measure? What is wrong with BOARD, and what me
 	@$(STUDY) doctor "$$BOARD"
 
 collect: setup-python  ## measure what the campaign still lacks on BOARD, with notebooks/collect.ipynb
-	@$(STUDY) notebook collect $(PAGES)/collect-$(subst /,-,$(subst :,-,$(BOARD))).ipynb --profile $(PROFILE) -p board "$$BOARD" -p campaign "$$CAMPAIGN"
+	@$(STUDY) notebook collect $(PAGES)/collect-$(subst /,-,$(subst :,-,$(BOARD))).ipynb --profile $(PROFILE) -p board "$$BOARD" -p campaign "$$CAMPAIGN" -p kernels "$$KERNEL"
 
 analyze: setup-python  ## figures and tables of CAMPAIGN, with notebooks/analyze.ipynb
 	@$(STUDY) notebook analyze $(PAGES)/analyze.ipynb -p campaign "$$CAMPAIGN" -p pixels "$$PIXELS"

@@ -38,15 +38,15 @@ def factors(command: Any) -> Any:
         click.option("--profile", default="default", show_default=True, help="Start from quick, default or full."),
         click.option("--strategies", help="Separated by commas; study strategies lists them."),
         click.option("--guests", help="Of untouched, mde, one, half, all, one-no-mde, touch, touch-4, touch-20."),
-        click.option("--hosts", help="What the host itself has enabled: none; on the rig one, half, all."),
-        click.option("--exits", help="Of hvc, mmio, on the rig sysreg; mmio:untouched+mde for some guests only."),
+        click.option("--hosts", help="What the host itself has enabled: none, one, half, all; all:mde for some guests only."),
+        click.option("--exits", help="Of hvc, sysreg, wfx, vgic, mmio; mmio:untouched+mde for some guests only."),
         click.option("--processes", type=int, help="Visits of each cell on each boot, each a fresh process and VM."),
         click.option("--values", type=int, help="pyperf values in each visit."),
         click.option("--warmups", type=int, help="Values thrown away before."),
         click.option("--loops", type=int, help="Round trips in each value."),
         click.option("--boots", type=int, help="How often the board is started; with --until the most."),
         click.option("--until", type=float, help="Stop when all intervals are narrower than this share: 0.01 for 1 %."),
-        click.option("--kernels", help="Releases to compare, where they differ in strategy; boots alternate."),
+        click.option("--kernels", help="Kernels to measure, by release or how it begins: 6.1,7.3; LABEL=RELEASE names one, 6.12:stock limits it."),
         click.option("--seed", type=int, help="Of the random order."),
         click.option("--touch-by", help="What a touch is: write or, on the rig, read."),
         click.option("--gic/--no-gic", default=None, help="Whether the guest has an in-kernel GICv3."),
@@ -293,11 +293,14 @@ def html(campaigns: tuple[Path, ...], out: Path, paper: Path) -> None:
 
 
 @study.command()
-def image() -> None:
-    """Assemble the image of the emulated Linux boards, or say where it is."""
+@click.option("--kernels", default="", help="As for study collect; else the one that is booted unless another is asked for.")
+def image(kernels: str) -> None:
+    """Assemble the images of the emulated Linux boards, one for each kernel, or say where they are."""
     from study.collect import build
+    from study.design import Kernel
 
-    print(build.image())
+    for text in kernels.split(","):
+        print(build.image(Kernel.of(text.strip()).release))
 
 
 @study.command()

@@ -222,7 +222,9 @@ class Factors:
             _check_names(f"guests of {what.removesuffix('s')} {text}", _guests_of(text, self.guests), self.guests)
         for text in self.exits:
             if EXITS[text.partition(":")[0]].gic and not self.gic:
-                raise BadRequest(f"exits: {text} needs an interrupt controller in the guest, and gic is False: leave one of them out")
+                raise BadRequest(
+                    f"exits: {text} needs an interrupt controller in the guest, and gic is False: leave one of them out"
+                )
         for name, least in LEAST.items():
             _check_number(name, getattr(self, name), least, MOST_ON_THE_RIG.get(name, MOST) if self.kind == RIG else MOST)
         for name in self.guests:
@@ -241,7 +243,9 @@ class Factors:
         _check_names("kernels", names_, names_ if self.kind == KVM else (), f" on {KINDS[self.kind]}")
         for kernel, text in zip(kernels, self.kernels, strict=True):
             if not kernel.release:
-                raise BadRequest(f"kernels: {text!r} names no release; write label=release, with the release as uname -r prints it")
+                raise BadRequest(
+                    f"kernels: {text!r} names no release; write label=release, with the release as uname -r prints it"
+                )
             _check_names(f"strategies of kernel {text}", kernel.strategies or self.strategies, self.strategies)
             if not any(map(kernel.has, self.strategies)):
                 raise BadRequest(
@@ -305,7 +309,8 @@ class Factors:
             Cell(strategy, guest, host.partition(":")[0], text.partition(":")[0], arm)
             for text in self.exits
             for host in self.hosts
-            for guest in _guests_of(text, _guests_of(host, self.guests))
+            for guest in _guests_of(text, self.guests)
+            if guest in _guests_of(host, self.guests)
             for strategy, arm in arms
         ]
 
@@ -339,7 +344,10 @@ PROFILES: dict[str, dict[str, dict[str, Any]]] = {
         "quick": {"guests": ("untouched", "mde", "touch"), "processes": 1},
         "default": {"guests": STATES, "processes": 1, "boots": 3},
         "full": {
-            "exits": ("hvc", "mmio:untouched+mde+touch"), "hosts": ("none", "one:all", "all:all"), "processes": 2, "boots": 5,
+            "exits": ("hvc", "mmio:untouched+mde+touch"),
+            "hosts": ("none", "one:all", "all:all"),
+            "processes": 2,
+            "boots": 5,
         },
     },
     RIG: {

@@ -179,3 +179,12 @@ def test_a_design_whose_order_was_changed_is_bad_data() -> None:
     data["order"][0][0] = data["order"][0][1]
     with pytest.raises(BadData, match="order"):
         design.Design.from_json(data)
+
+
+def test_an_exit_and_a_host_may_be_limited_to_some_guests() -> None:
+    chosen = design.choose("quick", guests="untouched,mde,all", exits="hvc,mmio:mde", hosts="none,all:all+mde", strategies="stock")
+    rows = {(cell.exit, cell.host, cell.guest) for cell in chosen.cells()}
+    assert rows == {
+        *(("hvc", "none", guest) for guest in ("untouched", "mde", "all")), ("hvc", "all", "mde"), ("hvc", "all", "all"),
+        ("mmio", "none", "mde"), ("mmio", "all", "mde"),
+    }  # fmt: skip

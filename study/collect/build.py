@@ -228,7 +228,9 @@ def kernel(series: str) -> Path:
         apt, host_apt = _archive_of_kernels(place, "arm64"), _archive_of_kernels(place, host)
         fetched = place / "archives"
         fetched.mkdir()
-        names = run(["apt-cache", *apt, "search", "--names-only", r"^linux-image-[0-9]+[.][0-9]+[.][0-9.-]*([+]deb[0-9.]*)?-arm64$"]).splitlines()
+        names = run(
+            ["apt-cache", *apt, "search", "--names-only", r"^linux-image-[0-9]+[.][0-9]+[.][0-9.-]*([+]deb[0-9.]*)?-arm64$"]
+        ).splitlines()
         release = newest([name.split()[0].removeprefix("linux-image-") for name in names], series)
         image = f"linux-image-{release}"
         parts = [image, *_depends(apt, image, *(f"linux-{part}-{release}" for part in ("base", "binary", "modules")))]
@@ -412,8 +414,8 @@ def image(series: str = "") -> Path:
     versions = json.loads((system / "versions.json").read_text())
     driver = module(versions["release"], system / "headers") if factors.fits(versions["release"]) else None
     pyperf = distribution("pyperf")
-    parts = [system.name, base.name, tree_digest(paths.ONBOARD), guest.read_bytes(), driver.read_bytes() if driver else b""]
-    recipe = digest(RECIPE, *parts, pyperf.version)
+    parts: list[str | bytes] = [system.name, base.name, tree_digest(paths.ONBOARD), guest.read_bytes()]
+    recipe = digest(RECIPE, *parts, driver.read_bytes() if driver else b"", pyperf.version)
 
     def build(place: Path) -> None:
         say(f"assembling the board's image with kernel {versions['release']}")
