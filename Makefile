@@ -15,6 +15,7 @@ TOOL     ?= git
 TO       ?=
 COPY     ?=
 CELLS    ?=
+FLEET    ?= boards.toml
 PIXELS   ?= 1600
 PORT     ?= 8000
 
@@ -25,10 +26,10 @@ OUT      := paper/$(notdir $(CAMPAIGN:/=))
 PAGES    := $(OUT)/notebooks
 
 # Free text reaches a recipe through the environment, so that the shell never reads it as code.
-export BOARD KERNEL CAMPAIGN TITLE VERSION SINCE REPO BRANCH BASE TOOL TO COPY CELLS PIXELS
+export BOARD FLEET KERNEL CAMPAIGN TITLE VERSION SINCE REPO BRANCH BASE TOOL TO COPY CELLS PIXELS
 
 .DEFAULT_GOAL := help
-.PHONY: help study setup setup-python setup-system setup-board doctor collect analyze figures mail reply html serve lab module simulation bench \
+.PHONY: help study fleet setup setup-python setup-system setup-board doctor collect analyze figures mail reply html serve lab module simulation bench \
         test lint lock clean
 
 help:  ## explain every target
@@ -46,6 +47,7 @@ help:  ## explain every target
 	@echo "  BRANCH=topic REPO=../linux BASE=v7.3   with make mail: put the letter into that series; TOOL=git or b4, TO=, COPY="
 	@echo "  CELLS='board=qemu-neoverse-n1 exit=hvc guest=mde'   what make reply shows"
 	@echo "  PIXELS=$(PIXELS)   width of the figures as PNG"
+	@echo "  STUDY_MODULE, STUDY_SSH_PYTHON, STUDY_SSH_CONFIG   for BOARD=ssh:HOST: the module's file, Python there, ssh's configuration"
 	@echo "  STUDY_APT_SOURCES   a sources.list for the emulated board, where the machine's own will not do"
 
 study:  ## set up, collect, analyse, write letter, figures and page
@@ -70,8 +72,9 @@ QEMU   := qemu-system-aarch64=qemu-system-arm
 TOOLS_qemu  := $(CROSS) $(QEMU) cpio=cpio
 TOOLS_rig   := $(CROSS) $(ARMV7) $(QEMU)
 TOOLS_local := $(CROSS) perf=linux-perf
+TOOLS_ssh   := $(CROSS) ssh=openssh-client
 MAIL   := /usr/lib/git-core/git-send-email=git-email /usr/share/perl5/Mail/Address.pm=libmailtools-perl
-TOOLS_tests := $(TOOLS_qemu) $(TOOLS_rig) $(MAIL) chromium=chromium /usr/lib/u-boot/qemu_arm64/u-boot.bin=u-boot-qemu
+TOOLS_tests := $(TOOLS_qemu) $(TOOLS_rig) $(TOOLS_ssh) $(MAIL) perf=linux-perf chromium=chromium /usr/lib/u-boot/qemu_arm64/u-boot.bin=u-boot-qemu
 KIND         = $(if $(filter test,$(MAKECMDGOALS)),tests,$(firstword $(subst -, ,$(subst :, ,$(BOARD)))))
 TOOLS        = make=make git=git $(sort $(TOOLS_$(KIND)))
 
@@ -108,6 +111,9 @@ doctor: setup-python  ## ready to measure? What is wrong with BOARD, and what me
 
 collect: setup-python  ## measure what the campaign still lacks on BOARD, with notebooks/collect.ipynb
 	@$(STUDY) notebook collect $(PAGES)/collect-$(subst /,-,$(subst :,-,$(BOARD))).ipynb --profile $(PROFILE) -p board "$$BOARD" -p campaign "$$CAMPAIGN" -p kernels "$$KERNEL"
+
+fleet: setup-python  ## measure all boards of the file FLEET at the same time into CAMPAIGN
+	@$(STUDY) collect --fleet "$$FLEET" --campaign "$$CAMPAIGN" --profile $(PROFILE) $(if $(KERNEL),--kernels "$$KERNEL")
 
 analyze: setup-python  ## figures and tables of CAMPAIGN, with notebooks/analyze.ipynb
 	@$(STUDY) notebook analyze $(PAGES)/analyze.ipynb -p campaign "$$CAMPAIGN" -p pixels "$$PIXELS"

@@ -6,12 +6,15 @@ import json
 import shlex
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from study import __version__, paths
 from study.errors import StudyError
+
+if TYPE_CHECKING:
+    from study.campaign import Campaign
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -46,7 +49,10 @@ def factors(command: Any) -> Any:
         click.option("--loops", type=int, help="Round trips in each value."),
         click.option("--boots", type=int, help="How often the board is started; with --until the most."),
         click.option("--until", type=float, help="Stop when all intervals are narrower than this share: 0.01 for 1 %."),
-        click.option("--kernels", help="Kernels to measure, by release or how it begins: 6.1,7.3; LABEL=RELEASE names one, 6.12:stock limits it."),
+        click.option(
+            "--kernels",
+            help="Kernels to measure, by release or how it begins: 6.1,7.3; LABEL=RELEASE names one, 6.12:stock limits it.",
+        ),
         click.option("--seed", type=int, help="Of the random order."),
         click.option("--touch-by", help="What a touch is: write or, on the rig, read."),
         click.option("--gic/--no-gic", default=None, help="Whether the guest has an in-kernel GICv3."),
@@ -65,9 +71,9 @@ CAMPAIGN = click.argument("campaign", type=click.Path(path_type=Path))
 @study.command()
 def boards() -> None:
     """List the boards that can be measured."""
-    from study.collect.boards import BOARDS, SERIAL
+    from study.collect.boards import shown
 
-    for name in [*BOARDS, f"{SERIAL}PORT"]:
+    for name in shown():
         print(name)
 
 
@@ -78,7 +84,8 @@ def strategies() -> None:
     from study.design import KINDS
 
     for name, row in STRATEGIES.items():
-        print(f"{name:<14}{row.says} (on {' and '.join(KINDS[kind] for kind in row.on)})")
+        where = f"on {' and '.join(KINDS[kind] for kind in row.on)}" if row.on else "what stock is called where none is to choose"
+        print(f"{name:<14}{row.says} ({where})")
 
 
 @study.command()
@@ -124,18 +131,62 @@ def plan(board: str, **options: Any) -> None:
 @BOARD
 @click.option("--campaign", type=click.Path(path_type=Path), required=True, help="Folder to record in; made if missing.")
 @click.option("--tune/--no-tune", default=False, help="Tune the machine for the CPU that measures, and put it back at the end.")
+@click.option(
+    "--reboot", default="", metavar="COMMAND", help="Restarts the board where kernels alternate; else you are asked to."
+)
+@click.option(
+    "--fleet", type=click.Path(path_type=Path), metavar="FILE", help="Measure all boards of a file such as boards.toml."
+)
+@click.option("--scheduler", default="", metavar="ADDRESS", help="With --fleet: of dask workers named after the boards.")
+@click.option("--brief", is_flag=True, help="Do not say at the end what there is.")
 @factors
-def collect(board: str, campaign: Path, tune: bool, **options: Any) -> None:
-    """Measure on a board what a campaign still lacks.
+@click.pass_context
+def collect(
+    context: click.Context,
+    /,
+    board: str,
+    campaign: Path,
+    tune: bool,
+    reboot: str,
+    fleet: Path | None,
+    scheduler: str,
+    brief: bool,
+    **options: Any,
+) -> None:
+    """Measure on a board, or on a fleet of them at the same time, what a campaign still lacks.
 
     What is recorded stays, whatever happens: run the same command again to go on.
+
+    \b
+    A fleet is described in a file, with a table for each board; kernel, cpu, python, module, tune and reboot may be said in it:
+        [boards."qemu-neoverse-n1"]
+        [boards."ssh:lab"]
+        cpu = 3
     """
     from study import design
     from study.analyze import frame
     from study.collect import session
 
-    factors = design.choose(kind=design.kind_of(board), **options)
-    print(session.collect(board, campaign, factors, frame.widest, tune).describe())
+    if fleet:
+        measured = _collect_fleet(context, fleet, campaign, scheduler, options)
+    elif scheduler:
+        raise click.UsageError("--scheduler is of use with --fleet only")
+    else:
+        factors = design.choose(kind=design.kind_of(board), **options)
+        measured = session.collect(board, campaign, factors, frame.widest, tune, reboot)
+    if not brief:
+        print(measured.describe())
+
+
+def _collect_fleet(context: click.Context, file: Path, campaign: Path, scheduler: str, options: dict[str, Any]) -> Campaign:
+    from study.collect import fleet, shelf
+
+    for name in ("board", "tune", "reboot"):
+        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"--{name} and --fleet: leave one of them out, {file} says it of each board")
+    words = ["study", "collect", "--fleet", str(file), "--campaign", str(campaign)]
+    words += [*(["--scheduler", scheduler] if scheduler else []), *fleet.words(options)]
+    return fleet.collect(shelf.read(file), campaign, options, scheduler, shlex.join(words))
 
 
 @study.command("import")

@@ -72,6 +72,7 @@ def parameters(given: Mapping[str, str]) -> dict[str, Any]:
         "version",
         "campaigns",
         "pixels",
+        "tune",
     }
     return {name: _resolve_type(value) if name in numbers else value for name, value in given.items()}
 

@@ -21,6 +21,7 @@ PACKAGES = {
     "make": "make",
     "perf": "linux-perf",
     "setpriv": "util-linux",
+    "ssh": "openssh-client",
     "qemu-system-aarch64": "qemu-system-arm",
     "arm-linux-gnueabihf-gcc": "gcc-arm-linux-gnueabihf",
     "arm-linux-gnueabihf-objcopy": "binutils-arm-linux-gnueabihf",

@@ -182,7 +182,9 @@ def test_a_design_whose_order_was_changed_is_bad_data() -> None:
 
 
 def test_an_exit_and_a_host_may_be_limited_to_some_guests() -> None:
-    chosen = design.choose("quick", guests="untouched,mde,all", exits="hvc,mmio:mde", hosts="none,all:all+mde", strategies="stock")
+    chosen = design.choose(
+        "quick", guests="untouched,mde,all", exits="hvc,mmio:mde", hosts="none,all:all+mde", strategies="stock"
+    )
     rows = {(cell.exit, cell.host, cell.guest) for cell in chosen.cells()}
     assert rows == {
         *(("hvc", "none", guest) for guest in ("untouched", "mde", "all")), ("hvc", "all", "mde"), ("hvc", "all", "all"),

@@ -12,6 +12,7 @@ these intervals cover.
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +22,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
-from study.collect.onboard.factors import EXITS, GUEST_STATES, HOST_STATES, STRATEGIES, kind_of
+from study.collect.onboard.factors import EXITS, GUEST_STATES, HOST_STATES, KVM, STRATEGIES, kind_of
 from study.design import CONTROL, LEAST_BOOTS, MAIN
 
 # A cell of the summary: these tags tell its rows apart.
@@ -39,6 +40,8 @@ SAME = [tag for tag in CELL if tag not in ("kernel", "mode", "arm")]
 LEVEL = 0.95
 # A difference that is not larger than this share is of no interest, however sure it is.
 SMALLEST_EFFECT = 0.01
+# Of a board with more kernels than these, figures and letters show one, and their history.
+MOST_KERNELS = 2
 # The chance with which the least difference that a design could have seen would have been seen.
 POWER = 0.8
 
@@ -364,16 +367,23 @@ def widest(summary: pd.DataFrame) -> float:
 
 
 def in_order(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return rows in the order of the tables of factors, the control arm last; names that no table has come last."""
+    """Return rows in the order of the tables of factors, kernels by their numbers, the control arm last; other names come last."""
     tables = {"guest": list(GUEST_STATES), "host": list(HOST_STATES), "strategy": list(STRATEGIES), "exit": list(EXITS)}
     tables["arm"] = [MAIN, CONTROL]
+    if "kernel" in rows:
+        tables["kernel"] = sorted(rows["kernel"].astype(str).unique(), key=_by_numbers)
 
     def rank(column: pd.Series) -> pd.Series:
         names = tables.get(str(column.name))
         return column if names is None else column.map({name: n for n, name in enumerate(names)}).fillna(len(names))
 
     order = ["board", "kernel", "exit", "host", "metric", "guest", "arm", "strategy"]
-    return rows.sort_values(order, key=rank, ignore_index=True)
+    return rows.sort_values([name for name in order if name in rows], key=rank, ignore_index=True)
+
+
+def _by_numbers(name: str) -> list[tuple[int, str]]:
+    """Return a key by which 6.12 comes after 6.1 and 6.9."""
+    return [(int(word), "") if word.isdigit() else (-1, word) for word in re.split(r"(\d+)", name) if word]
 
 
 def timed(rows: pd.DataFrame) -> pd.DataFrame:
@@ -390,6 +400,18 @@ def one_kernel(rows: pd.DataFrame) -> pd.DataFrame:
     known = rows.sort_values("verdict", key=lambda column: column != BASELINE, kind="stable") if "verdict" in rows else rows
     kernels = known.drop_duplicates("board").astype({"board": str}).set_index("board")["kernel"]
     return rows[rows["kernel"].astype(str) == rows["board"].astype(str).map(kernels.astype(str))]
+
+
+def in_focus(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return what figures and letters show of a campaign that varies a lot: tables have the rest.
+
+    Of boards that ran more than MOST_KERNELS kernels one kernel is left, and of Linux boards the host that does not debug.
+    """
+    many = rows.groupby("board", observed=True)["kernel"].nunique()
+    shown = rows[~rows["board"].isin(many.index[many <= MOST_KERNELS])]
+    kept = rows[rows["board"].isin(many.index[many <= MOST_KERNELS]) | rows.index.isin(one_kernel(shown).index)]
+    idle = (kept["host"] == "none") | ~kept["host"].isin(list(HOST_STATES)) | (kept["board"].map(kind_of) != KVM)
+    return kept[idle | ~kept["board"].isin(kept.loc[kept["host"] == "none", "board"])]
 
 
 def of_kind(rows: pd.DataFrame, kind: str) -> pd.DataFrame:

@@ -25,7 +25,7 @@ from matplotlib.ticker import NullFormatter
 from PIL import Image
 from scipy import ndimage
 
-from study.analyze import compare, cost, tables, texts
+from study.analyze import compare, cost, history, tables, texts
 from study.analyze.tables import label, scale, shorten
 from study.analyze.texts import (
     BROKEN_DOWN,
@@ -133,6 +133,54 @@ def by_guest(visits: pd.DataFrame, summary: pd.DataFrame, leave: str) -> Figure:
         )
         short = [shorten(name) for name in names]
         figure.legend(axes[0, 0].lines[: len(names)], short, loc="outside upper center", ncols=_columns(short))
+    return figure
+
+
+def generations(rows: pd.DataFrame) -> Figure:
+    """Draw what each generation of KVM pays above an untouched guest: a marker for each guest on each kernel, with its interval.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        As history.generations() returns it.
+    """
+    boards, exits, guests = (list(dict.fromkeys(rows[name])) for name in ("board", "exit", "guest"))
+    step = 0.7 / len(guests)
+    with plt.style.context(STYLE):
+        figure, axes = _panels(len(boards), len(exits), height=2.9)
+        for line, board in zip(axes, boards, strict=True):
+            for axis, leave in zip(line, exits, strict=True):
+                here = rows[(rows["board"] == board) & (rows["exit"] == leave)]
+                names = history.short(here["kernel"])
+                factor, word = scale(here["unit"].iloc[0])
+                for n, guest in enumerate(guests):
+                    own = here[here["guest"] == guest]
+                    x = [list(names).index(kernel) + step * (n - (len(guests) - 1) / 2) for kernel in own["kernel"]]
+                    colour, marker = _COLOURS[n % len(_COLOURS)], _MARKERS[n % len(_MARKERS)]
+                    axis.vlines(x, own["more_low"] * factor, own["more_high"] * factor, color=colour, lw=6, alpha=0.35)
+                    axis.plot(x, own["more"] * factor, marker, color=colour, ms=6, ls="", label=guest)
+                base = here.drop_duplicates("kernel").set_index("kernel")
+                axis.set_xticks(range(len(names)), [
+                    f"{names[kernel]}, {base['does'][kernel]}\n{base['untouched'][kernel] * factor:.0f}" for kernel in names
+                ])  # fmt: skip
+                axis.set(
+                    title=f"{shorten(board, 40)}, {leave}",
+                    ylim=(min(0.0, axis.get_ylim()[0]), None),
+                    xlim=(-0.5, len(names) - 0.5),
+                )
+                axis.axhline(0, color="0.4", lw=0.8, zorder=0)
+                for edge in range(1, len(names)):
+                    axis.axvline(edge - 0.5, color="0.85", lw=0.8, zorder=0)
+            line[0].set_ylabel(f"{word} above untouched")
+        emulated = " (emulated: path length, not time)" if word == "instructions" else ""
+        figure.supxlabel(
+            f"kernel and what it does by itself; below, an untouched guest's round trip in {word}{emulated}", fontsize="medium"
+        )
+        handles = [
+            Line2D([], [], color=_COLOURS[n % len(_COLOURS)], marker=_MARKERS[n % len(_MARKERS)], ls="")
+            for n in range(len(guests))
+        ]
+        figure.legend(handles, guests, loc="outside upper center", ncols=_columns(guests))
     return figure
 
 
@@ -438,9 +486,13 @@ def draw_all(frame: pd.DataFrame, summary: pd.DataFrame) -> list[Drawing]:
     What a strategy costs on the rig does not depend on the exit, so that one exit is drawn.
     """
     visits = compare.medians(frame)
+    grown = history.generations(visits)
+    visits, summary = compare.in_focus(visits), compare.in_focus(summary)
     fits = cost.fits(visits)
     linux, rigs = compare.of_kind(summary, KVM), compare.of_kind(summary, RIG)
     drawings = []
+    if not grown.empty:
+        drawings.append(Drawing("history", generations(grown), texts.describe_history(grown), texts.text_history(grown)))
     for leave in dict.fromkeys(compare.in_order(linux)["exit"]):
         figure = by_guest(compare.of_kind(visits, KVM), linux, leave)
         drawings.append(Drawing(f"cost-{slug(leave)}", figure, texts.describe(linux, leave), texts.text_by_guest(linux, leave)))

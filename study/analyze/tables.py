@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 import tabulate
 
-from study.analyze import compare, cost
+from study.analyze import compare, cost, history
 from study.campaign import VISITS, Campaign, legible, read_lines, system
 from study.collect.onboard.factors import EXITS, HOST_STATES, STRATEGIES
 from study.design import CONTROL, LEAST_BOOTS, MAIN
@@ -33,13 +33,17 @@ NOTE = (
     "Medians of boots, these of visits, these of values; n is boots/visits/values. Ratios are paired by block of a boot and "
     "carry 95 % intervals over boots, each by itself. A verdict needs a ratio that is sure to be more than "
     f"{compare.SMALLEST_EFFECT:.0%} from 1, after Holm's correction for all comparisons of the campaign; what cannot be "
-    'distinguished is indistinct. "again" is the control arm: the baseline measured a second time.'
+    'distinguished is indistinct. "again" is the control arm: the baseline measured a second time. A kernel behind a '
+    "slash: the ratio is to that kernel's baseline."
 )
 EXACT = "Every visit of a cell gave the same count, the control arm's too: here a difference is a difference."
 TOO_FEW = (
     f"A cell of fewer than {LEAST_BOOTS} boots, whose visits differ, supports no interval and no verdict, however far it is from "
     f"the baseline: measure on {LEAST_BOOTS} boots or more."
 )
+
+# The guests of which a table of kernels in a mail speaks.
+HISTORY = ("mde", "all", "one-no-mde", "touch")
 
 # Facts of a board: what a dictionary of more becomes one line, and how long that may be.
 MOST_FACTS, LONGEST_FACT = 20, 4000
@@ -92,6 +96,19 @@ def scale(unit: str) -> tuple[float, str]:
 def label(strategy: str, arm: str) -> str:
     """Return what a row is called: the control arm is the baseline, measured again."""
     return f"{strategy} again" if arm == CONTROL else strategy
+
+
+def against(rows: pd.DataFrame) -> str:
+    """Return what some rows of one board and kernel are compared with, but for the baseline itself."""
+    others = rows[rows["arm"] == CONTROL]
+    return str((rows if others.empty else others)["baseline"].iloc[0])
+
+
+def compared_name(row: Any) -> str:
+    """Return the label of a row in a table of ratios: ``owner / 6.1`` where it is compared with the first kernel's baseline."""
+    _, _, kernel = row.baseline.partition(", ")
+    elsewhere = kernel and kernel != row.kernel
+    return label(row.strategy, row.arm) + (f" / {history.short(pd.Series([kernel]))[kernel]}" if elsewhere else "")
 
 
 def number(value: float, unit: str) -> str:
@@ -166,17 +183,17 @@ def comparison(rows: pd.DataFrame, style: str = "text") -> str:
     for guest, here in rows.groupby("guest", sort=False):
         body += [[str(guest)]] if text else []
         for row in here.itertuples():
-            name = label(row.strategy, row.arm)
-            against = "1" if row.verdict == compare.BASELINE else ratio(row.ratio, row.ratio_low, row.ratio_high)
+            name = compared_name(row)
+            times = "1" if row.verdict == compare.BASELINE else ratio(row.ratio, row.ratio_low, row.ratio_high)
             verdict = SHORT.get(row.verdict, row.verdict) if text else row.verdict
             if row.verdict == compare.CANNOT and math.isnan(row.ratio_low):
                 verdict = NO_INTERVAL
             body.append([
-                *([f"  {shorten(name)}"] if text else [str(guest), name]), number(row.median, row.unit), against,
+                *([f"  {shorten(name)}"] if text else [str(guest), name]), number(row.median, row.unit), times,
                 f"{row.boots}/{row.visits}/{row.values}", *([] if text else [share(row.least)]), verdict,
             ])  # fmt: skip
     head = ["guest, strategy" if text else "guest", *([] if text else ["strategy"]), "median",
-            f"ratio to {shorten(rows['baseline'].iloc[0])}", "n", *([] if text else ["least seen"]), "verdict"]  # fmt: skip
+            f"ratio to {shorten(against(rows))}", "n", *([] if text else ["least seen"]), "verdict"]  # fmt: skip
     return table(head, body, "lrlll" if text else "llrllrl", style)
 
 
@@ -286,6 +303,32 @@ def all_tables(summary: pd.DataFrame, style: str = "text") -> str:
     return "\n".join([*parts, _prose(NOTE, style)]) + "\n"
 
 
+def generations(rows: pd.DataFrame, style: str = "text") -> str:
+    """Return what each generation of KVM pays: for each board and exit a row for each kernel, a column for each guest.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        As history.generations() returns it.
+    style : str
+        A row of FORMATS. Text has the guests of HISTORY only, so that it fits WIDTH.
+    """
+    parts = []
+    for (board, leave), own in rows.groupby(["board", "exit"], sort=False):
+        names, unit = history.short(own["kernel"]), own["unit"].iloc[0]
+        guests = [guest for guest in dict.fromkeys(own["guest"]) if style != "text" or guest in HISTORY]
+        body = []
+        for kernel, here in own.groupby("kernel", sort=False):
+            of = here.set_index("guest")
+            cells = [
+                f"{of.more[name] * scale(unit)[0]:+.0f} {of.ratio[name] - 1:.0%}" if name in of.index else "-" for name in guests
+            ]
+            body.append([names[kernel], of["does"].iloc[0], number(of["untouched"].iloc[0], unit), *cells])
+        parts += [title(f"{board}, {leave} round trip as each kernel is: an untouched guest, and what others pay on top, in {scale(unit)[1]}", style),
+                  table(["kernel", "does", "untouched", *guests], body, "llr" + "r" * len(guests), style), ""]  # fmt: skip
+    return "\n".join(parts)
+
+
 def rankings(summary: pd.DataFrame, style: str = "text") -> str:
     """Return for each guest and board the strategies from the cheapest to the dearest, as cost.rankings() has them."""
     ranked = cost.rankings(summary).fillna("-")
@@ -295,7 +338,8 @@ def rankings(summary: pd.DataFrame, style: str = "text") -> str:
 
 def module_counts(summary: pd.DataFrame, style: str = "text", leave: str = "hvc") -> str:
     """Return what the module counted per round trip, for each board, strategy and guest."""
-    rows = summary[summary["metric"].str.startswith("module-") & (summary["exit"] == leave) & (summary["arm"] == MAIN)]
+    shown = compare.in_focus(summary)
+    rows = shown[shown["metric"].str.startswith("module-") & (shown["exit"] == leave) & (shown["arm"] == MAIN)]
     wide = rows.pivot_table(index=["board", "strategy", "guest"], columns="metric", values="median", sort=False)
     body = [[*map(str, tags), *(f"{value:.2f}" for value in row)] for tags, row in zip(wide.index, wide.to_numpy(), strict=True)]
     return table(["board", "strategy", "guest", *wide.columns], body, "lll" + "r" * wide.shape[1], style)

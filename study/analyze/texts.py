@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from study.analyze import chart, compare, cost, tables
+from study.analyze import chart, compare, cost, history, tables
+from study.analyze.history import ASKED, TOUCHING
 from study.analyze.tables import MEANINGS, label, scale
 from study.campaign import system
 from study.collect.onboard.factors import GUEST_STATES, HOST_STATES, RIG, STRATEGIES
@@ -79,6 +80,73 @@ def above_floor(summary: pd.DataFrame, leave: str) -> pd.DataFrame:
     floors = rows[rows["strategy"] == "none"].set_index(["board", "guest", "host"])["median"]
     keys = pd.MultiIndex.from_frame(rows[["board", "guest", "host"]])
     return rows.assign(above=rows["median"] - floors.reindex(keys, fill_value=0.0).to_numpy())
+
+
+def generations(rows: pd.DataFrame, leave: str = "hvc") -> list[str]:
+    """Return what changed from one generation of KVM to the next for which guest, and what did not: a paragraph for each board.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        As history.generations() returns it.
+    leave : str
+        The exit to speak of.
+    """
+    paragraphs = []
+    for board, own in rows[rows["exit"] == leave].groupby("board", sort=False):
+        of = {str(guest): cells.to_dict("records") for guest, cells in own.groupby("guest", sort=False)}
+        if ASKED not in of:
+            continue
+        factor, word = scale(own["unit"].iloc[0])
+        names = history.short(own["kernel"])
+        whole = [f"{row['untouched'] * factor:.0f} on {names[row['kernel']]}" for row in of[ASKED]]
+        more = [f"{row['more'] * factor:+.0f} ({row['ratio'] - 1:+.0%}) on {names[row['kernel']]}" for row in of[ASKED]]
+        rates = [f"{row['ratio']:.2f} times as much on {names[row['kernel']]} ({row['does']})" for row in of.get(TOUCHING, [])]
+        emulated = " (emulated: path length, not time)" if word == "instructions" else ""
+        paragraphs.append(" ".join([
+            f"On {board} an untouched guest's {leave} round trip takes, in {word}{emulated}: {', '.join(whole)}.",
+            *([f"With a write to a debug register in each it takes {', '.join(rates)}."] if rates else []),
+            f"A guest that keeps monitor debug mode on and enables nothing pays on top: {', '.join(more)}.",
+            _verdict(of[ASKED], [names[row["kernel"]] for row in of[ASKED]]),
+        ]))  # fmt: skip
+    return paragraphs
+
+
+def _verdict(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str:
+    """Say whether the newest kernel still charges for monitor debug mode, which was the question of 2015."""
+    charged = [row["ratio_low"] > 1 + compare.SMALLEST_EFFECT for row in rows]
+    if all(charged):
+        return f"Every one of them charges that on every exit, {names[-1]} too: the reviewer's question of 2015 is open."
+    if charged[-1]:
+        return f"{names[-1]} charges that on every exit: the reviewer's question of 2015 is open."
+    if rows[-1]["ratio_high"] < 1 + compare.SMALLEST_EFFECT:
+        return f"{names[-1]} does not charge for it any more: there the reviewer's question of 2015 is answered."
+    return f"Whether {names[-1]} charges for it, these boots are too few to say."
+
+
+def describe_history(rows: pd.DataFrame) -> str:
+    """Return what history() shows, in words."""
+    return f"What each generation of KVM pays. {' '.join(generations(rows))}"
+
+
+def text_history(rows: pd.DataFrame) -> str:
+    """Return history() as text: for each board and exit what each guest pays on top, kernel by kernel."""
+    parts = []
+    for (board, leave), own in rows.groupby(["board", "exit"], sort=False):
+        factor, word = scale(own["unit"].iloc[0])
+        names = history.short(own["kernel"])
+        groups = {
+            str(guest): [
+                chart.Mark(f"{names[row.kernel]} {row.does}", row.more * factor, row.more_low * factor, row.more_high * factor,
+                           f"{row.more * factor:+.0f}")
+                for row in cells.itertuples()
+            ]
+            for guest, cells in own.groupby("guest", sort=False)
+        }  # fmt: skip
+        parts.append(
+            f"{fill(f'{board}, {leave}: {word} above an untouched guest')}\n\n{chart.intervals(groups, 'guest, kernel', at=0.0)}"
+        )
+    return "\n\n".join([*parts, fill("o: median; dashes: its 95 % interval over boots.")])
 
 
 def describe_rig(summary: pd.DataFrame, leave: str) -> str:

@@ -46,11 +46,12 @@ def well(rows: Sequence[Row]) -> bool:
 
 def lines(rows: Sequence[Row]) -> str:
     """Return a line for each row: the check, what there is, and ``good`` or what to do."""
-    name, found = (max(len(row[column]) for row in rows) for column in ("check", "found"))
+    name = max(len(row["check"]) for row in rows)
+    found = max((len(row["found"]) for row in rows if len(row["found"]) <= MOST), default=0)
     shown = []
     for row in rows:
         judged = GOOD if row["verdict"] == GOOD else f"{row['verdict']}: {row['todo']}"
-        shown.append(f"{row['check']:<{name}}  {row['found']:<{min(found, MOST)}}  {judged}")
+        shown.append(f"{row['check']:<{name}}  {row['found']:<{found}}  {judged}")
     return "\n".join(shown)
 
 

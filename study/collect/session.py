@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from study.campaign import Campaign, OpenBoot, cut_torn_line
-from study.collect import boards, doctor, provenance
+from study.collect import boards, doctor, provenance, restart
 from study.collect.boards import Board, Link
 from study.design import LEAST_BOOTS, Factors, Kernel, Visit
 from study.errors import BadData, BoardFailed, WrongBoot
@@ -25,7 +27,9 @@ MOMENT = 1.0
 Widest = Callable[[Campaign, str], float]
 
 
-def collect(board: str, folder: Path, factors: Factors, widest: Widest | None = None, tune: bool = False) -> Campaign:
+def collect(
+    board: str, folder: Path, factors: Factors, widest: Widest | None = None, tune: bool = False, reboot: str = ""
+) -> Campaign:
     """Measure on one board what a campaign still lacks.
 
     Parameters
@@ -40,6 +44,9 @@ def collect(board: str, folder: Path, factors: Factors, widest: Widest | None = 
         How wide the intervals of the board are so far; asked after a boot if the factors say to stop at a width.
     tune : bool
         Whether to tune each boot for the CPU that measures, until the boot ends; see study/collect/onboard/tuning.py.
+    reboot : str
+        A command on this machine that restarts the board, run where the design needs another boot of it; STUDY_KERNEL in its
+        environment is the release of the kernel that is wanted, STUDY_LABEL its label. Empty: the user is asked to do it.
 
     Returns
     -------
@@ -78,10 +85,23 @@ def collect(board: str, folder: Path, factors: Factors, widest: Widest | None = 
                 if width <= factors.until:
                     campaign.enough(board, number - 1, width)
                     break
+            if reboot and left[0].kernel:
+                kernel = Kernel.of(left[0].kernel)
+                wanted = {"STUDY_KERNEL": kernel.release, "STUDY_LABEL": kernel.label}
+                restart.until_right(partial(_look, machine, campaign, left[0]), reboot, wanted)
             _walk_boot(machine, campaign, campaign.open_boot(board, number), left, progress, tune)
     finally:
         campaign.close(board)
     return Campaign(folder)  # another command may have brought a design for another kind of board
+
+
+def _look(board: Board, campaign: Campaign, visit: Visit) -> None:
+    """Ask a board whether it runs the boot that a visit needs: WrongBoot if it runs another one."""
+    factors = campaign.design_of(board.name).factors.on(visit.kernel)
+    with tempfile.TemporaryDirectory() as folder:
+        launch = board.launch(Path(folder, "console.log"), factors.strategies, Kernel.of(visit.kernel).release)
+        with Link(board.name, launch) as link:
+            _right_kernel(campaign, board.name, visit, board.describe(link, factors))
 
 
 def _walk_boot(
@@ -134,17 +154,40 @@ def _same_machine(campaign: Campaign, board: Board, facts: dict[str, Any]) -> No
 
 def _right_kernel(campaign: Campaign, board: str, visit: Visit, facts: dict[str, Any]) -> None:
     """Refuse a boot of another kernel than the design alternates to, and one that was measured already."""
+    kernels = [Kernel.of(text) for text in campaign.design_of(board).factors.kernels]
     kernel = Kernel.of(visit.kernel)
     boots = [known for known in map(campaign.facts, campaign.boots()) if known["board"] == board]
     again = "run the same command again: what was recorded stays"
-    builds = {known["build_id"]: known["kernel"] for known in boots if known.get("build_id")}
-    runs = builds.get(facts.get("build_id", ""), facts["kernel"]) if kernel.label else facts["kernel"]
-    if not kernel.is_that(facts["kernel"]) or (kernel.label and runs not in (kernel.label, facts["kernel"])):
-        raise WrongBoot(
-            f"boot {visit.boot} of the design is one of {kernel.name}, but {board} runs {runs}: boot it, and {again}"
-        )
+    if runs := other_kernel(kernel, kernels, boots, facts):
+        raise WrongBoot(f"boot {visit.boot} of the design is one of {kernel.name}, but {board} runs {runs}: boot it, and {again}")
     if facts.get("boot_id") in [known.get("boot_id") for known in boots] and visit.name.endswith("-0001"):
         raise WrongBoot(f"boot {visit.boot} of the design must be a new one: restart {board} with {kernel.name}, and {again}")
+
+
+def other_kernel(wanted: Kernel, kernels: Sequence[Kernel], known: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> str:
+    """Return what a boot runs instead of the kernel that it should; empty if it runs that.
+
+    Parameters
+    ----------
+    wanted : Kernel
+        One of `kernels`, those of the design.
+    known : sequence of mappings
+        Facts of the board's boots so far, with what tables call their ``kernel``.
+    facts : mapping
+        Of the boot: ``kernel``, its release, and ``build_id``, by which kernels of one release are told apart.
+    """
+    release, build = str(facts["kernel"]), facts.get("build_id", "")
+    exact = [kernel for kernel in kernels if kernel.release == release]
+    if wanted not in exact and (exact or not wanted.is_that(release)):
+        return release
+    if not (wanted.label and build):
+        return ""
+    builds = {boot["build_id"]: boot["kernel"] for boot in known if boot.get("build_id")}
+    if builds.get(build, wanted.label) != wanted.label:
+        return f"{builds[build]}, by its build ID"
+    if wanted.label in builds.values() and build not in builds:
+        return f"another build of {release} than its boots before"
+    return ""
 
 
 class Progress:

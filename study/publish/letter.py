@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 
 from study import paths
-from study.analyze import chart, compare, cost, frame, tables
+from study.analyze import chart, compare, cost, frame, history, tables, texts
 from study.campaign import Campaign, system
-from study.collect.onboard.factors import IMPORTED, KVM, RIG, STRATEGIES, kind_of
+from study.collect.onboard.factors import HOST_STATES, IMPORTED, KVM, RIG, STRATEGIES, kind_of
 from study.design import LEAST_BOOTS, MAIN, options
 from study.errors import BadData, BadRequest, StudyError
 
@@ -119,15 +119,17 @@ def split_links(words: str) -> tuple[str, str]:
 
 def contents(campaign: Campaign, summary: pd.DataFrame, fits: Mapping[str, cost.Fit]) -> dict[str, Any]:
     """Return what the template of the letter is filled with."""
+    grown = history.generations(compare.medians(frame.tidy(campaign)))
     timed = compare.timed(summary)
+    focus = timed if IMPORTED in campaign.designs else compare.in_focus(timed)
     linux, rigs = compare.of_kind(timed, KVM), compare.of_kind(timed, RIG)
     answered = answers(summary, list(dict.fromkeys(rigs["board"])))
-    shown = timed[~timed["board"].isin(answered)]
+    shown = focus[~focus["board"].isin(answered)]
     factors = {kind: design.factors for kind, design in campaign.designs.items()}
     on_linux = factors.get(KVM)
     machines = (
         f"{row.board}, {system(row.board, row.kernel)} ({row.mode})"
-        for row in timed.drop_duplicates(["board", "kernel"]).itertuples()
+        for row in compare.in_order(timed.drop_duplicates(["board", "kernel"])).itertuples()
     )
     return {
         "emulated": list(dict.fromkeys(timed[timed["metric"] == "clock"]["board"])),
@@ -138,13 +140,16 @@ def contents(campaign: Campaign, summary: pd.DataFrame, fits: Mapping[str, cost.
         "results": [(tables.place(rows), with_first_line(rows, tables.costs(rows))) for _, rows in tables.contexts(shown)],
         "charts": charts(shown),
         "sizes": "" if shown.empty else tables.sizes(shown),
+        "generations": texts.generations(grown),
+        "history": tables.generations(grown[grown["exit"].isin(list(grown["exit"])[:1])]).rstrip("\n"),
+        "hosts": hosts(timed),
         "cases": tables.CASES,
         "answers": list(answered.values()),
         "traps": traps(summary),
         "meetings": meetings(fits),
         "could_see": tables.could_see(shown),
         "control_arm": control_arm(summary),
-        "boards": list(machines),
+        "boards": list(dict.fromkeys(machines)),
         "linux": on_linux if not linux.empty else None,
         "rig": factors.get(RIG) if not rigs.empty else None,
         "module": [name for name in on_linux.strategies if STRATEGIES[name].module] if on_linux else [],
@@ -171,7 +176,7 @@ def charts(rows: pd.DataFrame) -> list[tuple[str, str]]:
     for _, own in rows.groupby(["board", "kernel"], sort=False):
         _, here = next(iter(tables.contexts(own)))
         asked = here[here["guest"].isin(ASKED)] if set(ASKED) <= set(here["guest"]) else here.head(MARKS)
-        found.append((f"{tables.place(asked)}: ratio to {asked['baseline'].iloc[0]}", ratio_chart(asked)))
+        found.append((f"{tables.place(asked)}: ratio to {tables.against(asked)}", ratio_chart(asked)))
     return [(heading, drawn) for heading, drawn in found if drawn]
 
 
@@ -186,7 +191,7 @@ def ratio_chart(rows: pd.DataFrame) -> str:
     compared = rows[(rows["verdict"] != compare.BASELINE) & rows["ratio"].notna()]
     groups = {
         str(guest): [
-            chart.Mark(tables.label(row.strategy, row.arm), row.ratio, row.ratio_low, row.ratio_high,
+            chart.Mark(tables.compared_name(row), row.ratio, row.ratio_low, row.ratio_high,
                        f"{row.ratio:.3f} {tables.SHORT.get(row.verdict, row.verdict)}")
             for row in cells.itertuples()
         ]
@@ -207,6 +212,33 @@ def answers(summary: pd.DataFrame, boards: list[str]) -> dict[str, tuple[str, st
         for board, table in tabled.items()
         if table
     }
+
+
+def hosts(timed: pd.DataFrame) -> list[str]:
+    """Return for each Linux board whose host debugged by how much that changes what a guest pays, in a sentence.
+
+    Parameters
+    ----------
+    timed : DataFrame
+        The timed rows of a summary.
+    """
+    sentences = []
+    rows = compare.in_order(timed[timed["host"].isin(list(HOST_STATES)) & (timed["board"].map(kind_of) == KVM)])
+    for board, own in rows[rows["arm"] == MAIN].groupby("board", sort=False):
+        wide = own.pivot_table(
+            index=["kernel", "strategy", "exit", "guest"], columns="host", values="median", sort=False
+        ).dropna()
+        if "none" not in wide or wide.shape[1] < 2 or wide.empty:
+            continue
+        others = [host for host in wide if host != "none"]
+        far = max((wide[host] / wide["none"] - 1).abs().max() for host in others)
+        guests = ", ".join(dict.fromkeys(wide.index.get_level_values("guest")))
+        sentences.append(
+            f"On {board} the host itself debugged, too: {', '.join(HOST_STATES[str(host)].says for host in others)}. Each of its "
+            "breakpoints fired before the guest ran and again after every exit to user space. What a round trip costs changed by at "
+            f"most {far:.1%} (guest: {guests})."
+        )
+    return sentences
 
 
 def traps(summary: pd.DataFrame) -> str:

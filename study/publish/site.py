@@ -15,7 +15,7 @@ import jinja2
 import pandas as pd
 
 from study import paths
-from study.analyze import compare, frame, tables
+from study.analyze import compare, frame, history, tables
 from study.campaign import SUMS, Campaign, slug, system, write_whole
 from study.errors import BadData, BadRequest, StudyError
 from study.publish import letter
@@ -346,24 +346,35 @@ def _board(campaign: Campaign, board: str, rows: pd.DataFrame) -> dict[str, Any]
     """Return the row of one board in the index."""
     boots = [facts for facts in map(campaign.facts, campaign.boots()) if facts["board"] == board]
     days = sorted({str(facts.get("started") or facts.get("imported") or "-")[:10] for facts in boots})
-    compared = rows[(rows["verdict"] != compare.BASELINE) & (rows["arm"] == "main")]
+    shown = compare.in_focus(rows)
+    compared = shown[(shown["verdict"] != compare.BASELINE) & (shown["arm"] == "main")]
     control = compare.control_arm(rows)
     told = int((control["verdict"] != compare.CANNOT).sum())
     counts = [int((compared["verdict"] == verdict).sum()) for verdict in (compare.LOWER, compare.HIGHER, compare.CANNOT)]
-    costs = letter.monitor_mode(rows)
+    last = rows[rows["kernel"] == compare.in_order(rows)["kernel"].iloc[-1]]
+    costs = list(dict.fromkeys(cost for part in (rows, last) for found in letter.monitor_mode(part).values() for cost in found))
     word = tables.scale(rows["unit"].iloc[0])[1]
     return {
         "board": board,
-        "kernel": ", ".join(dict.fromkeys(system(row.board, row.kernel) + f" ({row.mode})" for row in rows.itertuples())),
+        "kernel": _kernels(rows),
         "measured": days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}",
         "unit": tables.what(rows),
         "emulated": bool((rows["metric"] == "clock").any()),
-        "finding": f"{', '.join(next(iter(costs.values())))} {word} on each hvc round trip" if costs else "",
+        "finding": f"{', '.join(costs)} {word} on each hvc round trip" if costs else "",
         "counts": counts,
         "told": f"{told} of {len(control)}",
-        "baseline": rows["baseline"].iloc[0],
-        "verdicts": "{} lower, {} higher, {} indistinct".format(*counts) + f" than {rows['baseline'].iloc[0]}",
+        "baseline": shown["baseline"].iloc[0],
+        "verdicts": "{} lower, {} higher, {} indistinct".format(*counts) + f" than {shown['baseline'].iloc[0]}",
     }
+
+
+def _kernels(rows: pd.DataFrame) -> str:
+    """Return the kernels of one board, and how KVM runs; several by their versions."""
+    systems = list(dict.fromkeys(system(row.board, row.kernel) + f" ({row.mode})" for row in rows.itertuples()))
+    if len(systems) <= compare.MOST_KERNELS:
+        return ", ".join(systems)
+    versions = ", ".join(history.short(compare.in_order(rows)["kernel"]).values())
+    return f"Linux {versions} ({', '.join(dict.fromkeys(rows['mode']))})"
 
 
 def analysed(data: Path, paper: Path = paths.PAPER) -> Iterable[Path]:

@@ -233,7 +233,7 @@ def test_every_kernel_s_words_for_its_mode_are_read(said: str, mode: str) -> Non
 
 def test_a_host_that_gives_no_gic_is_told_how_to_go_on(tmp_path: Path) -> None:
     board = EmulatedBoard("qemu-cortex-a57", machine="virt,virtualization=on,gic-version=2")
-    how = {"chosen": "stock", "state": "mde", "leave": "hvc", "loops": 1000, "values": 1, "warmups": 1}
+    how = {"chosen": "stock", "state": "mde", "host": "none", "leave": "hvc", "loops": 1000, "values": 1, "warmups": 1}
     with Link(board.name, board.launch(tmp_path / "console.log", ("stock",))) as link:
         assert link.ask("facts", events=Factors().perf_events, strategies=["stock"])["mode"] == "nvhe"
         with pytest.raises(BoardFailed, match="gives its guests no GICv3.*--no-gic"):
@@ -243,7 +243,7 @@ def test_a_host_that_gives_no_gic_is_told_how_to_go_on(tmp_path: Path) -> None:
 
 def test_a_guest_without_gic_is_another_guest(tmp_path: Path) -> None:
     board = boards.find("qemu-neoverse-n1")
-    how = {"chosen": "stock", "state": "untouched", "leave": "hvc", "loops": 1000, "values": 1, "warmups": 1}
+    how = {"chosen": "stock", "state": "untouched", "host": "none", "leave": "hvc", "loops": 1000, "values": 1, "warmups": 1}
     with Link(board.name, board.launch(tmp_path / "console.log", ("stock",))) as link:
         costs = {
             (gic, pmu): link.ask("visit", gic=gic, pmu=pmu, events=[["instructions:kh"]], label={}, **how)["pyperf"]
@@ -258,6 +258,7 @@ def test_touching_less_often_costs_less(tmp_path: Path) -> None:
     board = boards.find("qemu-neoverse-n1")
     how = {
         "chosen": "stock",
+        "host": "none",
         "leave": "hvc",
         "loops": 1000,
         "values": 1,
@@ -390,7 +391,7 @@ def _link(path: Path) -> str:
 
 
 def _board_kernel() -> tuple[str, Path]:
-    base = build.debian()
+    base = build.kernel(build.KERNEL)
     return json.loads((base / "versions.json").read_text())["release"], base / "headers"
 
 
@@ -398,7 +399,7 @@ def _cache_with_base(tmp_path: Path) -> Path:
     """A cache that has what Debian gave, but no image yet."""
     cache = tmp_path / "cache"
     cache.mkdir()
-    for kind in ("debian-*", "payload-*"):
+    for kind in ("kernel-*", "packages-*", "user-space-*", "payload-*"):
         for place in paths.cache().glob(kind):
             (cache / place.name).symlink_to(place)
     return cache

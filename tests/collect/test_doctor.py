@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import re
 import subprocess
-import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -100,6 +99,7 @@ CASES: list[tuple[str, Mapping[str, str | None], Mapping[str, object], str, str,
      "echo arch_sys_counter | sudo tee"),
     ("steal time", {"proc/stat": "cpu3 10 0 20 960 0 0 0 10 0 0\n"}, NONE, "1.0% of CPU 3", ADVICE, "bare"),
     ("steal time", {"proc/stat": "cpu30 10 0 20 960 0 0 0 10 0 0\ncpu3 10 0 20 960 0 0 0 0 0 0\n"}, NONE, "none", GOOD, ""),
+    ("interrupts", {"proc/irq/7/smp_affinity_list": "0-3", "proc/irq/7/effective_affinity_list": "\n"}, NONE, "none", GOOD, ""),
     ("load", {"proc/loadavg": "3.50 0.30 0.28 1/220 4711"}, NONE, "3.50", ADVICE, "ps -eo"),
     ("load", {"proc/loadavg": "0.10 0.30 0.28 4/220 4711"}, NONE, "4 running", ADVICE, "ps -eo"),
     ("swap", {"proc/meminfo": "SwapTotal:     1024000 kB\nSwapFree:      512000 kB\n"}, NONE, "500 MiB", ADVICE, "swapoff"),
@@ -161,6 +161,8 @@ def test_the_lines_are_aligned_and_bad_decides() -> None:
         {"check": "governor", "found": "schedutil", "verdict": ADVICE, "todo": "echo performance"},
     ]
     assert host.lines(rows) == "load      0.1        good\ngovernor  schedutil  advice: echo performance"
+    long = {"check": "perf", "found": "x" * 200, "verdict": BAD, "todo": "perf list"}
+    assert host.lines([*rows, long]).startswith(host.lines(rows)), "one that is long does not push the others away"
     assert host.well(rows)
     assert not host.well([*rows, {"check": "KVM", "found": "none", "verdict": BAD, "todo": "boot"}])
 
@@ -176,10 +178,9 @@ def test_an_unknown_board_is_refused() -> None:
 def test_the_command_examines_an_emulated_board() -> None:
     done = run("doctor", "qemu-neoverse-n1")
     assert done.returncode == 0, done.stdout + done.stderr
-    lines = [line for line in done.stdout.splitlines() if not line.startswith("assembling")]
+    lines = done.stdout.splitlines()[-len(doctor.CHECKS) :]  # what is built on the way is said before
     found = {name: line for name in doctor.CHECKS for line in lines if re.match(rf"{name}  ", line)}
     assert found.keys() == doctor.CHECKS.keys()
-    assert len(lines) == len(doctor.CHECKS)
     assert len({line.index(word) for line in lines for word in re.findall(r"good$|advice:|bad:", line)}) == 1
     for name, words in (
         ("KVM mode", "vhe"),
@@ -207,30 +208,28 @@ def test_a_board_without_kvm_is_bad_and_all_else_is_examined(tmp_path: Path) -> 
     assert rows["clock source"]["verdict"] == GOOD
 
 
-TIMES = 5
-EXAMINE = f"""python3 - <<END
+EXAMINE = """python3 - <<END
+import platform, time
 from pathlib import Path
 from onboard import doctor
-board = doctor.Board(Path("/"), 0, "6.1.0", "vhe", (6, 4))
-print("ready", flush=True)
-for _ in range({TIMES}):
-    rows = doctor.examine(board)
-print(len(rows), flush=True)
+start = time.perf_counter()
+rows = doctor.examine(doctor.Board(Path("/"), 0, platform.release(), "vhe", (6, 4)))
+print(len(rows), time.perf_counter() - start, flush=True)
 END
 exit
 """
 
 
-def test_what_is_part_of_every_boot_takes_less_than_half_a_second(tmp_path: Path) -> None:
+def test_what_is_part_of_every_boot_is_cheap(tmp_path: Path) -> None:
+    """A board's second is 10^9 instructions, however busy this machine is: a tenth of it is emulated in less than half a second."""
     launch = EmulatedBoard("qemu-neoverse-n1", append='"STUDY_UNDER=sh -s"').launch(tmp_path / "console.log", ())
     with subprocess.Popen(launch.argv, cwd=launch.cwd, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin and process.stdout
         process.stdin.write(EXAMINE)
         process.stdin.flush()
-        assert process.stdout.readline() == "ready\n"
-        start = time.monotonic()
-        assert int(process.stdout.readline()) == len(doctor.CHECKS)
-        assert (time.monotonic() - start) / TIMES < 0.5
+        count, seconds = process.stdout.readline().split()
+    assert int(count) == len(doctor.CHECKS)
+    assert 0.04 <= float(seconds) < 0.1, "two short sleeps, and little else"
 
 
 def test_a_boot_keeps_what_its_board_was_examined_for_and_the_tables_show_it(tmp_path: Path) -> None:

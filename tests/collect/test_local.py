@@ -52,7 +52,7 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Campaign:
     folder = tmp_path_factory.mktemp("local")
     board = EmulatedBoard("qemu-neoverse-n1", append='"STUDY_UNDER=sh -s"')
     launch = board.launch(folder / "console.log", ("stock",))
-    release = build.json.loads((build.debian() / "versions.json").read_text())["release"]
+    release = build.json.loads((build.kernel(build.KERNEL) / "versions.json").read_text())["release"]
     script = SCRIPT.format(files=base64.encodebytes(_checkout(release)).decode(), release=release)
     with subprocess.Popen(launch.argv, cwd=launch.cwd, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin and process.stdout
@@ -75,7 +75,7 @@ def _checkout(release: str) -> bytes:
         built = {
             f"payload-{build.digest(build.RECIPE, 'gcc', (paths.ONBOARD / 'payload.S').read_bytes())[:16]}": build.payload(),
             f"module-{build.digest(build.RECIPE, release, f'/lib/modules/{release}/build', build.tree_digest(paths.MODULE))[:16]}": (
-                build.module(release, build.debian() / "headers")
+                build.module(release, build.kernel(build.KERNEL) / "headers")
             ),
         }
         for name, path in built.items():

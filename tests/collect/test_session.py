@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from study.campaign import Campaign
-from study.collect import build
-from study.design import Factors, draw
+from study.collect import build, session
+from study.design import Factors, Kernel, draw
 from tests.conftest import refused, run
 
 ONE = ["--board", "qemu-neoverse-n1", "--strategies", "stock", "--guests", "untouched", "--processes", "1", "--loops", "100"]
@@ -51,3 +53,27 @@ def test_boots_alternate_between_kernels_and_the_next_one_is_asked_for(tmp_path:
 def test_boots_of_two_kernels_go_forwards_and_backwards() -> None:
     visits = draw(Factors(strategies=("stock",), guests=("untouched",), kernels=("A", "B"), boots=3)).visits()
     assert list(dict.fromkeys((visit.boot, visit.kernel) for visit in visits)) == list(enumerate("ABBAAB", 1))
+
+
+BASE, NEW = Kernel("6.18.2", "base"), Kernel("6.18.2-v2", "v2")
+BOOTS = [{"kernel": "base", "build_id": "aa"}, {"kernel": "v2", "build_id": "bb"}]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "known", "release", "build", "runs"),
+    [
+        (BASE, [], "6.18.2", "aa", ""),
+        (BASE, [], "6.18.2-v2", "bb", "6.18.2-v2"),  # it begins like base, but is v2
+        (NEW, [], "6.18.2", "aa", "6.18.2"),
+        (BASE, BOOTS, "6.18.2", "aa", ""),
+        (BASE, BOOTS, "6.18.2", "bb", "v2, by its build ID"),
+        (BASE, BOOTS, "6.18.2", "cc", "another build of 6.18.2 than its boots before"),
+        (Kernel("6.1"), [], "6.12.117", "", "6.12.117"),
+        (Kernel("6.1"), [], "6.1.0-56", "", ""),
+    ],
+)
+def test_a_boot_of_another_kernel_is_told(
+    wanted: Kernel, known: list[dict[str, str]], release: str, build: str, runs: str
+) -> None:
+    facts = {"kernel": release, "build_id": build}
+    assert session.other_kernel(wanted, [BASE, NEW, Kernel("6.1")], known, facts) == runs

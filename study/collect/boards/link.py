@@ -6,6 +6,7 @@ read. When a board stops answering, the error holds its last words and where all
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import selectors
@@ -60,6 +61,10 @@ class Launch:
         What is in the first line, which the board says unasked; empty if it says nothing unasked.
     farewell : str
         The line that ends the boot.
+    preamble : bytes
+        What goes ahead of the first request.
+    advice : mapping
+        From words with which the process may fail to what the user can do then.
     """
 
     argv: list[str]
@@ -72,6 +77,8 @@ class Launch:
     read: Callable[[bytes, str], Any] = json_answer
     greeting: str = ""
     farewell: str = ""
+    preamble: bytes = b""
+    advice: Mapping[str, str] = field(default_factory=dict)
 
 
 class Board(Protocol):
@@ -108,17 +115,17 @@ class Link:
         self._errors = open(launch.console.with_suffix(".err"), "wb")
         self._process = subprocess.Popen(
             launch.argv, cwd=launch.cwd, env={**os.environ, **launch.env}, start_new_session=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, bufsize=0,
         )  # fmt: skip
+        assert self._process.stdin
+        os.set_blocking(self._process.stdin.fileno(), False)  # a board that does not read must not hold us up
         return self
 
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
         assert self._process.stdin and self._process.stdout
-        try:
+        with contextlib.suppress(OSError):
             self._process.stdin.write(f"{self._launch.farewell}\n".encode())
-            self._process.stdin.close()
-        except OSError:
-            pass
+        self._process.stdin.close()
         self._end(patience=20 if error is None else 0.5)
         self._process.stdout.close()
         self._errors.close()
@@ -155,17 +162,13 @@ class Link:
         BoardFailed
             If the board refuses, answers something else, ends, or is silent for too long.
         """
-        assert self._process.stdin
         self._asked += 1
         request = self._launch.write(self._asked, do, arguments)
         if self._asked == 1 and self._launch.greeting:
             self._greeted()
-        try:
-            self._process.stdin.write(f"{request}\n".encode())
-            self._process.stdin.flush()
-        except OSError:
-            raise self._failed("it ended") from None
-        text = self._line(time.monotonic() + (patience or self._launch.patience))
+        deadline = time.monotonic() + (patience or self._launch.patience)
+        self._send(self._launch.preamble * (self._asked == 1) + f"{request}\n".encode(), deadline)
+        text = self._line(deadline)
         try:
             answer = self._launch.read(text, request)
             number, result = answer["id"], answer.get("result")
@@ -184,6 +187,17 @@ class Link:
         text = self._line(time.monotonic() + self._launch.patience)
         if self._launch.greeting.encode() not in text:
             raise self._failed(f"it did not start as it should: {text[:200].decode(errors='replace').strip()}")
+
+    def _send(self, data: bytes, deadline: float) -> None:
+        """Write to the board. One that has ended may have said why: that is read next."""
+        assert self._process.stdin
+        with selectors.DefaultSelector() as selector, contextlib.suppress(BrokenPipeError):
+            selector.register(self._process.stdin, selectors.EVENT_WRITE)
+            while data:
+                left = deadline - time.monotonic()
+                if left <= 0 or not selector.select(left):
+                    raise self._failed("it has been silent for too long")
+                data = data[os.write(self._process.stdin.fileno(), data) :]
 
     def _line(self, deadline: float) -> bytes:
         assert self._process.stdout
@@ -206,6 +220,14 @@ class Link:
         errors = self._launch.console.with_suffix(".err")
         text = b"".join(path.read_bytes() for path in (self._launch.console, errors) if path.exists())
         lines = [line.strip() for line in text.decode(errors="replace").splitlines() if line.strip()]
+        for phrase, advice in self._launch.advice.items():
+            for line in lines:
+                if phrase in line:
+                    return BoardFailed(f"{self._board}: {_printable(line).rstrip('.')}; {advice}")
         words = [line for line in lines if "Kernel panic" in line][:1] + lines[-2:]
-        last = " | ".join("".join(c for c in line if c.isprintable()) for line in words) or "nothing"
+        last = " | ".join(map(_printable, words)) or "nothing"
         return BoardFailed(f"{self._board}: {why}; its last words: {last} (all of them: {self._launch.console})")
+
+
+def _printable(line: str) -> str:
+    return "".join(c for c in line if c.isprintable())

@@ -126,10 +126,13 @@ def main() -> None:
     tuning.mend(ROOT)
     with HELD:
         HELD.callback(strategy.unload)
-        for line in sys.stdin:
-            if line.strip() == "":
-                break
-            print(json.dumps(answer(line)), flush=True)
+        try:
+            for line in sys.stdin:
+                if line.strip() == "":
+                    break
+                print(json.dumps(answer(line)), flush=True)
+        finally:
+            signal.signal(signal.SIGTERM, lambda *_: None)  # what is put back now must not be interrupted
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
 """Count events with perf stat, in windows that hold round trips and nothing else.
 
-perf is attached to the measuring process with its counters off, and is told over a pair of FIFOs when to count
+perf is attached to the measuring process with its counters off, and is told over a pair of pipes when to count
 (``perf stat --control``, see perf-stat(1)). Starting Python, making the VM and perf's own start stay outside.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import shutil
@@ -18,6 +19,7 @@ from pathlib import Path
 from . import BoardError
 
 PATIENCE = 60.0  # seconds that perf may take to answer
+INSTALL = "install it with: sudo apt-get install linux-perf"
 TRACEPOINTS = Path("/sys/kernel/tracing/events")
 # Tracepoints of the study's own that a kernel need not have: it is not counted then.
 MAY_LACK = ("kvm:trap_reg",)
@@ -42,20 +44,103 @@ def check(events: list[str]) -> None:
         If perf is missing, forbidden, or does not know an event.
     """
     if shutil.which("perf") is None:
-        raise BoardError("perf is not installed on the board; install it with: sudo apt-get install linux-perf")
-    done = subprocess.run(
-        ["perf", "stat", "-j", "-e", ",".join(here(events)), "true"], capture_output=True, text=True, env=_environment(), check=False
-    )
-    if done.returncode == 0:
-        return
-    words = " ".join(done.stderr.split())
-    if "perf_event_paranoid" in words or "ermission" in words:
-        level = Path("/proc/sys/kernel/perf_event_paranoid").read_text().strip()
-        raise BoardError(
-            f"perf may not count here (kernel.perf_event_paranoid is {level}); run the study as root, "
-            "or allow it with: sudo sysctl kernel.perf_event_paranoid=-1"
-        )
-    raise BoardError(f"perf stat cannot count {','.join(events)}: {words[:200]}")
+        raise BoardError(f"perf is not installed on the board; {INSTALL}")
+    command = ["perf", "stat", "-j", "-e", ",".join(here(events)), "true"]
+    done = subprocess.run(command, capture_output=True, text=True, env=_environment(), check=False)
+    if done.returncode != 0:
+        raise _refusal(",".join(events), done.stderr)
+
+
+class Counters:
+    """perf stat, attached to this process with its counters off.
+
+    All threads of the process are counted, and what they start from then on: threads, processes, guests. perf ends with the
+    process, whatever ends that. It shares only pipes and unnamed files with it, so a killed process leaves nothing behind.
+
+    Parameters
+    ----------
+    events : list of str
+        As perf names them; groups and modifiers are welcome.
+
+    Raises
+    ------
+    BoardError
+        If perf is missing, forbidden, or does not know an event.
+    """
+
+    def __init__(self, events: list[str]) -> None:
+        self._events = ",".join(events)
+        with contextlib.ExitStack() as held:
+            self._out = held.enter_context(tempfile.TemporaryFile("w+"))
+            # A file, for perf says a line per command: a pipe that nobody reads would fill up and stop it.
+            self._words = held.enter_context(tempfile.TemporaryFile("w+"))
+            commands, self._control = os.pipe()
+            self._ack, acks = os.pipe()
+            held.callback(os.close, self._control)
+            held.callback(os.close, self._ack)
+            try:
+                self._perf = subprocess.Popen(
+                    ["perf", "stat", "-j", "-e", self._events, "-p", str(os.getpid()), "-D", "-1",
+                     "--control", f"fd:{commands},{acks}", "--log-fd", str(self._out.fileno())],
+                    pass_fds=(commands, acks, self._out.fileno()),
+                    stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=self._words, env=_environment(),
+                )  # fmt: skip
+            except OSError as error:
+                raise BoardError(f"perf cannot be started ({error.strerror}); {INSTALL}") from None
+            finally:  # only perf holds these ends, so that its end is seen as the end of its answers
+                os.close(commands)
+                os.close(acks)
+            held.callback(self._end)
+            if not self._answers(b"disable\n"):  # they are off: the answer says that perf is attached
+                raise _refusal(self._events, self._last_words())
+            self._held = held.pop_all()
+
+    def enable(self) -> None:
+        """Count from here on."""
+        self._tell(b"enable\n")
+
+    def disable(self) -> None:
+        """Count no more."""
+        self._tell(b"disable\n")
+
+    def finish(self) -> str:
+        """End perf, and return what ``perf stat -j`` printed, as it stands."""
+        with self._held:
+            self._perf.send_signal(signal.SIGINT)  # perf's ordinary end: it prints and leaves
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._perf.wait(PATIENCE)
+            words = self._last_words()
+            self._out.seek(0)
+            text = self._out.read()
+        if not text.strip():
+            raise BoardError(f"perf stat printed nothing for {self._events}: {words[-200:]}")
+        return text
+
+    def close(self) -> None:
+        """End perf if it still runs, whatever it counted."""
+        self._held.close()
+
+    def _tell(self, command: bytes) -> None:
+        if not self._answers(command):
+            words = self._last_words()
+            self.close()
+            raise BoardError(f"perf stat did not answer: {words[-200:] or 'it was silent'}")
+
+    def _answers(self, command: bytes) -> bool:
+        try:
+            os.write(self._control, command)
+        except BrokenPipeError:
+            return False
+        return bool(select.select([self._ack], [], [], PATIENCE)[0] and os.read(self._ack, 64))
+
+    def _last_words(self) -> str:
+        self._end()  # perf writes at the position that reading moves
+        self._words.seek(0)
+        return " ".join(line.strip() for line in self._words if not line.startswith("Events "))
+
+    def _end(self) -> None:
+        self._perf.kill()
+        self._perf.wait()
 
 
 def count(events: list[str], work: Callable[[], object]) -> str:
@@ -71,45 +156,22 @@ def count(events: list[str], work: Callable[[], object]) -> str:
     BoardError
         If perf ends early or does not answer.
     """
-    with tempfile.TemporaryDirectory(prefix="study-") as folder:
-        names = {name: os.path.join(folder, name) for name in ("control", "ack", "out")}
-        os.mkfifo(names["control"])
-        os.mkfifo(names["ack"])
-        control, ack = (os.open(names[name], os.O_RDWR | os.O_CLOEXEC) for name in ("control", "ack"))
-        try:
-            perf = subprocess.Popen(
-                ["perf", "stat", "-j", "-e", ",".join(here(events)), "-p", str(os.getpid()), "-D", "-1", "-o", names["out"],
-                 "--control", f"fifo:{names['control']},{names['ack']}"],
-                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=_environment(),
-            )  # fmt: skip
-            try:
-                _tell(perf, control, ack, b"enable\n")
-                work()
-                _tell(perf, control, ack, b"disable\n")
-                perf.send_signal(signal.SIGINT)  # perf's ordinary end: it prints and leaves
-                _, words = perf.communicate(timeout=PATIENCE)
-            finally:
-                perf.kill()
-                perf.wait()
-        finally:
-            os.close(control)
-            os.close(ack)
-        text = Path(names["out"]).read_text() if os.path.exists(names["out"]) else ""
-    if not text.strip():
-        raise BoardError(f"perf stat printed nothing for {','.join(events)}: {' '.join(words.split())[-200:]}")
-    return text
+    with contextlib.closing(Counters(here(events))) as counters:
+        counters.enable()
+        work()
+        counters.disable()
+        return counters.finish()
 
 
-def _tell(perf: subprocess.Popen[str], control: int, ack: int, command: bytes) -> None:
-    os.write(control, command)
-    waited = 0.0
-    while not select.select([ack], [], [], 0.5)[0]:
-        waited += 0.5
-        if perf.poll() is not None or waited > PATIENCE:
-            perf.kill()
-            words = " ".join(perf.communicate()[1].split())
-            raise BoardError(f"perf stat did not answer: {words[-200:] or 'it was silent'}")
-    os.read(ack, 64)
+def _refusal(events: str, said: str) -> BoardError:
+    words = " ".join(said.partition("Usage:")[0].split())
+    if "perf_event_paranoid" in words or "ermission" in words:
+        level = Path("/proc/sys/kernel/perf_event_paranoid").read_text().strip()
+        return BoardError(
+            f"perf may not count here (kernel.perf_event_paranoid is {level}); run as root, "
+            "or allow it with: sudo sysctl kernel.perf_event_paranoid=-1"
+        )
+    return BoardError(f"perf stat cannot count {events}: {words[:200] or 'it was silent'}")
 
 
 def _environment() -> dict[str, str]:

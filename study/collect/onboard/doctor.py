@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -84,9 +85,9 @@ class Board:
 
     @cached_property
     def options(self) -> set[str]:
-        """The kernel's options that are set; none if they cannot be read."""
-        text = facts.config(self.root, self.release).decode(errors="replace")
-        return set(re.findall(r"^CONFIG_(\w+)=[^n]", text, re.MULTILINE))
+        """Those of the kernel's options that are asked for here and are set; none if they cannot be read."""
+        text = facts.config(self.root, self.release)
+        return {name for name in (*OPTIONS, *PREEMPTION) if f"\nCONFIG_{name}=y".encode() in text}
 
     @property
     def here(self) -> str:
@@ -177,7 +178,7 @@ def options(board: Board) -> Finding:
     if missing:
         verdict = BAD if BAD in map(OPTIONS.get, missing) else ADVICE
         return Finding(f"without {', '.join(missing)}", verdict, "boot a kernel that has them")
-    return Finding(f"{', '.join(OPTIONS)} are there")
+    return Finding(f"all {len(OPTIONS)} that the study needs")
 
 
 def preemption(board: Board) -> Finding:
@@ -267,12 +268,8 @@ ISOLATED = {"isolcpus": "isolated", "nohz_full": "nohz_full"}
 
 def interrupts(board: Board) -> Finding:
     """Find out how many interrupts are delivered to the CPU, though they could go elsewhere."""
-    movable = [Path(path).parent for path, _ in tuning.interrupts(board.root, board.cpu)]
-    ours = []
-    for folder in movable:  # where the interrupt controller takes one CPU of several, the kernel says which
-        effective = board.read(f"{folder}/effective_affinity_list")
-        if not effective or board.cpu in tuning.cpus(effective):
-            ours.append(folder.name)
+    targets = [tuning.delivered(board.root / Path(path).parent) for path, _ in tuning.interrupts(board.root, board.cpu)]
+    ours = [target for target in targets if target is None or board.cpu in target]
     if ours:
         return Finding(f"{len(ours)} may come to CPU {board.cpu}", ADVICE, TUNE)
     return Finding(f"none that could go elsewhere come to CPU {board.cpu}")
@@ -299,12 +296,15 @@ def steal(board: Board) -> Finding:
 
 def load(board: Board) -> Finding:
     """Find out whether something else works. One that works may be the study itself. proc(5), /proc/loadavg."""
-    words = board.read("proc/loadavg").split()
-    if len(words) < 4:
+    looks = [board.read("proc/loadavg").split()]
+    for _ in range(2):  # what runs at one moment alone is no load
+        time.sleep(0.02)
+        looks.append(board.read("proc/loadavg").split())
+    if len(looks[0]) < 4:
         return Finding("unknown")
-    running = int(words[3].partition("/")[0])
-    found = f"{words[0]} in the last minute, {running} running now"
-    if max(float(words[0]), running) >= 2:
+    lately, running = looks[0][0], min(int(words[3].partition("/")[0]) for words in looks)
+    found = f"{lately} in the last minute, {running} running now"
+    if max(float(lately), running) >= 2:
         return Finding(found, ADVICE, "end what works: ps -eo pcpu,pid,args --sort=-pcpu | head")
     return Finding(found)
 

@@ -161,7 +161,9 @@ class Exit:
 EXITS = {
     "hvc": Exit("a hypercall, handled in the kernel", 0),
     "sysreg": Exit("a read of a trapped system register, handled in the kernel", 2),
-    "wfx": Exit("a wait for an interrupt where one is pending, so that nobody sleeps, handled in the kernel", 3, gic=True, on=(KVM,)),
+    "wfx": Exit(
+        "a wait for an interrupt where one is pending, so that nobody sleeps, handled in the kernel", 3, gic=True, on=(KVM,)
+    ),
     "vgic": Exit("a read of the interrupt controller's distributor, handled in the kernel", 4, gic=True, on=(KVM,)),
     "mmio": Exit("a store that no memory backs, handled in user space", 1, to_user_space=True),
 }

@@ -61,7 +61,9 @@ class Debugging:
             held = len(self._files)
             self.close()
             asked = len(self._calls) + len(self._stores)
-            raise BoardError(f"the host could enable {held} of its own {asked} breakpoints and watchpoints: {_why(error)}") from None
+            raise BoardError(
+                f"the host could enable {held} of its own {asked} breakpoints and watchpoints: {_why(error)}"
+            ) from None
 
     def _code(self, count: int) -> int:
         """Return the address of `count` functions of one instruction each."""

@@ -47,7 +47,10 @@ def _load() -> None:
     if not fits(release):
         raise BoardError(MISFIT.format(release=release))
     if not MODULE.exists():
-        raise BoardError(f"the module for kernel {release} is not built ({MODULE}); build it on the board with: make module")
+        raise BoardError(
+            f"the module for kernel {release} is not there; build it in a checkout on the board, with make module, copy the file "
+            "that this names to the machine that you measure from, and name it there in STUDY_MODULE"
+        )
     done = subprocess.run(["insmod", str(MODULE)], capture_output=True, text=True, check=False)
     if done.returncode != 0:
         reason = done.stderr.strip().splitlines()[-1:] or [f"exit status {done.returncode}"]

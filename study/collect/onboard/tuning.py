@@ -52,13 +52,19 @@ def idle_states(root: Path, cpu: int) -> Iterator[tuple[str, str]]:
 
 
 def interrupts(root: Path, cpu: int) -> Iterator[tuple[str, str]]:
-    """Send interrupts to the other CPUs. Some cannot move, and refuse."""
+    """Send interrupts to the other CPUs. What is delivered nowhere is left out: timers and others that each CPU has its own of."""
     online = cpus(read(root / CPUS / "online"))
     for path in sorted(root.glob("proc/irq/[0-9]*/smp_affinity_list")):
         now = cpus(read(path))
         others = (now & online) - {cpu} or online - {cpu}
-        if cpu in now and others:
+        if cpu in now and others and delivered(path.parent) != set():
             yield str(path.relative_to(root)), ",".join(map(str, sorted(others)))
+
+
+def delivered(interrupt: Path) -> set[int] | None:
+    """Return the CPUs that an interrupt is delivered to, of those that it may be; None where the kernel does not say."""
+    effective = interrupt / "effective_affinity_list"
+    return cpus(read(effective)) if effective.exists() else None
 
 
 def new_interrupts(root: Path, cpu: int) -> Iterator[tuple[str, str]]:

@@ -1,0 +1,470 @@
+"""A fleet: all boards of a shelf, measured at the same time into one campaign, by dask.distributed with a worker for each.
+
+A board's whole collection is one task, tied to the board's worker, which has one unit of the resource ``board``: visits of a
+board are made one after the other, whoever asks. The task is a process of its own, which dies with its worker, and ends when
+nobody waits for it any more. It is begun once: a worker that is lost takes its board with it for this command, because a board of
+which nobody knows what it does must not be measured. What was recorded stays, and the same command goes on with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import queue
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import uuid
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from study import __version__
+from study.campaign import Campaign, slug
+from study.collect.shelf import BoardEntry
+from study.design import choose, kind_of
+from study.errors import BadRequest, BoardFailed, StudyError
+from study.process import need
+
+RESOURCE = "board"
+PATIENCE = 30.0  # seconds until each board must have a worker
+MOMENT = 1.0  # seconds between two looks at whether a worker, or whoever waits for it, is still there
+TIMEOUT = 10  # seconds until a scheduler must have answered
+ADDRESS = re.compile(r"((tcp|tls)://)?[^\s/]+:\d+")
+LOST = "its worker was lost"
+GONE = "the scheduler is gone, or its worker is"
+
+# What dask does by itself, and must not: run a lost worker's task again, and set variables that a collection would inherit.
+SETTINGS = {"distributed.scheduler.allowed-failures": 0, "distributed.nanny.pre-spawn-environ": {}}
+
+Say = Callable[[str], object]
+
+
+@dataclass(frozen=True)
+class Errand:
+    """What a worker is asked to do: to collect on one board.
+
+    Parameters
+    ----------
+    board : str
+        The board's name.
+    options : tuple of str
+        Of ``study collect``.
+    before : tuple of str
+        The command that starts that command, if any.
+    environment : mapping of str to str
+        Set for it.
+    ticket : path
+        A file in the campaign. Whoever takes it away collects, so that nobody does a second time.
+    topic : str
+        Under which lines of progress are told.
+    """
+
+    board: str
+    options: tuple[str, ...]
+    before: tuple[str, ...]
+    environment: Mapping[str, str]
+    ticket: Path
+    topic: str
+
+
+def collect(
+    entries: Sequence[BoardEntry],
+    folder: Path,
+    options: Mapping[str, Any],
+    scheduler: str = "",
+    again: str = "run the same command again",
+    patience: float = PATIENCE,
+    say: Say = lambda text: print(text, flush=True),
+) -> Campaign:
+    """Measure on all boards what a campaign still lacks.
+
+    Parameters
+    ----------
+    entries : sequence of BoardEntry
+        The boards.
+    folder : path
+        The campaign, as all workers see it; it is made if it is not there.
+    options : mapping
+        The options of ``study collect`` that make up a design, by name; each kind of board takes its own design from them.
+    scheduler : str
+        Address of a scheduler whose workers are called like the boards; empty to start one, and the workers, on this machine.
+    again : str
+        How to go on, for people.
+    patience : float
+        Seconds until each board must have a worker.
+    say : callable
+        Takes each line of progress, and each board's reason for being incomplete.
+
+    Returns
+    -------
+    Campaign
+        Complete for these boards.
+
+    Raises
+    ------
+    BadRequest
+        If no board at all can have the design. Nothing is measured then.
+    BoardFailed
+        If a board is incomplete. What was recorded stays.
+    """
+    distributed = _distributed()
+    reasons = _frozen(entries, folder, options)
+    able = [entry for entry in entries if entry.name not in reasons]
+    if able:
+        with _quiet(), _client(distributed, [entry.name for entry in able], scheduler) as client:
+            reasons |= _measure(client, able, folder.absolute(), options, patience, say)
+    for entry in entries:
+        if entry.name in reasons:
+            say(f"{entry.name}: {reasons[entry.name]}")
+    if reasons:
+        raise BoardFailed(
+            f"{len(reasons)} of {len(entries)} boards incomplete: {', '.join(reasons)}; what was recorded stays, go on with: {again}"
+        )
+    return Campaign(folder)
+
+
+def words(options: Mapping[str, Any]) -> list[str]:
+    """Return options by name as words of a command line; those that were not given are left out."""
+    given = [(name.replace("_", "-"), value) for name, value in options.items() if value is not None]
+    return [
+        word
+        for name, value in given
+        for word in ([f"--{'' if value else 'no-'}{name}"] if isinstance(value, bool) else [f"--{name}", str(value)])
+    ]
+
+
+def _options_of(entry: BoardEntry, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a board's design: its kernel is part of it."""
+    return {**options, "kernels": entry.kernel} if entry.kernel else dict(options)
+
+
+def _frozen(entries: Sequence[BoardEntry], folder: Path, options: Mapping[str, Any]) -> dict[str, str]:
+    """Freeze the designs before anyone measures, and return the boards that cannot have theirs, with the reason."""
+    reasons: dict[str, str] = {}
+    for entry in entries:
+        try:
+            if entry.kernel and options.get("kernels"):
+                raise BadRequest("its kernel is given in the file of boards and by --kernels: leave one of them out")
+            Campaign.freeze(folder, choose(kind=kind_of(entry.name), **_options_of(entry, options)))
+        except StudyError as error:
+            reasons[entry.name] = str(error)
+    if len(reasons) == len(entries) and len(set(reasons.values())) == 1:
+        raise BadRequest(reasons[entries[0].name])
+    return reasons
+
+
+# --- on the machine that the command runs on ----------------------------------------------------------------------------
+
+
+def _distributed() -> Any:
+    try:
+        import dask
+        import distributed
+    except ImportError:
+        raise StudyError("dask.distributed is not installed; install it with: pip install 'study[fleet]'") from None
+    dask.config.set(SETTINGS)
+    return distributed
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what dask says of its own affairs from the user: what matters of it is said by us, in a line."""
+    before = logging.root.manager.disable
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logging.disable(logging.CRITICAL)
+        try:
+            yield
+        finally:
+            logging.disable(before)
+
+
+@contextlib.contextmanager
+def _client(distributed: Any, boards: Sequence[str], address: str) -> Iterator[Any]:
+    """Connect to a scheduler, or start one that listens on this machine only, with a worker for each board."""
+    import dask
+
+    with contextlib.ExitStack() as stack:
+        if address:
+            where: Any = _scheduler_at(distributed, address)
+        else:
+            scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="study-fleet-"))
+            stack.enter_context(dask.config.set({"temporary-directory": scratch}))
+            options = {
+                "host": "127.0.0.1", "nthreads": 1, "resources": {RESOURCE: 1}, "memory_limit": 0, "dashboard": False, "preload": [__name__],
+                "local_directory": scratch, "silence_logs": logging.CRITICAL + 1,
+            }  # fmt: skip
+            servers = {
+                "workers": {name: {"cls": distributed.Nanny, "options": options} for name in boards},
+                "scheduler": {"cls": distributed.Scheduler, "options": {"host": "127.0.0.1", "port": 0, "dashboard": False}},
+            }
+            try:
+                with _without_interruption():
+                    where = stack.enter_context(distributed.SpecCluster(**servers, silence_logs=logging.CRITICAL + 1))
+            except (RuntimeError, OSError) as error:
+                raise BoardFailed(f"the workers of the boards do not start: {_line(error)}; is the machine very busy?") from None
+        yield stack.enter_context(distributed.Client(where, timeout=TIMEOUT, set_as_default=False))
+
+
+def _scheduler_at(distributed: Any, address: str) -> str:
+    """Return the whole address of a scheduler after it has answered: dask's client would wait for ever for a silent port."""
+    if not ADDRESS.fullmatch(address):
+        raise BadRequest(f"scheduler {address!r} is no address: write it like tcp://127.0.0.1:8786")
+    whole = address if "://" in address else f"tcp://{address}"
+
+    async def identity() -> Any:
+        async with distributed.rpc(whole) as there:
+            return await there.identity()
+
+    try:
+        if (kind := asyncio.run(asyncio.wait_for(identity(), TIMEOUT))["type"]) != "Scheduler":
+            raise BadRequest(f"at {address} is a {kind.lower()} of dask, not its scheduler")
+    except (OSError, ValueError) as error:
+        why = _line(error) if str(error) else f"it was silent for {TIMEOUT} s"
+        raise BoardFailed(f"the scheduler at {address} does not answer: {why}; is it there?") from None
+    return whole
+
+
+@contextlib.contextmanager
+def _without_interruption() -> Iterator[None]:
+    """Put an interruption off, and for threads and processes that are started meanwhile, and by them, for ever."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
+def _measure(
+    client: Any, entries: Sequence[BoardEntry], folder: Path, options: Mapping[str, Any], patience: float, say: Say
+) -> dict[str, str]:
+    """Let workers collect on their boards, and return the boards that are incomplete, with the reason."""
+    topic = f"study-{uuid.uuid4().hex}"
+    tickets = {entry.name: folder / f"{topic}.{slug(entry.name)}.part" for entry in entries}
+    try:
+        for ticket in tickets.values():
+            ticket.touch()
+        places = _places(client, [entry.name for entry in entries], patience)
+        reasons = {
+            entry.name: f"no worker of the scheduler is called {entry.name}" for entry in entries if entry.name not in places
+        }
+        reasons |= _unfit(client, places, tickets)
+        able = [entry for entry in entries if entry.name not in reasons]
+        errands = {
+            places[entry.name]: Errand(
+                entry.name,
+                (*entry.options, "--campaign", str(folder), *words(_options_of(entry, options))),
+                tuple(entry.before), entry.environment, tickets[entry.name], topic,
+            )
+            for entry in able
+        }  # fmt: skip
+        return reasons | _followed(client, errands, topic, say)
+    finally:
+        for ticket in tickets.values():
+            ticket.unlink(missing_ok=True)
+
+
+def _workers(client: Any) -> dict[str, dict[str, Any]]:
+    """Return what the scheduler says of its workers, by address."""
+    workers: dict[str, dict[str, Any]] = client.sync(client.scheduler.identity)["workers"]
+    return workers
+
+
+def _places(client: Any, boards: Sequence[str], patience: float) -> dict[str, str]:
+    """Wait until each board has a worker, for a while, and return the addresses of those that are there."""
+    end = time.monotonic() + patience
+    while True:
+        named = {str(worker["name"]): address for address, worker in _workers(client).items()}
+        places = {board: named[board] for board in boards if board in named}
+        if len(places) == len(boards) or time.monotonic() > end:
+            return places
+        time.sleep(MOMENT / 4)
+
+
+def _unfit(client: Any, places: Mapping[str, str], tickets: Mapping[str, Path]) -> dict[str, str]:
+    """Return the boards whose worker cannot collect, with the reason: it would fail later, or never begin."""
+    workers = _workers(client)
+    versions = client.get_versions()
+    reasons = {}
+    for board, address in places.items():
+        found = client.run(look, str(tickets[board]), workers=[address], on_error="return").get(address)
+        reason = unlike(versions["client"], versions["scheduler"], "the scheduler")
+        reason = reason or unlike(versions["client"], versions["workers"].get(address), "its worker")
+        if not reason and not workers.get(address, {}).get("resources", {}).get(RESOURCE):
+            reason = (
+                f"its worker has no resource {RESOURCE}; start it with: dask worker ... --name {board} --resources {RESOURCE}=1"
+            )
+        if not reason and not isinstance(found, dict):
+            reason = f"its worker cannot use the study: {_line(found)}; install it there"
+        if not reason and found["version"] != __version__:
+            reason = f"its worker has study {found['version']}, and this is {__version__}: install the same"
+        if not reason and not found["sees"]:
+            reason = f"its worker does not see {tickets[board].parent}: the campaign must be in a folder that all machines share"
+        if reason:
+            reasons[board] = reason
+    return reasons
+
+
+def unlike(ours: Any, theirs: Any, who: str) -> str:
+    """Say in what the versions of two sides differ that must be the same; empty if in nothing."""
+    if not theirs:
+        return f"{who} does not say its versions"
+    for package, parts in {"distributed": None, "python": 2}.items():
+        mine, other = (".".join(str(side["packages"].get(package)).split(".")[:parts]) for side in (ours, theirs))
+        if mine != other:
+            return f"{who} has {package} {other}, and this is {mine}: install the same"
+    return ""
+
+
+def _followed(client: Any, errands: Mapping[str, Errand], topic: str, say: Say) -> dict[str, str]:
+    """Send each errand to the worker at its address, tell what is heard, and return the boards that failed, with the reason."""
+    inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    client.subscribe_topic(topic, lambda event: inbox.put(event[1]))
+    left = {}
+    for address, errand in errands.items():
+        future = client.submit(
+            go, errand, key=f"{topic}-{errand.board}", pure=False, retries=0, workers=[address], allow_other_workers=False,
+            resources={RESOURCE: 1},
+        )  # fmt: skip
+        future.add_done_callback(inbox.put)
+        left[future] = (address, errand.board)
+    reasons: dict[str, str] = {}
+    looked = time.monotonic()
+    try:
+        while left:
+            with contextlib.suppress(queue.Empty):
+                heard = inbox.get(timeout=MOMENT)
+                if isinstance(heard, str):
+                    say(heard)
+                elif heard in left:
+                    reasons[left.pop(heard)[1]] = _reason(heard)
+            if time.monotonic() - looked > MOMENT:
+                looked = time.monotonic()
+                for future in _orphans(client, left):
+                    future.cancel()
+                    reasons[left.pop(future)[1]] = LOST
+    finally:
+        if left:
+            client.cancel(list(left))
+    return {board: reason for board, reason in reasons.items() if reason}
+
+
+def _orphans(client: Any, left: Mapping[Any, tuple[str, str]]) -> list[Any]:
+    """Return the tasks whose worker is gone: a scheduler that allows failures would keep them for a worker that never comes."""
+    try:
+        there = _workers(client)
+    except (OSError, TimeoutError):  # then it tells the same of each task by itself
+        return []
+    return [future for future, (address, _) in left.items() if address not in there]
+
+
+def _reason(future: Any) -> str:
+    if future.status == "finished":
+        return str(future.result())
+    error = future.exception() if future.status == "error" else None
+    if error is None:
+        return GONE
+    return LOST if type(error).__name__ == "KilledWorker" else _line(error)
+
+
+def _line(error: Any) -> str:
+    """Return an error as one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
+
+
+# --- on a worker --------------------------------------------------------------------------------------------------------
+
+
+def dask_setup(worker: Any) -> None:
+    """Make a worker that we start ready: dask calls this by its name.
+
+    In a session of its own, it does not hear when the terminal interrupts the command, but learns it from the command. From here
+    on it can be interrupted, and so can what it starts; what came before is forgotten.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.setsid()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def look(ticket: str) -> dict[str, Any]:
+    """Say which study a worker has, and whether it sees a file."""
+    return {"version": __version__, "sees": Path(ticket).exists()}
+
+
+def go(errand: Errand) -> str:
+    """Collect on a board, as a process, and return why it is incomplete; empty if it is complete."""
+    from distributed import get_worker
+
+    worker = get_worker()
+    key = worker.get_current_task()
+
+    def wanted() -> bool:
+        task = worker.state.tasks.get(key)
+        return task is not None and task.state in ("executing", "long-running")
+
+    def say(text: str) -> None:
+        worker.log_event(errand.topic, text)
+
+    try:
+        errand.ticket.unlink()
+    except FileNotFoundError:
+        return f"{LOST}, and the board is not measured a second time by one command"
+    try:
+        return _run(errand, wanted, say)
+    except (StudyError, OSError) as error:
+        return " ".join(str(error).split())
+
+
+def _run(errand: Errand, wanted: Callable[[], bool], say: Say) -> str:
+    """Run ``study collect``, pass on what it says, and return why it failed; empty if it did not."""
+    argv = [need("setpriv"), "--pdeathsig", "KILL", "--"]  # nothing is measured without the worker that tells of it
+    argv += [*errand.before, sys.executable, "-P", "-m", "study.cli", "collect", "--brief", *errand.options]
+    own = f"{errand.board}: "
+    with (
+        tempfile.TemporaryFile("w+", errors="replace") as errors,
+        subprocess.Popen(
+            argv, env=_environment(errand.environment), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors,
+            text=True, errors="replace",
+        ) as process,
+    ):  # fmt: skip
+        threading.Thread(target=_end_unless, args=(process, wanted), daemon=True).start()
+        assert process.stdout
+        for line in process.stdout:
+            say(line.rstrip() if line.startswith(own) else own + line.rstrip())
+        status = process.wait()
+        errors.seek(0)
+        said = [line.strip() for line in errors if line.strip()]
+    if status == 0:
+        return ""
+    if status < 0:
+        return f"the process that collected was ended by {signal.Signals(-status).name}"
+    return (said[-1] if said else f"exit status {status}").removeprefix("study: ").removeprefix(own)
+
+
+def _end_unless(process: subprocess.Popen[str], wanted: Callable[[], bool]) -> None:
+    """End a process when its result is not wanted any more: asked first, so that it can leave everything in order."""
+    while process.poll() is None:
+        if not wanted():
+            process.send_signal(signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(10)
+            process.kill()
+        time.sleep(MOMENT / 4)
+
+
+def _environment(more: Mapping[str, str]) -> dict[str, str]:
+    """Return the worker's environment without what dask added to it, and with what a board needs."""
+    import dask
+
+    added = {"PYTHONHASHSEED", *dask.config.get("distributed.nanny.pre-spawn-environ", {})}
+    return {**{name: value for name, value in os.environ.items() if name not in added}, **more}

@@ -1,0 +1,78 @@
+"""Restart a board where the design needs another boot of it, and wait until that boot answers."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Callable, Mapping
+
+from study.errors import BadRequest, BoardFailed, WrongBoot
+from study.process import run
+
+PATIENCE, PAUSE = 900.0, 5.0  # seconds until the board must have come back, and between two looks
+
+
+def until_right(
+    look: Callable[[], object],
+    command: str,
+    environment: Mapping[str, str],
+    patience: float = PATIENCE,
+    pause: float = PAUSE,
+    say: Callable[[str], object] = lambda text: print(text, flush=True),
+) -> None:
+    """Return when the right boot answers: at once, or after the command has restarted the board.
+
+    Parameters
+    ----------
+    look : callable
+        Raises WrongBoot while another boot answers, and BoardFailed while none does.
+    command : str
+        Restarts the board; run once, without a shell.
+    environment : mapping of str to str
+        Tells the command which kernel is wanted.
+    patience, pause : float
+        Seconds until the board must have come back, and between two looks.
+    say : callable
+        Takes a line for people.
+
+    Raises
+    ------
+    BoardFailed
+        If the board does not answer before the command has run, or not in time after it; WrongBoot if it answers with another
+        boot still.
+    StudyError
+        If the command fails.
+    """
+    try:
+        look()
+        return
+    except WrongBoot as error:
+        say(f"{error}; restarting it with: {command}")
+    run(words(command), env=environment)
+    end = time.monotonic() + patience
+    while True:
+        time.sleep(pause)
+        try:
+            look()
+            return
+        except BoardFailed as error:
+            if time.monotonic() > end:
+                late = f"{error}; it was restarted {patience / 60:.0f} min ago with: {command}"
+                raise type(error)(late) from None
+
+
+def words(command: str) -> list[str]:
+    """Return the words of a command line.
+
+    Raises
+    ------
+    BadRequest
+        If it has none, or quotes that do not close.
+    """
+    try:
+        found = shlex.split(command)
+    except ValueError as error:
+        raise BadRequest(f"the command that restarts a board, {command!r}, cannot be read: {error}") from None
+    if not found:
+        raise BadRequest("the command that restarts a board is empty")
+    return found

@@ -1,0 +1,162 @@
+"""A board that is reached over the network: an emulated one that runs Debian's sshd, and the keys and names to reach it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from study.collect import build
+from study.collect.boards.emulated import EmulatedBoard
+from study.process import run
+
+BOARD = "qemu-neoverse-n1"
+NETWORK = ["failover", "net_failover", "virtio_net"]  # modules, in the order in which they are loaded
+# Of what sshd depends on, all that it loads.
+LIBRARIES = ["lib", "usr/lib/aarch64-linux-gnu"]
+
+# The emulated board runs this instead of the agent. Who reads what it says knows when it can be reached.
+START = f"""#!/bin/busybox sh
+for module in {" ".join(NETWORK)}; do insmod /lib/board/$module.ko; done
+ip link set lo up
+ip link set eth0 up
+ip address add 10.0.2.15/24 dev eth0
+mkdir -p /run/sshd
+/usr/sbin/sshd -D -e -f /etc/sshd_config >/dev/console 2>&1 &
+while ! netstat -lnt | grep -q :22; do sleep 0.1; done
+echo ready
+exec cat
+"""
+SETTINGS = """
+HostKey /etc/host_key
+AuthorizedKeysFile /etc/authorized_keys
+StrictModes no
+UsePAM no
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+"""
+USERS = "root:*:0:0::/root:/bin/sh\nsshd:*:100:65534::/run/sshd:/bin/false\n"
+
+# Names for OpenSSH's client: the board, and what can go wrong on the way to it.
+NAMES = """
+Host lab stranger unknown changed
+  HostName 127.0.0.1
+  Port {port}
+Host shut
+  HostName 127.0.0.1
+  Port {shut}
+Host missing
+  HostName missing.invalid
+Host stranger
+  User stranger
+Host unknown
+  UserKnownHostsFile /dev/null
+Host changed
+  UserKnownHostsFile {folder}/others
+Host *
+  User root
+  IdentityFile {folder}/key
+  IdentitiesOnly yes
+  UserKnownHostsFile {folder}/known
+  GlobalKnownHostsFile /dev/null
+"""
+
+
+@dataclass(frozen=True)
+class Lab:
+    """A running board: the names that reach it are in `names`, a file for OpenSSH's client."""
+
+    names: Path
+    module: Path
+
+    @property
+    def env(self) -> dict[str, str]:
+        """What the study is told by the environment."""
+        return {"STUDY_SSH_CONFIG": str(self.names)}
+
+    def sh(self, script: str) -> str:
+        """Run a script on the board, by ssh alone, and return what it printed."""
+        return run(["ssh", "-F", self.names, "-T", "lab", script])
+
+
+@contextlib.contextmanager
+def lab(folder: Path) -> Iterator[Lab]:
+    """Boot a board that answers to ssh, with keys of its own, until the end."""
+    for key in ("key", "host_key", "other"):
+        run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", folder / key])
+    port, shut = _free_ports()
+    for file, key in (("known", "host_key"), ("others", "other")):
+        (folder / file).write_text(f"[127.0.0.1]:{port} {(folder / f'{key}.pub').read_text()}")
+    (folder / "names").write_text(NAMES.format(port=port, shut=shut, folder=folder))
+
+    launch = EmulatedBoard(BOARD, append="STUDY_UNDER=/start").launch(folder / "console.log", ("stock",))
+    image = Path(launch.argv[launch.argv.index("-initrd") + 1])
+    release = json.loads((image.parent / "image.json").read_text())["release"]
+    _pack(folder, server(release), image)
+    argv = [str(folder / "initrd") if word == str(image) else word for word in launch.argv]
+    network = ["-netdev", f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:22", "-device", "virtio-net-device,netdev=net"]
+    at = argv.index("-device")  # devices are counted from the last: the line's must stay the first
+    argv[at:at] = network
+    with subprocess.Popen(argv, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        try:
+            assert process.stdout.readline() == b"ready\n", (folder / "console.log").read_text()
+            yield Lab(folder / "names", build.module(release, build.kernel(build.KERNEL) / "headers"))
+        finally:
+            process.kill()
+
+
+def _free_ports() -> list[int]:
+    """Return a port for the board, and one on which nothing listens."""
+    with socket.socket() as one, socket.socket() as other:
+        for each in (one, other):
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in (one, other)]
+
+
+def server(release: str) -> Path:
+    """Return Debian's sshd for arm64 and what it loads, with the modules of a kernel that the network takes."""
+
+    def fetch(place: Path) -> None:
+        base = build.packages("openssh-server") / "root"
+        (place / "usr/sbin").mkdir(parents=True)
+        shutil.copy(base / "usr/sbin/sshd", place / "usr/sbin")
+        for name in LIBRARIES:
+            for path in (base / name).rglob("*.so*"):
+                into = place / path.relative_to(base)
+                into.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(path, into, follow_symlinks=False)
+        scratch = place / "scratch"
+        scratch.mkdir()
+        run(["apt-get", *build._archive_of_kernels(scratch, "arm64"), "download", f"linux-image-{release}"], cwd=scratch)
+        build._unpack(list(scratch.glob("*.deb")), scratch / "root")
+        (place / "lib/board").mkdir(parents=True)
+        for name in NETWORK:
+            (found,) = scratch.rglob(f"{name}.ko*")
+            build._plain(found, place / f"lib/board/{name}.ko")
+        shutil.rmtree(scratch)
+
+    return build.cached("sshd", build.digest(*NETWORK, *LIBRARIES, release), fetch)
+
+
+def _pack(folder: Path, base: Path, image: Path) -> None:
+    """Write an image that is the board's, and after it the server: the kernel unpacks one after the other."""
+    tree = folder / "tree"
+    shutil.copytree(base, tree, symlinks=True)
+    (tree / "etc").mkdir()
+    texts = {"start": START, "etc/sshd_config": SETTINGS, "etc/passwd": USERS, "etc/group": "root:x:0:\nnogroup:x:65534:\n"}
+    for name, text in texts.items():
+        (tree / name).write_text(text)
+    (tree / "start").chmod(0o755)
+    shutil.copy(folder / "host_key", tree / "etc/host_key")
+    shutil.copy(folder / "key.pub", tree / "etc/authorized_keys")
+    build._archive(tree, folder / "more")
+    with open(folder / "initrd", "wb") as whole:
+        for part in (image, folder / "more"):
+            whole.write(part.read_bytes())
+    shutil.rmtree(tree)
