@@ -62,8 +62,8 @@ def test_nonsense_is_refused_in_one_line(words: list[str], says: str) -> None:
 
 def test_plan_shows_every_visit_and_measures_none(tmp_path: Path) -> None:
     shown = run("plan", "--profile", "full").stdout
-    assert "550 = 55 cells x 2 processes x 5 boots" in shown
-    assert sum(shown.count(f"\nb{boot}-") for boot in range(1, 6)) == 550
+    assert "700 = 70 cells x 2 processes x 5 boots" in shown
+    assert sum(shown.count(f"\nb{boot}-") for boot in range(1, 6)) == 700
     assert "about" in shown
 
 

@@ -320,9 +320,8 @@ def generations(rows: pd.DataFrame, style: str = "text") -> str:
         body = []
         for kernel, here in own.groupby("kernel", sort=False):
             of = here.set_index("guest")
-            cells = [
-                f"{of.more[name] * scale(unit)[0]:+.0f} {of.ratio[name] - 1:.0%}" if name in of.index else "-" for name in guests
-            ]
+            more = {name: (round(of.more[name] * scale(unit)[0]), round(100 * (of.ratio[name] - 1))) for name in of.index}
+            cells = ["{:+d} {:d}%".format(*more[name]) if name in more else "-" for name in guests]
             body.append([names[kernel], of["does"].iloc[0], number(of["untouched"].iloc[0], unit), *cells])
         parts += [title(f"{board}, {leave} round trip as each kernel is: an untouched guest, and what others pay on top, in {scale(unit)[1]}", style),
                   table(["kernel", "does", "untouched", *guests], body, "llr" + "r" * len(guests), style), ""]  # fmt: skip

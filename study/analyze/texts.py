@@ -102,14 +102,22 @@ def generations(rows: pd.DataFrame, leave: str = "hvc") -> list[str]:
         whole = [f"{row['untouched'] * factor:.0f} on {names[row['kernel']]}" for row in of[ASKED]]
         more = [f"{row['more'] * factor:+.0f} ({row['ratio'] - 1:+.0%}) on {names[row['kernel']]}" for row in of[ASKED]]
         rates = [f"{row['ratio']:.2f} times as much on {names[row['kernel']]} ({row['does']})" for row in of.get(TOUCHING, [])]
+        rare = max((guest for guest in of if _every(guest) > 1), key=_every, default="")
+        seldom = [f"{row['more'] * factor:+.0f} on {names[row['kernel']]}" for row in of.get(rare, [])]
         emulated = " (emulated: path length, not time)" if word == "instructions" else ""
         paragraphs.append(" ".join([
             f"On {board} an untouched guest's {leave} round trip takes, in {word}{emulated}: {', '.join(whole)}.",
             *([f"With a write to a debug register in each it takes {', '.join(rates)}."] if rates else []),
+            *([f"With one in {_every(rare)} round trips it pays on top: {', '.join(seldom)}."] if rare else []),
             f"A guest that keeps monitor debug mode on and enables nothing pays on top: {', '.join(more)}.",
             _verdict(of[ASKED], [names[row["kernel"]] for row in of[ASKED]]),
         ]))  # fmt: skip
     return paragraphs
+
+
+def _every(guest: str) -> int:
+    """Return once in how many round trips a guest writes a debug register; 0 if it never does, or is not the study's."""
+    return GUEST_STATES[guest].touch_every if guest in GUEST_STATES else 0
 
 
 def _verdict(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str:
