@@ -164,18 +164,15 @@ def generations(rows: pd.DataFrame) -> Figure:
                     f"{names[kernel]}, {base['does'][kernel]}\n{base['untouched'][kernel] * factor:.0f}" for kernel in names
                 ])  # fmt: skip
                 axis.set(
-                    title=f"{shorten(board, 40)}, {leave}",
+                    title=f"{shorten(board, 40)}, {leave}{texts.unit_of(word)}",
                     ylim=(min(0.0, axis.get_ylim()[0]), None),
                     xlim=(-0.5, len(names) - 0.5),
                 )
                 axis.axhline(0, color="0.4", lw=0.8, zorder=0)
                 for edge in range(1, len(names)):
                     axis.axvline(edge - 0.5, color="0.85", lw=0.8, zorder=0)
-            line[0].set_ylabel(f"{word} above untouched")
-        emulated = " (emulated: path length, not time)" if word == "instructions" else ""
-        figure.supxlabel(
-            f"kernel and what it does by itself; below, an untouched guest's round trip in {word}{emulated}", fontsize="medium"
-        )
+            line[0].set_ylabel("above an untouched guest")
+        figure.supxlabel("kernel and what it does by itself; below, an untouched guest's round trip", fontsize="medium")
         handles = [
             Line2D([], [], color=_COLOURS[n % len(_COLOURS)], marker=_MARKERS[n % len(_MARKERS)], ls="")
             for n in range(len(guests))

@@ -132,6 +132,11 @@ def _verdict(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str:
     return f"Whether {names[-1]} charges for it, these boots are too few to say."
 
 
+def unit_of(word: str) -> str:
+    """Return in which unit a panel is, behind its title."""
+    return ": instructions, emulated, not time" if word == "instructions" else f": {word}"
+
+
 def describe_history(rows: pd.DataFrame) -> str:
     """Return what history() shows, in words."""
     return f"What each generation of KVM pays. {' '.join(generations(rows))}"
@@ -152,7 +157,7 @@ def text_history(rows: pd.DataFrame) -> str:
             for guest, cells in own.groupby("guest", sort=False)
         }  # fmt: skip
         parts.append(
-            f"{fill(f'{board}, {leave}: {word} above an untouched guest')}\n\n{chart.intervals(groups, 'guest, kernel', at=0.0)}"
+            f"{fill(f'{board}, {leave}{unit_of(word)}; above an untouched guest')}\n\n{chart.intervals(groups, 'guest, kernel', at=0.0)}"
         )
     return "\n\n".join([*parts, fill("o: median; dashes: its 95 % interval over boots.")])
 

@@ -398,14 +398,16 @@ def reply(campaign: Campaign, summary: pd.DataFrame, cells: str) -> str:
         Of that campaign.
     cells : str
         Which cells: tags with values, such as ``board=qemu-neoverse-n1 guest=mde,untouched``. The baseline and its control
-        arm are always shown.
+        arm are always shown. Unless a kernel or host is among the tags, they are what compare.in_focus() leaves.
 
     Raises
     ------
     BadRequest
         If no cell is meant, or more than a reply can hold.
     """
-    rows = select(compare.timed(summary), cells)
+    timed = compare.timed(summary)
+    named = {word.partition("=")[0] for word in cells.split()}
+    rows = select(timed if named & {"kernel", "host"} else compare.in_focus(timed), cells)
     parts = []
     for _, here in tables.contexts(rows):
         parts += [textwrap.fill(tables.place(here), tables.WIDTH), with_first_line(here, tables.comparison(here))]

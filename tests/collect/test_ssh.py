@@ -120,7 +120,7 @@ def test_it_gives_the_columns_that_every_board_gives(measured: Campaign, values:
     assert [kind.name for kind in ours.dtypes] == [kind.name for kind in values.dtypes]
     assert {"time", "instructions", "cycles", "exits"} <= set(ours["metric"])
     cost = ours.query("metric == 'instructions'").groupby("guest", observed=True)["value"].median()
-    assert cost["mde"] - cost["untouched"] == pytest.approx(363, abs=30)
+    assert cost["mde"] - cost["untouched"] == pytest.approx(363, abs=60)
 
 
 def test_a_boot_says_what_it_was_and_how_it_was_reached(measured: Campaign) -> None:
