@@ -38,6 +38,7 @@ from tests.conftest import refused, run
 ONE_OF_EACH = ["rig-cortex-a15", "rig-cortex-a57"]
 REAL = [name for name in names(STRATEGIES, RIG) if STRATEGIES[name].correct]
 SEQUENCES = 1000  # for each architecture, each under every strategy
+LEAVES = names(EXITS, RIG)
 each = pytest.mark.parametrize("machine", ONE_OF_EACH, indirect=True)
 
 
@@ -81,7 +82,7 @@ def trips(measured: dict[str, Any]) -> list[float]:
 @pytest.mark.parametrize("strategy", names(STRATEGIES, RIG))
 def test_the_oracle_passes_for_every_strategy_in_every_state_and_fails_for_none(machine: Asked, strategy: str) -> None:
     for number, (guest, host) in enumerate(itertools.product(GUEST_STATES, HOST_STATES)):
-        leave = list(EXITS)[number % len(EXITS)]
+        leave = LEAVES[number % len(LEAVES)]
         script = oracle(machine.machine, guest, host, leave)
         wrong = script.wrong(machine.reads(strategy, script))
         assert (wrong == 0) == (strategy != "none"), f"{strategy}, guest {guest}, host {host}, {leave}: {wrong} wrong reads"
@@ -435,8 +436,7 @@ def test_a_wrong_command_is_refused_and_the_next_one_works(machine: Asked, line:
 
 @each
 def test_a_line_of_rubbish_does_not_stop_it(machine: Asked) -> None:
-    assert machine.link._process.stdin
-    machine.link._process.stdin.write(b"\xff\x00\x1b[31m" * 1000 + b"\n" + b"x" * 200_000 + b"\n")
+    machine.link._send(b"\xff\x00\x1b[31m" * 1000 + b"\n" + b"x" * 200_000 + b"\n", time.monotonic() + 20)
     for _ in range(2):
         machine.link._line(time.monotonic() + 20)
     assert machine.link.ask("facts")["watchpoints"] == 4
