@@ -99,7 +99,7 @@ def test_verify_names_each_bad_file(tmp_path: Path) -> None:
     shutil.copytree(paths.DATA / "reference", tmp_path / "c")
     bad = sorted((tmp_path / "c").glob("boots/*/visits.jsonl"))[:2]
     for path in bad:
-        path.write_bytes(path.read_bytes().replace(b'"loops": 4000', b'"loops": 4001', 1))
+        path.write_bytes(path.read_bytes().replace(b'"loops": 2000', b'"loops": 2001', 1))
     done = run("verify", tmp_path / "c")
     assert done.returncode == 1
     assert all(str(path) in done.stderr for path in bad)
