@@ -264,5 +264,6 @@ def test_a_boot_keeps_what_its_board_was_examined_for_and_the_tables_show_it(tmp
     assert "doctor debug registers 6 breakpoints, 4 watchpoints, good" in shown
 
 
-def test_boots_without_an_examination_are_shown_as_before(reference: Campaign) -> None:
-    assert "doctor" not in tables.facts(reference, "qemu-neoverse-n1")
+def test_an_examination_is_shown_where_there_was_one(reference: Campaign) -> None:
+    assert "doctor clock source" in tables.facts(reference, "qemu-neoverse-n1")
+    assert "doctor" not in tables.facts(reference, "rig-cortex-a57")
