@@ -30,7 +30,13 @@ from study.design import STATES, Visit, choose
 
 # A campaign of a million values in 300 cells: 4 boards x 75 cells x 5 boots x 4 visits x 167 values.
 BOARDS = tuple(f"simulated-{number}" for number in range(1, 5))
-LARGE: dict[str, Any] = {"boots": 5, "processes": 4, "values": 167, "exits": ("hvc", f"mmio:{'+'.join(STATES[:6])}")}
+LARGE: dict[str, Any] = {
+    "boots": 5,
+    "processes": 4,
+    "values": 167,
+    "hosts": ("none",),
+    "exits": ("hvc", f"mmio:{'+'.join(STATES[:6])}"),
+}
 PROOF = (
     "Sizes are boots x visits x values of a cell. covered, median: intervals of a ratio, and of a median, that hold the truth. The\n"
     "rest: how often each judge told the control arm from the baseline; interval is the study's interval alone, without a smallest\n"
