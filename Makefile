@@ -30,7 +30,7 @@ export BOARD FLEET KERNEL CAMPAIGN TITLE VERSION SINCE REPO BRANCH BASE TOOL TO 
 
 .DEFAULT_GOAL := help
 .PHONY: help study fleet setup setup-python setup-system setup-board doctor collect analyze figures mail reply html serve lab module simulation bench \
-        test lint lock clean
+        test faults fuzz lint lock clean
 
 help:  ## explain every target
 	@echo "make study            everything: set up, collect, analyse, letter and page ($(BOARD), PROFILE=$(PROFILE))"
@@ -75,7 +75,7 @@ TOOLS_local := $(CROSS) perf=linux-perf
 TOOLS_ssh   := $(CROSS) ssh=openssh-client
 MAIL   := /usr/lib/git-core/git-send-email=git-email /usr/share/perl5/Mail/Address.pm=libmailtools-perl
 TOOLS_tests := $(TOOLS_qemu) $(TOOLS_rig) $(TOOLS_ssh) $(MAIL) perf=linux-perf chromium=chromium /usr/lib/u-boot/qemu_arm64/u-boot.bin=u-boot-qemu
-KIND         = $(if $(filter test,$(MAKECMDGOALS)),tests,$(firstword $(subst -, ,$(subst :, ,$(BOARD)))))
+KIND         = $(if $(filter test faults,$(MAKECMDGOALS)),tests,$(firstword $(subst -, ,$(subst :, ,$(BOARD)))))
 TOOLS        = make=make git=git $(sort $(TOOLS_$(KIND)))
 
 setup-system:
@@ -149,6 +149,12 @@ simulation: setup-python  ## what intervals and verdicts are worth, on campaigns
 test: setup-system setup-python  ## lint and test: boots emulated boards, about 25 minutes
 	@$(MAKE) --no-print-directory lint
 	@$(BIN)/pytest
+
+faults: setup-system setup-python  ## kill, starve and confuse campaigns in every way, and count what is lost (25 minutes)
+	@$(BIN)/python -m tests.faults
+
+fuzz: setup-python  ## feed rubbish to everything that reads a file, 100 000 times (5 minutes)
+	@$(BIN)/python -m tests.fuzz
 
 lint: setup-python  ## ruff and mypy
 	@$(BIN)/ruff check .

@@ -34,6 +34,7 @@ LARGE: dict[str, Any] = {
     "boots": 5,
     "processes": 4,
     "values": 167,
+    "loops": 2000,  # as the model has
     "hosts": ("none",),
     "exits": ("hvc", f"mmio:{'+'.join(STATES[:6])}"),
 }

@@ -7,6 +7,8 @@
     <campaign>/boots/<boot>/console.log  what the board said
     <campaign>/boots/<boot>/enough.json  the last boot that the design's rule for stopping asked for, if it has one
     <campaign>/SHA256SUMS                of all that is raw; ``sha256sum -c`` reads it
+    <campaign>/aside/<n>/                what study/repair.py took out, and why.txt; never read as data
+    <campaign>/<board>.lock              while a command records visits of that board
 
 A campaign of imported results has the same files, but its design is a record: it grows with every import.
 
@@ -20,16 +22,16 @@ import contextlib
 import fcntl
 import hashlib
 import json
-import os
 import re
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from study import disk, schema, sense
 from study.collect.onboard.factors import IMPORTED, KVM, kind_of
 from study.design import Design, Factors, Visit, differences, draw
+from study.disk import write_whole
 from study.errors import BadData, BadRequest
 
 DESIGN, BOOT, VISITS, CONSOLE, ENOUGH, SUMS = (
@@ -37,8 +39,10 @@ DESIGN, BOOT, VISITS, CONSOLE, ENOUGH, SUMS = (
 )  # fmt: skip
 MORE_DESIGNS = "design-*.json"
 DERIVED = "values.parquet"
+BOOTS, ASIDE, WHY = "boots", "aside", "why.txt"
+Seen = dict[str, dict[str, str]]  # by board and visit: the boot that has it
 LONGEST = 100  # characters of a name that is shown
-PASSING = (".part", ".err")  # files that a running command has open
+PASSING = (disk.ASIDE, disk.LOCK, ".err")  # files that a running command has open
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,7 @@ class Campaign:
         if not (folder / DESIGN).exists():
             raise BadRequest(f"{folder} is no campaign: it has no {DESIGN}; collect one with: study collect --campaign {folder}")
         self.designs: dict[str, Design] = {}
+        self._visits: dict[str, dict[str, Visit]] = {}
         for path in (folder / DESIGN, *sorted(folder.glob(MORE_DESIGNS))):
             design = _read_design(path)
             kind = design.factors.kind
@@ -131,19 +136,17 @@ class Campaign:
         BadRequest
             If it is there with another design for that kind of board.
         """
-        foreign = [path for path in folder.iterdir() if path.suffix != ".part"] if folder.exists() else []
-        if foreign and not (folder / DESIGN).exists():
-            raise BadRequest(f"{folder} is neither empty nor a campaign; name another folder")
+        foreign = [path for path in folder.iterdir() if path.suffix not in PASSING] if folder.exists() else []
         if not (folder / DESIGN).exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            with contextlib.suppress(FileExistsError):  # another command was faster
-                write_whole(folder / DESIGN, _design_text(draw(factors)), new=True)
+            if foreign and read_sums(folder).get(DESIGN) is None:
+                raise BadRequest(f"{folder} is neither empty nor a campaign; name another folder")
+            _freeze(folder, design_text(draw(factors)), lost=bool(foreign))
         campaign = cls(folder)
         if (IMPORTED in campaign.designs) != (factors.kind == IMPORTED):
             raise BadRequest(f"{folder} holds {campaign.origin} results: what is measured and what is imported are two campaigns")
         if factors.kind not in campaign.designs:
             with contextlib.suppress(FileExistsError):
-                write_whole(folder / _design_name(factors.kind), _design_text(draw(factors)), new=True)
+                write_whole(folder / _design_name(factors.kind), design_text(draw(factors)), new=True)
             campaign = cls(folder)
         if different := differences(campaign.designs[factors.kind].factors, factors):
             raise BadRequest(
@@ -153,7 +156,9 @@ class Campaign:
 
     def boots(self) -> list[Path]:
         """Return the folders of all boots, by name."""
-        return sorted(path.parent for path in self.folder.glob(f"boots/*/{BOOT}"))
+        return sorted(
+            path.parent for path in self.folder.glob(f"{BOOTS}/*/{BOOT}") if not (path.parent.is_symlink() or path.is_symlink())
+        )
 
     def records(self) -> Iterator[Record]:
         """Yield every recorded visit, boot by boot in the order of measurement.
@@ -161,35 +166,91 @@ class Campaign:
         Raises
         ------
         BadData
-            At the first line whose digest is wrong.
+            At the first line that is damaged, or is not what lines_of() lets pass.
         """
+        seen: Seen = {}
         for boot in self.boots():
             facts = self.facts(boot)
-            for line in read_lines(boot / VISITS):
+            for line in self.lines_of(boot, seen):
                 yield Record(boot.name, facts, line)
 
+    def lines_of(self, boot: Path, seen: Seen | None = None) -> Iterator[dict[str, Any]]:
+        """Yield the visits of a boot.
+
+        Parameters
+        ----------
+        boot : path
+            The boot's folder.
+        seen : dict, optional
+            Which visits of each board were seen before, and in which boot; the boot's are added.
+
+        Raises
+        ------
+        BadData
+            At the first line that does not match its digest, has another shape than a visit, is none of the design or says what
+            cannot be true, or whose visit is recorded twice.
+        """
+        if not (boot / VISITS).exists():
+            return
+        judge = self.judge(boot, {} if seen is None else seen)
+        for number, text in enumerate((boot / VISITS).read_bytes().splitlines(), 1):
+            line, why = judge(text)
+            if why:
+                raise BadData(f"{boot / VISITS}: line {number} {why}; see: study verify {self.folder}")
+            yield line
+
+    def judge(self, boot: Path, seen: Seen) -> Callable[[bytes], tuple[dict[str, Any], str]]:
+        """Return what tells of each line of a boot's visits what is in it, and what is wrong with it: nothing, if that is empty."""
+        board = self.facts(boot)["board"]
+        design, places = self.design_of(board), seen.setdefault(board, {})
+        asked = self._visits_of(design.factors.kind)
+
+        def judged(text: bytes) -> tuple[dict[str, Any], str]:
+            try:
+                line = parse_line(text)
+                schema.check("visit", line)
+            except BadData as error:
+                return {}, str(error)
+            name = line["visit"]
+            if name in places:
+                return line, f"is visit {legible(name)}, which {places[name]} has already"
+            places[name] = boot.name
+            return line, "" if design.factors.kind == IMPORTED else _stray(line, asked.get(name), design.factors)
+
+        return judged
+
+    def _visits_of(self, kind: str) -> dict[str, Visit]:
+        """Return the visits of the design of a kind of board, by name."""
+        if kind not in self._visits:
+            self._visits[kind] = {visit.name: visit for visit in self.designs[kind].visits()}
+        return self._visits[kind]
+
     def facts(self, boot: Path) -> dict[str, Any]:
-        """Return what is known of a boot."""
+        """Return what is known of a boot.
+
+        Raises
+        ------
+        BadData
+            If the file is not JSON, or does not say what every boot says.
+        """
         try:
-            facts: dict[str, Any] = json.loads((boot / BOOT).read_text())
-        except (ValueError, RecursionError) as error:
-            raise BadData(f"{boot / BOOT}: it is not JSON: {error}") from None
-        kinds = {"board": str, "kernel": str, "mode": str, "emulated": bool}
-        for name, kind in kinds.items():
-            if not isinstance(facts, dict) or not isinstance(facts.get(name), kind):
-                raise BadData(f"{boot / BOOT}: it does not say which {name}")
+            facts: dict[str, Any] = schema.load((boot / BOOT).read_bytes())
+            schema.check("boot", facts)
+        except BadData as error:
+            raise BadData(f"{boot / BOOT}: {error}") from None
         return {**facts, **{name: legible(facts[name]) for name in ("board", "kernel", "mode")}}
 
     def missing(self, board: str) -> list[Visit]:
         """Return the visits of one board that have no line yet, in order."""
         ours = [boot for boot in self.boots() if self.facts(boot)["board"] == board]
-        done = {line["visit"] for boot in ours for line in read_lines(boot / VISITS)}
+        seen: Seen = {}
+        done = {line["visit"] for boot in ours for line in self.lines_of(boot, seen)}
         return [visit for visit in self.asked(board) if visit.name not in done]
 
     def asked(self, board: str) -> list[Visit]:
         """Return the visits of one board that the design asks for, in order: all, or to the boot at which its rule stopped it."""
         design = self.design_of(board)
-        stops = [path for path in self.folder.glob(f"boots/*/{ENOUGH}") if _is_of(board, path.parent.name)]
+        stops = [path for path in self.folder.glob(f"{BOOTS}/*/{ENOUGH}") if _is_of(board, path.parent.name)]
         last = min(map(_stopped_at, stops), default=design.factors.starts)
         return [visit for visit in design.visits() if visit.boot <= last]
 
@@ -198,7 +259,7 @@ class Campaign:
         lines = []
         for boot in self.boots():
             facts = self.facts(boot)
-            count = sum(1 for _ in read_lines(boot / VISITS))
+            count = sum(1 for _ in self.lines_of(boot))
             what = f"{system(facts['board'], facts['kernel'])}, {facts['mode']}" + (", emulated" if facts["emulated"] else "")
             when = f"imported {facts['imported']}" if "imported" in facts else f"started {facts.get('started')}"
             lines.append(f"{boot.name}: {count} visits of {facts['board']} ({what}), {when}")
@@ -209,35 +270,39 @@ class Campaign:
     def open_boot(self, board: str, number: int) -> OpenBoot:
         """Return a new boot to record in. A boot that continues an interrupted one is another boot of the board."""
         base = f"{slug(board)}.{number}"
-        taken = {path.name for path in (self.folder / "boots").glob(f"{base}*")}
+        taken = {path.name for path in (self.folder / BOOTS).glob(f"{base}*")}
         name = next(name for name in (base, *(f"{base}.{n}" for n in range(2, 10_000))) if name not in taken)
-        return OpenBoot(self.folder / "boots" / name)
+        return OpenBoot(self.folder / BOOTS / name)
 
     def enough(self, board: str, number: int, width: float) -> None:
         """Record that after this boot of the design the widest interval of a board was narrow enough."""
         write_whole(
-            self.folder / "boots" / f"{slug(board)}.{number}" / ENOUGH, json.dumps({"boot": number, "widest": width}) + "\n"
+            self.folder / BOOTS / f"{slug(board)}.{number}" / ENOUGH, json.dumps({"boot": number, "widest": width}) + "\n"
         )
 
     def raw_files(self) -> list[Path]:
         """Return all files that are not derived, by name."""
-        files = [path for path in self.folder.rglob("*") if path.is_file()]
+        files = [path for path in self.folder.rglob("*") if path.is_file() and not path.is_symlink()]
         return sorted(path for path in files if path.name not in (SUMS, DERIVED) and path.suffix not in PASSING)
+
+    def links(self) -> list[Path]:
+        """Return what leads out of the folder, or may: nobody follows it, and nothing signs it."""
+        return sorted(path for path in self.folder.rglob("*") if path.is_symlink())
 
     def digest(self) -> str:
         """Return the digest that names this state of the campaign: of the digests of all that is raw."""
-        text = "".join(f"{_digest(path)}  {self._name(path)}\n" for path in self.raw_files())
+        text = "".join(f"{digest_of(path)}  {self._name(path)}\n" for path in self.raw_files())
         return hashlib.sha256(text.encode()).hexdigest()
 
     def close(self, board: str) -> None:
         """Write the sums of the design and of one board's boots. A sum that is there already stays as it is."""
-        ours = [path for path in self.raw_files() if _is_design(path) or _is_of(board, path.parent.name)]
+        ours = [path for path in self.raw_files() if _is_design(path) or self._is_of(board, path)]
         with open(self.folder / DESIGN) as lock:  # another board's command may close at the same time
             fcntl.flock(lock, fcntl.LOCK_EX)
             sums = self._sums()
-            added = {self._name(path): _digest(path) for path in ours if self._name(path) not in sums}
+            added = {self._name(path): digest_of(path) for path in ours if self._name(path) not in sums}
             if added:
-                self._write_sums(sums | added)
+                write_sums(self.folder, sums | added)
 
     def damaged(self) -> list[Problem]:
         """Compare every file that has a sum with it."""
@@ -246,60 +311,84 @@ class Campaign:
         for name, value in sorted(self._sums().items()):
             if name not in present:
                 problems.append(Problem(self.folder / name, "it is missing"))
-            elif _digest(present[name]) != value:
+            elif digest_of(present[name]) != value:
                 problems.append(Problem(present[name], f"its bytes do not match {SUMS}"))
         return problems
 
     def verify(self) -> list[Problem]:
-        """Compare every file with its sum and every visit with its digest; an empty list means that all is whole."""
+        """Compare every file with its sum, and every visit with its digest and the design; an empty list means that all is whole."""
         sums = self._sums()
         why = f"it is not in {SUMS}: foreign, or its boot was interrupted (collect again to close it)"
         unknown = [Problem(path, why) for path in self.raw_files() if self._name(path) not in sums]
         problems = self.damaged() + unknown
+        problems += [Problem(path, "it is a link, and a campaign has none") for path in self.links()]
+        seen: Seen = {}
         for boot in self.boots():
             try:
-                self.facts(boot)
-                list(read_lines(boot / VISITS))
-            except BadData as error:
-                problems.append(Problem(boot / VISITS, str(error).removeprefix(f"{boot / VISITS}: ")))
+                judge = self.judge(boot, seen)
+            except (BadData, BadRequest) as error:
+                problems.append(Problem(boot / BOOT, str(error).removeprefix(f"{boot / BOOT}: ")))
+                continue
+            text = (boot / VISITS).read_bytes() if (boot / VISITS).exists() else b""
+            for number, line in enumerate(text.splitlines(), 1):
+                if says := judge(line)[1]:
+                    problems.append(Problem(boot / VISITS, f"line {number} {says}"))
         return problems
 
+    @contextlib.contextmanager
+    def recording(self, board: str) -> Iterator[None]:
+        """Be the only command that records visits of a board.
+
+        Raises
+        ------
+        Busy
+            If another one does, or repairs the campaign.
+        """
+        lock = self.folder / f"{slug(board)}{disk.LOCK}"
+        with disk.in_use(self.folder, alone=False), disk.only_writer(lock, f"records visits of {board}"):
+            yield
+
     def unclosed(self, board: str) -> list[Path]:
-        """Return the files of a board's visits that have no sum yet: their boot was interrupted."""
+        """Return the files of a board, and the designs, that have no sum yet: whoever wrote them was interrupted."""
         sums = self._sums()
-        files = [path for path in self.raw_files() if path.name == VISITS and _is_of(board, path.parent.name)]
-        return [path for path in files if self._name(path) not in sums]
+        ours = [path for path in self.raw_files() if _is_design(path) or self._is_of(board, path)]
+        return [path for path in ours if self._name(path) not in sums]
 
     def interrupted(self) -> list[Path]:
         """Return the folders of boots of which no file has a sum: whoever recorded them was interrupted."""
         closed = {Path(name).parent.name for name in self._sums()}
-        return sorted(path for path in self.folder.glob("boots/*") if path.is_dir() and path.name not in closed)
+        return sorted(path for path in self.folder.glob(f"{BOOTS}/*") if path.is_dir() and path.name not in closed)
 
     def redesign(self, factors: Factors) -> None:
         """Replace the design of a campaign of imported results, and its sum with it: it is a record, and no plan."""
-        write_whole(self.folder / DESIGN, _design_text(draw(factors)))
+        write_whole(self.folder / DESIGN, design_text(draw(factors)))
         sums = self._sums()
         if DESIGN in sums:
-            self._write_sums({**sums, DESIGN: _digest(self.folder / DESIGN)})
+            write_sums(self.folder, {**sums, DESIGN: digest_of(self.folder / DESIGN)})
         self.designs = {IMPORTED: draw(factors)}
 
     def incomplete(self) -> list[str]:
         """Say for each board whose visits are not all there how many are."""
-        sizes = {board: (len(self.missing(board)), len(self.asked(board))) for board in self.boards()}
-        return [f"{planned - left} of {planned} visits of {board} are there" for board, (left, planned) in sizes.items() if left]
+        sizes = {board: (left, len(self.asked(board))) for board, left in self.lacking().items()}
+        return [f"{planned - left} of {planned} visits of {board} are there" for board, (left, planned) in sizes.items()]
+
+    def lacking(self) -> dict[str, int]:
+        """Return for each board whose visits are not all there how many are not; also for one whose boots were all set aside."""
+        known = set(self.boards())
+        for path in self.folder.glob(f"{ASIDE}/*/{BOOTS}/*/{BOOT}"):
+            with contextlib.suppress(BadData):
+                known.add(self.facts(path.parent)["board"])
+        return {board: left for board in sorted(known) if (left := len(self.missing(board)))}
+
+    def _is_of(self, board: str, path: Path) -> bool:
+        """Say whether a file is in a folder of one of a board's boots."""
+        return path.parent.parent == self.folder / BOOTS and _is_of(board, path.parent.name)
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self.folder).as_posix()
 
-    def _write_sums(self, sums: dict[str, str]) -> None:
-        write_whole(self.folder / SUMS, "".join(f"{value}  {name}\n" for name, value in sorted(sums.items())))
-
     def _sums(self) -> dict[str, str]:
-        path = self.folder / SUMS
-        if not path.exists():
-            return {}
-        found = re.findall(r"^([0-9a-f]{64})  (.+)$", path.read_text(errors="replace"), re.MULTILINE)
-        return {name: value for value, name in found}
+        return read_sums(self.folder)
 
 
 class OpenBoot:
@@ -311,6 +400,7 @@ class OpenBoot:
     def begin(self) -> None:
         """Make its folder."""
         self.folder.mkdir(parents=True)
+        disk.sync_folder(self.folder.parent)
 
     @property
     def console(self) -> Path:
@@ -323,11 +413,10 @@ class OpenBoot:
 
     def record(self, *lines: dict[str, Any]) -> None:
         """Append visits and sync them to the disk."""
-        text = "".join(json.dumps({**line, "sha256": line_digest(line)}, sort_keys=True) + "\n" for line in lines)
-        with open(self.folder / VISITS, "a") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+        text = "".join(
+            json.dumps({**line, "sha256": line_digest(line)}, sort_keys=True, allow_nan=False) + "\n" for line in lines
+        )
+        disk.append(self.folder / VISITS, text)
 
 
 def system(board: str, kernel: str) -> str:
@@ -343,11 +432,20 @@ def _is_design(path: Path) -> bool:
     return path.name == DESIGN or path.match(MORE_DESIGNS)
 
 
+def _freeze(folder: Path, text: str, *, lost: bool) -> None:
+    """Write the first design of a campaign. Where it was lost, it must be the one whose sum is still there, byte for byte."""
+    if lost and hashlib.sha256(text.encode()).hexdigest() != read_sums(folder)[DESIGN]:
+        raise BadRequest(
+            f"{folder} has lost its {DESIGN}, and these options, or this version of the study, draw another one: ask for what it had"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(FileExistsError):  # another command was faster
+        write_whole(folder / DESIGN, text, new=True)
+
+
 def _read_design(path: Path) -> Design:
     try:
-        return Design.from_json(json.loads(path.read_text()))
-    except (ValueError, RecursionError) as error:
-        raise BadData(f"{path}: it is not JSON: {error}") from None
+        return Design.from_json(schema.load(path.read_bytes()))
     except BadData as error:
         raise BadData(f"{path}: {error}") from None
 
@@ -355,9 +453,22 @@ def _read_design(path: Path) -> Design:
 def _stopped_at(path: Path) -> int:
     """Return the boot of the design at which its rule for stopping was met."""
     try:
-        return int(json.loads(path.read_text())["boot"])
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise BadData(f"{path}: it does not say at which boot the rule for stopping was met") from None
+        stop = schema.load(path.read_bytes())
+        schema.check("stop", stop)
+        return int(stop["boot"])
+    except BadData as error:
+        raise BadData(f"{path}: it does not say at which boot the rule for stopping was met: {error}") from None
+
+
+def _stray(line: dict[str, Any], visit: Visit | None, factors: Factors) -> str:
+    """Return why a line is none of the design's, or cannot be true; empty if it is."""
+    if visit is None:
+        return f"is visit {legible(line['visit'])}, for which the design does not ask"
+    planned = {name: getattr(visit.cell, name) for name in line["cell"] if hasattr(visit.cell, name)}
+    if (line["cell"], line["arm"], line["block"]) != (planned, visit.cell.arm, visit.block):
+        return f"is visit {visit.name} of another cell than the design has there"
+    why = sense.nonsense(line, factors)
+    return f"makes no sense: {why}" if why else ""
 
 
 def legible(text: str, most: int = LONGEST) -> str:
@@ -388,65 +499,39 @@ def line_digest(line: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the visits in a file of lines.
+def parse_line(text: bytes) -> dict[str, Any]:
+    """Read one line of visits.
 
     Raises
     ------
     BadData
-        At a line that is not JSON or does not match its digest.
+        If it is not JSON, or does not match its digest.
     """
-    if not path.exists():
-        return
-    for number, text in enumerate(path.read_bytes().splitlines(), 1):
-        try:
-            line = json.loads(text)
-            whole = line["sha256"] == line_digest(line)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            whole = False
-        if not whole:
-            raise BadData(f"{path}: line {number} does not match its digest; see: study verify {path.parent.parent.parent}")
-        yield line
-
-
-def cut_torn_line(path: Path) -> bool:
-    """Cut off a last line that was not written to its end, as a crash leaves it. Return whether there was one."""
-    if not path.exists():
-        return False
-    data = path.read_bytes()
-    if data.endswith(b"\n") or not data:
-        return False
-    with open(path, "r+b") as file:
-        file.truncate(data.rfind(b"\n") + 1)
-        os.fsync(file.fileno())
-    return True
-
-
-def write_whole(path: Path, text: str, *, new: bool = False) -> None:
-    """Write a file aside, sync it and put it in place, so that it is there whole or not at all.
-
-    Raises
-    ------
-    FileExistsError
-        If it must be new, and is not.
-    """
-    file, name = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.", suffix=".part")
-    aside = Path(name)
     try:
-        with os.fdopen(file, "w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(file)
-        aside.chmod(0o644)
-        if new:
-            os.link(aside, path)
-        else:
-            aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+        line: dict[str, Any] = schema.load(text)
+        whole = line["sha256"] == line_digest(line)
+    except (BadData, KeyError, TypeError, AttributeError, ValueError, RecursionError):
+        whole = False
+    if not whole:
+        raise BadData("does not match its digest")
+    return line
 
 
-def _design_text(design: Design) -> str:
+def read_sums(folder: Path) -> dict[str, str]:
+    """Return the sums of a campaign: name to SHA-256. A line that is none is passed over: its file is without a sum then."""
+    path = folder / SUMS
+    if not path.exists():
+        return {}
+    found = re.findall(r"^([0-9a-f]{64})  (.+)$", path.read_text(errors="replace"), re.MULTILINE)
+    return {name: value for value, name in found}
+
+
+def write_sums(folder: Path, sums: dict[str, str]) -> None:
+    """Write the sums of a campaign, as ``sha256sum -c`` reads them."""
+    write_whole(folder / SUMS, "".join(f"{value}  {name}\n" for name, value in sorted(sums.items())))
+
+
+def design_text(design: Design) -> str:
     """Return design.json: one line for each factor, cell and boot, so that a diff of two designs can be read."""
     data = design.to_json()
 
@@ -460,5 +545,6 @@ def _design_text(design: Design) -> str:
     )
 
 
-def _digest(path: Path) -> str:
+def digest_of(path: Path) -> str:
+    """Return the SHA-256 of a file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from study import __version__, paths
+from study import __version__, paths, terminal
 from study.errors import StudyError
 
 if TYPE_CHECKING:
@@ -241,7 +241,7 @@ def summary(campaign: Path, as_json: bool) -> None:
 @study.command()
 @CAMPAIGN
 def verify(campaign: Path) -> None:
-    """Compare every file of a campaign with its sum and every visit with its digest.
+    """Compare every file of a campaign with its sum, and every visit with its digest and the design.
 
     Exits with 0 if all is whole, else names each bad file and exits with 1.
     """
@@ -253,6 +253,31 @@ def verify(campaign: Path) -> None:
     if problems:
         raise SystemExit(1)
     print(f"{campaign}: every file is whole")
+
+
+@study.command()
+@CAMPAIGN
+@click.option("--measure/--no-measure", default=True, help="Measure again what is missing then.")
+def repair(campaign: Path, measure: bool) -> None:
+    """Set aside what is damaged in a campaign, and measure it again.
+
+    Nothing is deleted: what was wrong goes to aside/ in the campaign, with why.txt beside it. Visits whose lines are whole stay.
+    Emulated boards and this machine are measured at once; for others the command is printed.
+    """
+    from study import repair as mending
+    from study.analyze import frame
+    from study.campaign import Campaign
+    from study.collect import session
+
+    for problem in mending.repair(campaign):
+        print(problem)
+    measured = Campaign(campaign)
+    print("\n".join([f"{campaign}: what is there is whole", *measured.incomplete()]))
+    for board, command in session.again(measured).items():
+        if measure and not command:
+            session.collect(board, campaign, measured.design_of(board).factors, frame.widest)
+        elif measure:
+            print(f"go on with: {command}")
 
 
 @study.command()
@@ -375,6 +400,7 @@ def module() -> None:
 
 def main() -> None:
     """Run the command; what the user can mend is one line and a non-zero exit."""
+    terminal.guard()
     try:
         study(standalone_mode=False)
     except click.exceptions.Exit as done:

@@ -420,6 +420,19 @@ class Design:
             for position, index in enumerate(row, 1)
         ]  # fmt: skip
 
+    def is_whole(self) -> bool:
+        """Say whether the order holds every cell as often as the factors say, and nothing else."""
+        if len(self.order) != self.factors.starts:
+            return False
+        each = self.factors.processes
+        wholes = {kernel: self.factors.on(kernel).cells() for kernel in self.factors.kernels or ("",)}
+        places = {cell: place for place, cell in enumerate(self.factors.cells())}
+        for boot, row in enumerate(self.order, 1):
+            cells = wholes[self.factors.kernel_of(boot)]
+            if len(row) != len(cells) * each or sorted(row) != sorted(places[cell] for cell in cells for _ in range(each)):
+                return False
+        return True
+
     def to_json(self) -> dict[str, Any]:
         """Return the design as design.json holds it; cells are written out, so that the file explains itself."""
         factors = dataclasses.asdict(self.factors)
@@ -444,11 +457,9 @@ class Design:
                 key: tuple(value) if isinstance(value, list) else value for key, value in data["factors"].items()
             }
             design = cls(Factors(**values), tuple(tuple(row) for row in data["order"]), data["version"])
-            boots = range(1, design.factors.starts + 1)
-            whole = [sorted(design.factors.cells_of(boot) * design.factors.processes) for boot in boots]
-            if [sorted(row) for row in design.order] != whole:
+            if not design.is_whole():
                 raise BadData("its order does not hold every cell as often as its factors say")
-        except (KeyError, TypeError, AttributeError, BadRequest) as error:
+        except (KeyError, TypeError, AttributeError, ValueError, BadRequest) as error:
             raise BadData(f"it is not a design: {error}") from None
         return design
 

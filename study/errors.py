@@ -30,3 +30,7 @@ class BoardFailed(StudyError):
 
 class WrongBoot(BoardFailed):
     """A board must be restarted, perhaps with another kernel, before it goes on."""
+
+
+class Busy(StudyError):
+    """Another command is at work where only one may be."""

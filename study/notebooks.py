@@ -6,12 +6,14 @@ import ast
 import contextlib
 import dataclasses
 import os
+import signal
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from study import paths
+from study.collect.onboard import tied
 from study.design import Factors
 from study.errors import BadRequest, StudyError
 
@@ -37,6 +39,7 @@ def check_parameters(namespace: Mapping[str, Any]) -> dict[str, Any]:
     BadRequest
         Naming the parameter and what it may be.
     """
+    tied.end_with_parent(signal.SIGKILL)  # nothing goes on measuring for a papermill, or a JupyterLab, that was killed
     known = namespace["__annotations__"]
     for name in sorted(_injected(namespace.get("In", [])) - known.keys()):
         raise BadRequest(f"parameter {name!r} is unknown; this notebook has {', '.join(known)}")
@@ -106,6 +109,7 @@ def run(name: str, out: Path, parameters: Mapping[str, Any]) -> Path:
         raise BadRequest(f"notebook {name!r} is unknown; choose from {known}")
     import nbformat
     import papermill
+    from nbclient.exceptions import CellControlSignal
     from papermill.exceptions import PapermillException
     from traitlets.config import Config
 
@@ -118,8 +122,9 @@ def run(name: str, out: Path, parameters: Mapping[str, Any]) -> Path:
             progress_bar=False, log_output=False, stdout_file=sys.stdout, record_timing=False,
             config=Config({"KernelManager": {"transport": "ipc"}, "PapermillNotebookClient": {"extra_arguments": QUIET}}),
         )  # fmt: skip
-    except PapermillException as error:
-        raise StudyError(f"{getattr(error, 'evalue', error)} (the notebook as far as it ran: {aside})") from None
+    except (PapermillException, CellControlSignal, RuntimeError, TimeoutError) as error:  # a cell failed; its kernel did
+        why = getattr(error, "evalue", "") or str(error) or type(error).__name__
+        raise StudyError(f"{why.strip()} (the notebook as far as it ran: {aside})") from None
     node = nbformat.read(aside, as_version=4)
     last = next(cell for cell in reversed(node.cells) if cell.cell_type == "code")
     if END not in "".join(output.get("text", "") for output in last.outputs):

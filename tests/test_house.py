@@ -24,6 +24,7 @@ ALLOWED = {
         "study.analyze",
         "study.campaign",
         "study.design",
+        "study.disk",
         "study.errors",
         "study.paths",
         "study.process",
@@ -50,6 +51,19 @@ def test_arrows_point_one_way(folder: str) -> None:
         for name in imports(path):
             if name.startswith("study") and name not in SHARED:
                 assert ".".join(name.split(".")[:2]) in ALLOWED[folder], f"{path} imports {name}"
+
+
+def test_nothing_is_run_by_a_shell() -> None:
+    for path in [*STUDY.rglob("*.py"), *(paths.ROOT / "tests").rglob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call):
+                assert not any(word.arg == "shell" for word in node.keywords), path
+                assert ast.unparse(node.func) not in ("os.system", "os.popen", "subprocess.getoutput", "eval", "exec"), path
+
+
+def test_nothing_is_unpickled() -> None:
+    for path in STUDY.rglob("*.py"):
+        assert not {name.split(".")[0] for name in imports(path)} & {"pickle", "marshal", "shelve", "dill", "yaml"}, path
 
 
 def test_a_board_needs_the_standard_library_and_pyperf_alone() -> None:

@@ -2,6 +2,13 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import re
+import shlex
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import nbformat
@@ -9,6 +16,7 @@ import pytest
 
 from study import notebooks, paths
 from study.design import KINDS, Factors, choose, from_parameters
+from study.errors import StudyError
 from tests.conftest import refused, run
 
 NOTEBOOKS = sorted(paths.NOTEBOOKS.glob("*.ipynb"))
@@ -92,10 +100,67 @@ def test_an_unknown_notebook_is_refused(tmp_path: Path) -> None:
     assert "choose from analyze, collect, cover-letter" in refused(run("notebook", "colect", tmp_path / "out.ipynb"))
 
 
-def test_a_notebook_that_dies_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    node = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("import os; os._exit(0)"), nbformat.v4.new_code_cell("1")])
+@pytest.mark.parametrize(
+    ("cell", "says"),
+    [
+        ("import os; os._exit(0)", "(?i)kernel died"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "(?i)kernel died"),
+        ("import os, signal, time; os.kill(os.getpid(), signal.SIGINT); time.sleep(9)", "the notebook as far as it ran"),
+        ("raise SystemExit(0)", "stopped before its end"),
+        ("1 / 0", "division by zero"),
+        ("1", "stopped before its end"),
+    ],
+)
+def test_a_notebook_that_does_not_reach_its_end_is_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cell: str, says: str
+) -> None:
+    node = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell), nbformat.v4.new_code_cell("2")])
     nbformat.write(node, tmp_path / "dying.ipynb")
     monkeypatch.setattr(paths, "NOTEBOOKS", tmp_path)
-    with pytest.raises(Exception, match="(?i)kernel died"):
-        notebooks.run("dying", tmp_path / "out" / "dying.ipynb", {})
-    assert not (tmp_path / "out" / "dying.ipynb").exists()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/dying.ipynb").write_text("the last one that was whole")
+    with pytest.raises(StudyError, match=says):
+        notebooks.run("dying", tmp_path / "out/dying.ipynb", {})
+    assert (tmp_path / "out/dying.ipynb").read_text() == "the last one that was whole"
+
+
+@pytest.mark.parametrize("error", [TimeoutError("no answer"), RuntimeError("Kernel didn't respond in 60 seconds")])
+def test_a_kernel_that_is_too_slow_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def too_slow(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("papermill.execute_notebook", too_slow)
+    with pytest.raises(StudyError, match=str(error)):
+        notebooks.run("analyze", tmp_path / "out.ipynb", {})
+
+
+def test_jupyterlab_lets_nobody_in_without_its_token() -> None:
+    words = subprocess.run(
+        ["make", "-n", "--no-print-directory", "lab"], cwd=paths.ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    command = next(line for line in words.splitlines() if "jupyter lab" in line)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    argv = [*shlex.split(command), "--no-browser", f"--port={port}", "--allow-root"]
+    with subprocess.Popen(argv, cwd=paths.ROOT, stderr=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stderr
+            said = (re.search(r"(http://127\.0\.0\.1:\d+)/lab\?token=(\w+)", line) for line in server.stderr)
+            url, token = next(found for found in said if found).groups()
+            assert _answer(f"{url}/api/contents") == 403
+            assert _answer(f"{url}/api/contents?token={token}") == 200
+        finally:
+            server.kill()
+
+
+def _answer(url: str) -> int:
+    """Return a server's status; it says where it is a moment before it listens."""
+    for _ in range(200):
+        try:
+            return urllib.request.urlopen(url).status
+        except urllib.error.HTTPError as error:
+            return error.code
+        except urllib.error.URLError:
+            time.sleep(0.1)
+    raise AssertionError(f"nobody answers at {url}")

@@ -147,9 +147,9 @@ def _read(record: Record, boot: str, position: int, factors: Factors) -> tuple[t
                 line["arm"], boot, line["visit"], int(line["block"]), position, int(line["loops"]), emulated, factors.gic,
                 factors.pmu, factors.touch_by)  # fmt: skip
         return tags, list(_series(line, emulated, _accesses_per_switch(facts)))
-    except (KeyError, TypeError, ValueError) as error:
+    except (LookupError, TypeError, ValueError, ArithmeticError) as error:
         raise BadData(
-            f"boot {record.boot}, visit {line.get('visit')}: {type(error).__name__} {error}: it is not a visit"
+            f"boot {record.boot}, visit {legible(line['visit'])}: {type(error).__name__} {error}: it is not a visit"
         ) from None
 
 
@@ -167,8 +167,6 @@ def _series(line: dict[str, Any], emulated: bool, per_switch: int) -> Iterator[S
         (benchmark,) = line["pyperf"]["benchmarks"]
         values = [value for run in benchmark["runs"] for value in run.get("values", ())]
         unit = {**line["pyperf"].get("metadata", {}), **benchmark.get("metadata", {})}.get("unit", "second")
-        if wrong := [value for value in values if not (isinstance(value, float | int) and math.isfinite(value) and value > 0)]:
-            raise ValueError(f"pyperf recorded {wrong[0]!r}")
         metric, word, scale = (EMULATED if emulated else TIMED)[unit]
         yield Series(metric, word, [value * scale for value in values])
     for count in line["counts"]:

@@ -14,7 +14,7 @@ import pandas as pd
 import tabulate
 
 from study.analyze import compare, cost, history
-from study.campaign import VISITS, Campaign, legible, read_lines, system
+from study.campaign import Campaign, legible, system
 from study.collect.onboard.factors import EXITS, HOST_STATES, STRATEGIES
 from study.design import CONTROL, LEAST_BOOTS, MAIN
 
@@ -352,7 +352,7 @@ def boots(campaign: Campaign, style: str = "text") -> str:
         when = facts.get("imported") or facts.get("started") or "-"
         commit = facts.get("study", {}).get("commit", "-") if isinstance(facts.get("study"), dict) else "-"
         body.append([legible(boot.name), facts["board"], system(facts["board"], facts["kernel"]), facts["mode"], legible(str(when)),
-                     str(sum(1 for _ in read_lines(boot / VISITS))), legible(str(commit))])  # fmt: skip
+                     str(sum(1 for _ in campaign.lines_of(boot))), legible(str(commit))])  # fmt: skip
     return table(["boot", "board", "kernel", "mode", "measured", "visits", "study's commit"], body, "lllllrl", style)
 
 
@@ -363,7 +363,7 @@ def facts(campaign: Campaign, board: str, style: str = "text") -> str:
         about = campaign.facts(boot)
         if about["board"] != board:
             continue
-        line = next(iter(read_lines(boot / VISITS)), {})
+        line = next(campaign.lines_of(boot), {})
         suite = line.get("pyperf", {})
         metadata = suite.get("metadata") if isinstance(suite, dict) else None
         metadata = {name: value for name, value in (metadata or {}).items() if name not in (*compare.CELL, "name", "visit")}

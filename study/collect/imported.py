@@ -24,9 +24,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
-from study import __version__
-from study.campaign import DESIGN, Campaign, read_lines
-from study.campaign import VISITS as LINES
+from study import __version__, schema
+from study.campaign import DESIGN, Campaign
 from study.collect import perfstat, suites
 from study.collect.onboard.factors import IMPORTED
 from study.collect.tags import LONGEST, UNKNOWN, check, is_name, resolve
@@ -140,6 +139,7 @@ def _read(path: Path, given: Mapping[str, str]) -> list[Visit]:
         visits = list(read(text, source, given))
         for visit in visits:
             json.dumps(visit.line, allow_nan=False)
+            schema.check("visit", {**visit.line, "visit": UNKNOWN})
     except (ValueError, RecursionError) as error:
         _refuse(path, f"it is not text that can be kept: {error}")
     except BadData as error:
@@ -292,7 +292,7 @@ def _refuse_again(there: Campaign | None, read: Sequence[Sequence[Visit]]) -> No
 
 def _identities(campaign: Campaign) -> Iterator[tuple[str, ...]]:
     for boot, facts in _boots(campaign):
-        for line in read_lines(boot / LINES):
+        for line in campaign.lines_of(boot):
             yield (line["source"], facts["board"], facts["boot_id"], line["arm"], *(line["cell"][name] for name in CELL))
 
 
@@ -308,7 +308,7 @@ def _write(campaign: Campaign, visits: Sequence[Visit]) -> None:
     counts = Counter[str]()
     for there, facts in _boots(campaign):
         numbers.setdefault(facts["board"], {})[facts["boot_id"]] = facts["number"]
-        counts[facts["board"]] += sum(1 for _ in read_lines(there / LINES))
+        counts[facts["board"]] += sum(1 for _ in campaign.lines_of(there))
     for boot in dict.fromkeys(visit.boot for visit in visits):
         ours = sorted((visit for visit in visits if visit.boot == boot), key=lambda visit: visit.date)
         known = numbers.setdefault(boot.board, {})

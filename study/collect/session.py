@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shlex
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -10,10 +11,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from study.campaign import Campaign, OpenBoot, cut_torn_line
+from study import sense
+from study.campaign import VISITS, Campaign, OpenBoot
 from study.collect import boards, doctor, provenance, restart
 from study.collect.boards import Board, Link
-from study.design import LEAST_BOOTS, Factors, Kernel, Visit
+from study.design import LEAST_BOOTS, Factors, Kernel, Visit, options
+from study.disk import cut_torn_line
 from study.errors import BadData, BoardFailed, WrongBoot
 
 # What a board must still be when it goes on with a campaign: all, or all but the kernel where kernels are compared.
@@ -61,17 +64,28 @@ def collect(
         If a file of the campaign is damaged. Nothing is measured then.
     BoardFailed
         If the board cannot be measured. What was recorded stays.
+    Busy
+        If another command records visits of the board in that campaign.
     """
     machine = boards.find(board)
     campaign = Campaign.freeze(folder, factors)
+    if not campaign.unclosed(board) and not campaign.damaged() and not campaign.missing(board):
+        print(f"{campaign.name}: all {len(campaign.asked(board))} visits of {board} are there, nothing to measure")
+        return campaign
+    with campaign.recording(board):
+        return _collect(machine, Campaign(folder), factors, widest, tune, reboot)
+
+
+def _collect(machine: Board, campaign: Campaign, factors: Factors, widest: Widest | None, tune: bool, reboot: str) -> Campaign:
+    folder, board = campaign.folder, machine.name
     if damaged := campaign.damaged():
-        raise BadData(f"{damaged[0]}: nothing is measured until this is mended; see: study verify {folder}")
+        raise BadData(f"{damaged[0]}: nothing is measured until this is mended, with: study repair {folder}")
     for path in campaign.unclosed(board):
-        if cut_torn_line(path):
+        if path.name == VISITS and cut_torn_line(path):
             print(f"{path}: the last line was torn by an interruption; it is cut off and measured again", flush=True)
     missing, planned = campaign.missing(board), len(campaign.asked(board))
     if not missing:
-        print(f"{campaign.name}: all {planned} visits of {board} are there, nothing to measure")
+        print(f"{campaign.name}: all {planned} visits of {board} are there")
         campaign.close(board)
         return Campaign(folder)
     progress = Progress(board, total=planned, left=len(missing), boots=len({v.boot for v in missing}), each=machine.seconds)
@@ -93,6 +107,19 @@ def collect(
     finally:
         campaign.close(board)
     return Campaign(folder)  # another command may have brought a design for another kind of board
+
+
+def again(campaign: Campaign) -> dict[str, str]:
+    """Return how to go on for each board whose visits are not all there: the command, or nothing if that may be done unasked.
+
+    A campaign may be from elsewhere: what it says is not reason enough to connect to another machine.
+    """
+    commands = {}
+    for board in campaign.lacking():
+        machine, factors = boards.find(board), campaign.design_of(board).factors
+        words = ["study", "collect", "--board", board, "--campaign", str(campaign.folder)]
+        commands[board] = "" if machine.emulated or board == "local" else f"{shlex.join(words)} {options(factors)}"
+    return commands
 
 
 def _look(board: Board, campaign: Campaign, visit: Visit) -> None:
@@ -134,6 +161,8 @@ def _walk_boot(
             line = {"visit": visit.name, "block": visit.block, "arm": visit.cell.arm, "ended": "well",
                     "cell": {name: getattr(visit.cell, name) for name in ("strategy", "guest", "host", "exit")},
                     "loops": factors.loops, **measured}  # fmt: skip
+            if why := sense.nonsense(line, factors):
+                raise BoardFailed(f"visit {visit.name} makes no sense: {why}; it is not recorded")
             boot.record(line)
             progress.visited(visit, time.monotonic() - started)
 

@@ -16,7 +16,8 @@ import pandas as pd
 
 from study import paths
 from study.analyze import compare, frame, history, tables
-from study.campaign import SUMS, Campaign, slug, system, write_whole
+from study.campaign import SUMS, Campaign, slug, system
+from study.disk import write_whole
 from study.errors import BadData, BadRequest, StudyError
 from study.publish import letter
 
@@ -210,11 +211,9 @@ class Pages:
         files : mapping
             For each figure the files of it.
         """
-        from nbformat import ValidationError
-
         try:
             body, _ = self.exporter.from_filename(str(source), resources={"study_files": dict(files)})
-        except (ValueError, KeyError, AttributeError, ValidationError):
+        except Exception:  # whatever nbformat, nbconvert and their parsers meet in a file that is none
             raise BadData(f"{source} is no notebook; make it again with: make analyze mail") from None
         text, contents, title = finish(body)
         links = [*((f"{path.stem}.html", what(path)) for path in others if path != source), *beside]

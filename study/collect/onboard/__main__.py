@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from . import BoardError, counting, doctor, facts, guest, strategy, tuning
+from . import BoardError, counting, doctor, facts, guest, strategy, tied, tuning
 from .factors import STRATEGIES
 
 VISIT_LIMIT = 600.0  # seconds
@@ -94,10 +94,11 @@ def oracle_well(chosen: str, reports: list[int]) -> bool:
 
 @contextlib.contextmanager
 def ended_with_us(command: list[str]) -> Iterator[subprocess.Popen[str]]:
-    """Run a process in a group of its own, and end the whole group whatever happens."""
+    """Run a process in a group of its own, and end the whole group whatever happens, even if we are killed."""
     process = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-    )
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+        preexec_fn=tied.to_parent(signal.SIGKILL),
+    )  # fmt: skip
     try:
         yield process
     finally:

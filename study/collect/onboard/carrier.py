@@ -17,7 +17,7 @@ import sys
 import time
 from pathlib import Path
 
-from . import strategy
+from . import strategy, tied
 
 PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 GRACE = 5.0  # seconds that the agent has to end its measurement and to leave the machine as it was
@@ -41,7 +41,7 @@ def carry(folder: str, silence: float) -> None:
     alive, held = os.pipe()
     agent = subprocess.Popen(
         [sys.executable, "-m", __package__], cwd=folder, env=environment(folder), stdin=subprocess.PIPE, bufsize=0,
-        start_new_session=True, pass_fds=[held],
+        start_new_session=True, pass_fds=[held], preexec_fn=tied.to_parent(signal.SIGTERM),
     )  # fmt: skip
     os.close(held)
     try:

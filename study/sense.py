@@ -1,0 +1,91 @@
+"""Whether the numbers of a visit can be true: of the right count, unit and size, by the design and by each other. Pure.
+
+A visit that makes no sense is not recorded; one that was recorded all the same is never analysed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from study.collect.onboard.factors import KVM
+from study.design import EVENTS, Factors
+
+# Seconds: nothing that is one round trip takes longer.
+LONGEST = 1.0
+# Hertz: what cycles, or instructions on an emulated board, over seconds can be. A value in milliseconds is out of it.
+SLOWEST, FASTEST = 2e7, 2e10
+# Events of which each round trip has one or more, up to the share that a window's ends may cut off.
+EACH_TIME, NEARLY = ("kvm:kvm_entry", "kvm:kvm_exit"), 0.99
+# What a round trip can only add to, but for user space, which may do less in the longer of two windows.
+GROWING = {event for row in EVENTS for event in row} - {"instructions:u"}
+# Below this share of the time, a counter is an estimate: others, such as a watchdog, took turns with it.
+WHOLE = 0.999
+
+
+def nonsense(line: Mapping[str, Any], factors: Factors) -> str:
+    """Return why the numbers of a visit cannot be true; empty if they can.
+
+    Parameters
+    ----------
+    line : mapping
+        A visit's line, of the shape that schema.py demands.
+    factors : Factors
+        Those of the design that asked for it.
+    """
+    return next(_doubts(line, factors), "")
+
+
+def _doubts(line: Mapping[str, Any], factors: Factors) -> Iterator[str]:
+    if line["loops"] != factors.loops:
+        yield f"it has {line['loops']} round trips in a value, and the design {factors.loops}"
+    (benchmark,) = line["pyperf"]["benchmarks"] if "pyperf" in line else [{"runs": []}]
+    metadata = {**line.get("pyperf", {}).get("metadata", {}), **benchmark.get("metadata", {})}
+    values = [value for run in benchmark["runs"] for value in run.get("values", ())]
+    if len(values) != factors.values:
+        yield f"pyperf has {len(values)} values, and the design {factors.values}"
+    for said in (metadata, *(run.get("metadata", {}) for run in benchmark["runs"])):
+        if said.get("loops", factors.loops) != factors.loops:
+            yield f"pyperf made {said['loops']} round trips in a value, and the design has {factors.loops}"
+        if said.get("unit", "second") != "second":
+            yield f"pyperf's values are in {said['unit']}s, not in seconds"
+    if values and max(values) > LONGEST:
+        yield f"pyperf has a round trip of {max(values):g} s"
+    yield from _doubts_of_counts(line, sorted(values)[len(values) // 2] if values else 0.0, factors)
+    yield from _doubts_of_the_module(line)
+
+
+def _doubts_of_counts(line: Mapping[str, Any], seconds: float, factors: Factors) -> Iterator[str]:
+    for count in line["counts"]:
+        event, value = count["event"], count["value"]
+        if (value is None) != bool(count["why"]):
+            yield f"{event} has {'no value and no reason' if value is None else 'a value, and a reason for none'}"
+        if value is None or (event not in GROWING and not event.startswith("rig:")):
+            continue
+        if count["running"] < WHOLE:
+            yield (
+                f"perf counted {event} in {count['running']:.0%} of the time only, and guessed the rest: another perf or a "
+                "watchdog has the counters; end it (for the watchdog: sysctl kernel.nmi_watchdog=0)"
+            )
+        if value < 0:
+            yield f"{event} is {value:g} in a round trip"
+        if event in EACH_TIME and value < NEARLY:
+            yield f"{event} is {value:g} in a round trip: fewer were made than the design has"
+        if event == "cycles:kh" and seconds and not SLOWEST <= value / seconds <= FASTEST:
+            yield f"{value:g} cycles in {seconds:g} s would be a clock of {value / seconds:.3g} Hz: one of them is in another unit"
+    lacking = {event for row in EVENTS for event in row} - {count["event"] for count in line["counts"]}
+    if factors.kind == KVM and lacking:
+        yield f"perf says nothing of {min(lacking)}"
+
+
+def _doubts_of_the_module(line: Mapping[str, Any]) -> Iterator[str]:
+    module = line.get("module", {})
+    if module and module["loops"] != line["loops"]:
+        yield f"the module counted over {module['loops']} round trips, and the design has {line['loops']}"
+    if line["cell"]["strategy"] == "stock" or "entries" not in module:
+        return
+    if module["entries"] < NEARLY * module["loops"]:
+        yield f"the module counted {module['entries']} entries in {module['loops']} round trips"
+    for name in ("switches", "traps_armed"):
+        if module.get(name, 0) > module["entries"]:
+            yield f"the module counted more {name} than entries"

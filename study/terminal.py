@@ -1,0 +1,45 @@
+"""What a command and a terminal owe each other: no text from elsewhere steers the terminal, and Ctrl-C ends the command."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import sys
+from types import FrameType
+
+INTERRUPTED = 130
+
+
+class Legible(io.TextIOWrapper):
+    """A stream on which what a board, a file or a name says can only be read: escape sequences and the like become ``?``."""
+
+    def write(self, text: str) -> int:
+        """Write text with its lines and nothing else that a terminal would obey."""
+        return super().write(legible_lines(text))
+
+
+def legible_lines(text: str) -> str:
+    """Return text in which every character is printable, or ends a line."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() or letter in "\n\t" else "?" for letter in text)
+
+
+def guard() -> None:
+    """Make standard output and error legible, and let a second Ctrl-C end at once what the first one is ending in good order."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        setattr(sys, name, Legible(stream.detach(), stream.encoding, "backslashreplace", line_buffering=True))
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupted)
+
+
+def _interrupted(number: int, frame: FrameType | None) -> None:
+    signal.signal(signal.SIGINT, _interrupted_again)
+    raise KeyboardInterrupt
+
+
+def _interrupted_again(number: int, frame: FrameType | None) -> None:
+    os.write(2, b"study: ended at once; what was recorded stays: run the same command again to go on\n")
+    os._exit(INTERRUPTED)

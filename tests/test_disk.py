@@ -1,0 +1,56 @@
+"""Files are whole or not there, and what failed half way leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from study import disk
+from study.errors import Busy
+
+
+@pytest.fixture
+def little_room():
+    """Nobody may write a file beyond 100 bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    signal.signal(signal.SIGXFSZ, ignored)
+
+
+def test_what_cannot_be_appended_whole_is_not_appended(tmp_path: Path, little_room: None) -> None:
+    path = tmp_path / "visits.jsonl"
+    disk.append(path, "x" * 80 + "\n")
+    with pytest.raises(OSError, match="File too large"):
+        disk.append(path, "y" * 80 + "\n")
+    assert path.read_text() == "x" * 80 + "\n"
+
+
+def test_what_cannot_be_written_whole_leaves_what_was_there(tmp_path: Path, little_room: None) -> None:
+    disk.write_whole(tmp_path / "f", "old")
+    with pytest.raises(OSError, match="File too large"):
+        disk.write_whole(tmp_path / "f", "new" * 100)
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("f", "old")]
+
+
+def test_a_lock_dies_with_its_owner(tmp_path: Path) -> None:
+    lock = tmp_path / "b.lock"
+    hold = f"from study import disk; import pathlib, sys\nwith disk.only_writer(pathlib.Path({str(lock)!r}), 'x'): print('held', flush=True); sys.stdin.read()"
+    with subprocess.Popen([sys.executable, "-c", hold], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as owner:
+        assert owner.stdout
+        assert owner.stdout.readline() == "held\n"
+        with pytest.raises(Busy, match=rf"another command \(process {owner.pid}\) measures"), disk.only_writer(lock, "measures"):
+            pass
+        owner.kill()
+        owner.wait()
+    with disk.only_writer(lock, "measures"):
+        assert lock.read_text() == f"{os.getpid()}\n"
+    assert not lock.exists()

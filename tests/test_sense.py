@@ -1,0 +1,86 @@
+"""Numbers that cannot be true are named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from study import schema, sense
+from study.design import Factors, draw
+from study.errors import BadData
+from tests import lines
+
+FACTORS = Factors()
+VISIT = draw(FACTORS).visits()[0]
+
+
+def count(line: dict[str, Any], event: str) -> dict[str, Any]:
+    return next(each for each in line["counts"] if each["event"] == event)
+
+
+def set_values(line: dict[str, Any], *values: float) -> None:
+    line["pyperf"]["benchmarks"][0]["runs"][0]["values"] = list(values)
+
+
+# What was done to a visit, and what is said of it.
+NONSENSE: dict[str, Callable[[dict[str, Any]], object]] = {
+    "it has 40 round trips in a value": lambda line: line.update(loops=40),
+    "pyperf has 1 values, and the design 5": lambda line: set_values(line, 1e-6),
+    "pyperf made 17 round trips": lambda line: line["pyperf"]["metadata"].update(loops=17),
+    "values are in bytes, not in seconds": lambda line: line["pyperf"]["metadata"].update(unit="byte"),
+    "a round trip of 1500 s": lambda line: set_values(line, 1e-6, 1e-6, 1e-6, 1e-6, 1500),
+    "would be a clock of 1e\\+06 Hz": lambda line: set_values(line, *[1.5e-3] * 5),
+    "instructions:kh is -3 in a round trip": lambda line: count(line, "instructions:kh").update(value=-3),
+    "kvm:kvm_exit is 0.5 in a round trip: fewer were made": lambda line: count(line, "kvm:kvm_exit").update(value=0.5),
+    "cycles:kh in 61% of the time only": lambda line: count(line, "cycles:kh").update(running=0.61),
+    "no value and no reason": lambda line: count(line, "cycles:kh").update(value=None),
+    "a value, and a reason for none": lambda line: count(line, "cycles:kh").update(why="not counted"),
+    "perf says nothing of cycles:kh": lambda line: line["counts"].remove(count(line, "cycles:kh")),
+    "the module counted over 9 round trips": lambda line: line.update(module={"loops": 9}),
+    "the module counted 9 entries": lambda line: line.update(module={"loops": 4000, "entries": 9}, cell={**line["cell"], "strategy": "lazy"}),
+    "more switches than entries": lambda line: line.update(
+        module={"loops": 4000, "entries": 4001, "switches": 4002}, cell={**line["cell"], "strategy": "lazy"}
+    ),
+}  # fmt: skip
+
+
+def test_a_visit_as_boards_give_it_makes_sense() -> None:
+    line = lines.of_kvm(VISIT, FACTORS)
+    schema.check("visit", line)
+    count(line, "kvm:trap_reg").update(value=None, why="not on this kernel")
+    count(line, "instructions:u").update(value=-0.9)  # the longer window may do less of what both do once
+    assert sense.nonsense(line, FACTORS) == ""
+
+
+@pytest.mark.parametrize("says", NONSENSE)
+def test_nonsense_is_named(says: str) -> None:
+    line = lines.of_kvm(VISIT, FACTORS)
+    NONSENSE[says](line)
+    schema.check("visit", line)
+    assert says.replace("\\", "") in sense.nonsense(line, FACTORS)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"loops": 0}, "loops must be bigger than or equal to 1"),
+        ({"loops": True}, "loops must be integer"),
+        ({"counts": [{"event": "x", "value": float("inf"), "running": 1, "why": ""}]}, r"counts\[0\].value must be smaller"),
+        ({"counts": [{"event": "x", "value": 1, "running": 1.5, "why": ""}]}, r"counts\[0\].running must be smaller"),
+        ({"pyperf": {"benchmarks": [{"runs": [{"values": [-1.0]}]}]}}, r"values\[0\] must be bigger than 0"),
+        ({"pyperf": {"benchmarks": []}}, "benchmarks must contain at least 1"),
+        ({"cell": {"strategy": "lazy"}}, "cell must contain"),
+        ({"ended": "badly"}, "ended must be one of"),
+    ],
+)
+def test_another_shape_is_refused_with_its_place(change: dict[str, Any], says: str) -> None:
+    with pytest.raises(BadData, match=f"it is no visit: .*{says}"):
+        schema.check("visit", {**lines.of_kvm(VISIT, FACTORS), **change})
+
+
+@pytest.mark.parametrize("text", ["", "{", "[" * 100_000, "NaN", '{"a": Infinity}', "1" * 5000, b"\xff"])
+def test_what_is_no_json_is_refused(text: str | bytes) -> None:
+    with pytest.raises(BadData, match="it is not JSON"):
+        schema.load(text)
