@@ -25,10 +25,8 @@ def write_whole(path: Path, text: str | bytes, *, new: bool = False) -> None:
     file, name = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.", suffix=ASIDE)
     aside = Path(name)
     try:
-        with os.fdopen(file, "wb") as stream:
-            stream.write(text.encode() if isinstance(text, str) else text)
-            stream.flush()
-            os.fsync(file)
+        with _open(file):
+            _write(file, text.encode() if isinstance(text, str) else text, path)
         aside.chmod(0o644)
         if new:
             os.link(aside, path)
@@ -42,20 +40,34 @@ def write_whole(path: Path, text: str | bytes, *, new: bool = False) -> None:
 def append(path: Path, text: str) -> None:
     """Append to a file and sync it. If that fails half way, such as on a full disk, the file stays what it was."""
     is_new = not path.exists()
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
-    try:
-        size, data = os.fstat(file).st_size, text.encode()
+    with _open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)) as file:
+        size = os.fstat(file).st_size
         try:
-            while data:
-                data = data[os.write(file, data) :]
-            os.fsync(file)
+            _write(file, text.encode(), path)
         except BaseException:
             os.ftruncate(file, size)
             raise
-    finally:
-        os.close(file)
     if is_new:
         sync_folder(path.parent)
+
+
+def _write(file: int, data: bytes, path: Path) -> None:
+    """Write and sync all of it, or say which file cannot be written: the system does not."""
+    try:
+        while data:
+            data = data[os.write(file, data) :]
+        os.fsync(file)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
+
+
+@contextlib.contextmanager
+def _open(file: int) -> Iterator[int]:
+    """Close a file at the end."""
+    try:
+        yield file
+    finally:
+        os.close(file)
 
 
 def cut_torn_line(path: Path) -> bool:
@@ -73,11 +85,8 @@ def cut_torn_line(path: Path) -> bool:
 
 def sync_folder(path: Path) -> None:
     """Sync a folder: the names in it, which fsync of a file leaves out."""
-    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
+    with _open(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as folder:
         os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 @contextlib.contextmanager
@@ -89,15 +98,12 @@ def in_use(folder: Path, *, alone: bool) -> Iterator[None]:
     Busy
         If it is in use, or alone by another.
     """
-    file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
+    with _open(os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as file:
         try:
             fcntl.flock(file, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
         except BlockingIOError:
             raise Busy(f"{folder}: another command is at work in it: wait for its end, or end it") from None
         yield
-    finally:
-        os.close(file)
 
 
 @contextlib.contextmanager
