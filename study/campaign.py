@@ -62,7 +62,7 @@ class Problem:
     says: str
 
     def __str__(self) -> str:
-        return f"{self.file}: {self.says}"
+        return f"{legible(str(self.file), 1000)}: {legible(self.says, 1000)}"
 
 
 class Campaign:
@@ -447,7 +447,7 @@ def _read_design(path: Path) -> Design:
     try:
         return Design.from_json(schema.load(path.read_bytes()))
     except BadData as error:
-        raise BadData(f"{path}: {error}") from None
+        raise BadData(f"{path}: {legible(str(error), 1000)}") from None
 
 
 def _stopped_at(path: Path) -> int:

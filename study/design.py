@@ -205,7 +205,7 @@ class Factors:
     def _check_record(self) -> None:
         for name in VARIED:
             words = getattr(self, name)
-            if not isinstance(words, tuple) or not all(isinstance(word, str) for word in words):
+            if not isinstance(words, tuple) or not all(isinstance(word, str) and word.isprintable() for word in words):
                 raise BadRequest(f"{name} is {words!r}: it must be names")
             _check_names(name, words, words)
 
@@ -429,6 +429,8 @@ class Design:
         places = {cell: place for place, cell in enumerate(self.factors.cells())}
         for boot, row in enumerate(self.order, 1):
             cells = wholes[self.factors.kernel_of(boot)]
+            if not all(type(place) is int for place in row):
+                return False
             if len(row) != len(cells) * each or sorted(row) != sorted(places[cell] for cell in cells for _ in range(each)):
                 return False
         return True

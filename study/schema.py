@@ -17,7 +17,7 @@ NAME: dict[str, Any] = {"type": "string", "minLength": 1}
 LARGEST = 1e18
 SHARE = {"type": "number", "minimum": 0, "maximum": 1}
 NUMBER = {"type": "number", "minimum": -LARGEST, "maximum": LARGEST}
-ABOVE_ZERO = {"type": "number", "exclusiveMinimum": 0, "maximum": LARGEST}
+ABOVE_ZERO = {"type": "number", "minimum": 1 / LARGEST, "maximum": LARGEST}
 WHOLE = {"type": "integer", "minimum": 0, "maximum": LARGEST}
 AT_LEAST_ONE = {"type": "integer", "minimum": 1, "maximum": LARGEST}
 
@@ -49,6 +49,8 @@ _COUNT = _object(
     unit=TEXT,
 )
 _CELL = ("strategy", "guest", "host", "exit")
+_WINDOWS = _list(_object("loops", "perf", loops=AT_LEAST_ONE, perf=TEXT))
+_MODULE = {**_object("loops", loops=AT_LEAST_ONE), "additionalProperties": WHOLE}
 
 SCHEMAS: dict[str, dict[str, Any]] = {
     "boot": _object(
@@ -61,9 +63,9 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         "visit", "block", "arm", "cell", "loops", "ended", "counts", "checks",
         visit=NAME, block=WHOLE, arm=NAME, cell=_object(*_CELL, **dict.fromkeys(_CELL, NAME)), loops=AT_LEAST_ONE,
         ended={"enum": ["well"]}, counts=_list(_COUNT), checks=_object(), pyperf=_SUITE, source=NAME, rig=_object(),
-        windows=_list(_object("loops", "perf", loops=AT_LEAST_ONE, perf=TEXT)),
-        module={**_object(loops=AT_LEAST_ONE), "additionalProperties": WHOLE},
+        windows=_WINDOWS, module=_MODULE,
     ),
+    "answer": _object("pyperf", "windows", "module", "checks", pyperf=_SUITE, windows=_WINDOWS, module=_MODULE, checks=_object()),
     "stop": _object("boot", boot=AT_LEAST_ONE, widest=NUMBER),
 }  # fmt: skip
 

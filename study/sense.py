@@ -11,10 +11,12 @@ from typing import Any
 from study.collect.onboard.factors import KVM
 from study.design import EVENTS, Factors
 
-# Seconds: nothing that is one round trip takes longer.
-LONGEST = 1.0
+# Seconds: nothing that is one round trip takes less, or more.
+SHORTEST, LONGEST = 1e-9, 1.0
 # Hertz: what cycles, or instructions on an emulated board, over seconds can be. A value in milliseconds is out of it.
 SLOWEST, FASTEST = 2e7, 2e10
+# Of anything in a round trip: what the fastest clock makes in the longest, and many at once.
+MOST = 1e12
 # Events of which each round trip has one or more, up to the share that a window's ends may cut off.
 EACH_TIME, NEARLY = ("kvm:kvm_entry", "kvm:kvm_exit"), 0.99
 # What a round trip can only add to, but for user space, which may do less in the longer of two windows.
@@ -49,8 +51,9 @@ def _doubts(line: Mapping[str, Any], factors: Factors) -> Iterator[str]:
             yield f"pyperf made {said['loops']} round trips in a value, and the design has {factors.loops}"
         if said.get("unit", "second") != "second":
             yield f"pyperf's values are in {said['unit']}s, not in seconds"
-    if values and max(values) > LONGEST:
-        yield f"pyperf has a round trip of {max(values):g} s"
+    for value in values:
+        if not SHORTEST <= value <= LONGEST:
+            yield f"pyperf has a round trip of {value:g} s"
     yield from _doubts_of_counts(line, sorted(values)[len(values) // 2] if values else 0.0, factors)
     yield from _doubts_of_the_module(line)
 
@@ -60,6 +63,8 @@ def _doubts_of_counts(line: Mapping[str, Any], seconds: float, factors: Factors)
         event, value = count["event"], count["value"]
         if (value is None) != bool(count["why"]):
             yield f"{event} has {'no value and no reason' if value is None else 'a value, and a reason for none'}"
+        if value is not None and abs(value) > MOST:
+            yield f"{event} is {value:g} in a round trip"
         if value is None or (event not in GROWING and not event.startswith("rig:")):
             continue
         if count["running"] < WHOLE:
@@ -82,6 +87,9 @@ def _doubts_of_the_module(line: Mapping[str, Any]) -> Iterator[str]:
     module = line.get("module", {})
     if module and module["loops"] != line["loops"]:
         yield f"the module counted over {module['loops']} round trips, and the design has {line['loops']}"
+    for name, value in module.items():
+        if value > MOST * line["loops"]:
+            yield f"the module counted {value:g} {name}"
     if line["cell"]["strategy"] == "stock" or "entries" not in module:
         return
     if module["entries"] < NEARLY * module["loops"]:

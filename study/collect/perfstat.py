@@ -17,6 +17,11 @@ from study.errors import BadData
 # With these keys a line counts a part of the machine by itself.
 APART = frozenset({"cpu", "core", "cluster", "cache", "die", "socket", "node", "thread", "cgroup"})
 
+# Why perf has no value.
+MISSING = {f"<{why}>": why for why in ("not supported", "not counted")}
+# Round trips of a window, far below where whole numbers cannot be divided by any more.
+MOST_LOOPS = 1 << 62
+
 
 @dataclass(frozen=True)
 class Count:
@@ -68,7 +73,7 @@ def parse(text: str) -> list[Count]:
             apart = APART.intersection(item)
             word, event = str(item["counter-value"]), str(item["event"])
             running = float(item.get("pcnt-running", 100.0)) / 100
-            value = math.nan if word.startswith("<") else float(word)
+            value = math.nan if word in MISSING else float(word)
             unit = str(item.get("unit") or "")
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise BadData(f"this is not a line of perf stat -j: {line[:80]!r}") from None
@@ -76,9 +81,9 @@ def parse(text: str) -> list[Count]:
             raise BadData(
                 f"perf stat counted each {min(apart)} apart; leave out -A, --per-{min(apart)} and the like: {line[:80]!r}"
             )
-        if not (word.startswith("<") or 0 <= value < math.inf) or not 0 <= running <= 1:
+        if not (word in MISSING or 0 <= value < math.inf) or not 0 <= running <= 1:
             raise BadData(f"perf stat counted nonsense: {line[:80]!r}")
-        counts.append(Count(event, value, running, word.strip("<>") if word.startswith("<") else "", unit))
+        counts.append(Count(event, value, running, MISSING.get(word, ""), unit))
     return counts
 
 
@@ -98,17 +103,20 @@ def per_round_trip(windows: Iterable[Mapping[str, Any]]) -> list[Count]:
     BadData
         If they do not pair up.
     """
-    windows = list(windows)
-    if len(windows) % 2:
-        raise BadData(f"{len(windows)} windows do not pair up")
+    try:
+        read = [(int(window["loops"]), parse(window["perf"])) for window in windows]
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise BadData(f"this is no window of perf: {type(error).__name__}, {str(error)[:80]!r}") from None
+    if len(read) % 2:
+        raise BadData(f"{len(read)} windows do not pair up")
     result = []
-    for short, long in zip(windows[::2], windows[1::2], strict=True):
-        loops = long["loops"] - short["loops"]
-        counted = {count.event: count for count in parse(short["perf"])}
-        for count in parse(long["perf"]):
+    for (fewer, short), (more, long) in zip(read[::2], read[1::2], strict=True):
+        loops = more - fewer
+        counted = {count.event: count for count in short}
+        for count in long:
             first = counted.get(count.event)
-            if first is None or loops <= 0:
-                raise BadData(f"the windows of {count.event} do not pair up")
+            if first is None or not 0 < loops < MOST_LOOPS:
+                raise BadData(f"the windows of {count.event!r:.80} do not pair up")
             running = min(first.running, count.running)
             result.append(Count(count.event, (count.value - first.value) / loops, running, count.why or first.why, count.unit))
     return result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import platform
 import subprocess
 from datetime import UTC, datetime
@@ -15,19 +16,25 @@ def of_the_host() -> dict[str, Any]:
     """Return what is true of a boot and only the host knows."""
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "study": {
-            "version": __version__,
-            "commit": _commit(),
-            "onboard_sha256": tree_digest(paths.ONBOARD),
-            "module_sha256": tree_digest(paths.MODULE),
-            "sources_sha256": digest(tree_digest(paths.ROOT / "study")),
-        },
+        "study": _of_the_study(),
         "host": {
             "system": platform.system(),
             "release": platform.release(),
             "machine": platform.machine(),
             "python": platform.python_version(),
         },
+    }
+
+
+@functools.cache
+def _of_the_study() -> dict[str, str]:
+    """Return what this process runs, as it was when it was first asked."""
+    return {
+        "version": __version__,
+        "commit": _commit(),
+        "onboard_sha256": tree_digest(paths.ONBOARD),
+        "module_sha256": tree_digest(paths.MODULE),
+        "sources_sha256": digest(tree_digest(paths.ROOT / "study")),
     }
 
 

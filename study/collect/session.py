@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import shlex
 import tempfile
 import time
@@ -11,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from study import sense
+from study import schema, sense
 from study.campaign import VISITS, Campaign, OpenBoot
 from study.collect import boards, doctor, provenance, restart
 from study.collect.boards import Board, Link
@@ -148,23 +149,63 @@ def _walk_boot(
             _right_kernel(campaign, board.name, visits[0], facts)
             facts |= {"kernel": kernel.label, "release": facts["kernel"]} if kernel.label else {}
         _same_machine(campaign, board, facts)
-        boot.describe({**facts, "board": board.name, "emulated": board.emulated, **provenance.of_the_host()})
+        boot.describe(facts_of(board, facts))
         for visit in visits:
             started = time.monotonic()
-            measured = board.measure(link, visit, factors)
-            if not measured["checks"]["well"]:
-                raise BoardFailed(
-                    f"visit {visit.name}: under {visit.cell.strategy} breakpoints did not do what they must (the guest reported "
-                    f"{measured['checks']['oracle']}, the host's fired {measured['checks'].get('host', 'as they should')}): the "
-                    "visit is not recorded, and figures of this board would mean nothing"
-                )
-            line = {"visit": visit.name, "block": visit.block, "arm": visit.cell.arm, "ended": "well",
-                    "cell": {name: getattr(visit.cell, name) for name in ("strategy", "guest", "host", "exit")},
-                    "loops": factors.loops, **measured}  # fmt: skip
-            if why := sense.nonsense(line, factors):
-                raise BoardFailed(f"visit {visit.name} makes no sense: {why}; it is not recorded")
-            boot.record(line)
+            boot.record(line_of(board, visit, factors, board.measure(link, visit, factors)))
             progress.visited(visit, time.monotonic() - started)
+
+
+def facts_of(board: Board, said: dict[str, Any]) -> dict[str, Any]:
+    """Return what is recorded of a boot that says this of itself.
+
+    Raises
+    ------
+    BoardFailed
+        If that could not be read back.
+    """
+    facts = {**said, "board": board.name, "emulated": board.emulated, **provenance.of_the_host()}
+    _check(board, "boot", facts)
+    return facts
+
+
+def line_of(board: Board, visit: Visit, factors: Factors, measured: dict[str, Any]) -> dict[str, Any]:
+    """Return the line of a visit.
+
+    Raises
+    ------
+    BoardFailed
+        If it could not be read back, if its numbers cannot be true, or if breakpoints did not do what they must.
+    """
+    cell = {name: getattr(visit.cell, name) for name in ("strategy", "guest", "host", "exit")}
+    ours = {
+        "visit": visit.name,
+        "block": visit.block,
+        "arm": visit.cell.arm,
+        "ended": "well",
+        "cell": cell,
+        "loops": factors.loops,
+    }
+    line = {**measured, **ours}
+    _check(board, "visit", line)
+    if line["checks"].get("well") is not True:
+        raise BoardFailed(
+            f"visit {visit.name}: under {visit.cell.strategy} breakpoints did not do what they must (the guest reported "
+            f"{line['checks'].get('oracle')}, the host's fired {line['checks'].get('host', 'as they should')}): the "
+            "visit is not recorded, and figures of this board would mean nothing"
+        )
+    if why := sense.nonsense(line, factors):
+        raise BoardFailed(f"visit {visit.name} makes no sense: {why}; it is not recorded")
+    return line
+
+
+def _check(board: Board, kind: str, data: dict[str, Any]) -> None:
+    """Refuse what a board says if it could not be read back."""
+    try:
+        schema.check(kind, data)
+        json.dumps(data, allow_nan=False)
+    except (BadData, ValueError) as error:
+        raise BoardFailed(f"{board.name}: what it says is not recorded: {error}") from None
 
 
 def _same_machine(campaign: Campaign, board: Board, facts: dict[str, Any]) -> None:

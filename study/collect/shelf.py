@@ -170,6 +170,8 @@ def parse(data: Mapping[str, Any], folder: Path = Path()) -> tuple[BoardEntry, .
 
 
 def _entry(name: str, table: Any, folder: Path) -> BoardEntry:
+    if not name.isprintable():
+        raise BadRequest(f"board {_shown(name)}: a name has printable characters only")
     try:
         boards.find(name)
     except BadRequest as error:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -35,7 +36,19 @@ def test_multiplexing_is_told() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["Killed", "{}", "[1]", "null", line("x", "-1"), line("x", "inf"), line("x", 1, 300), line("x", "many")]
+    "text",
+    [
+        "Killed",
+        "{}",
+        "[1]",
+        "null",
+        line("x", "-1"),
+        line("x", "inf"),
+        line("x", 1, 300),
+        line("x", "many"),
+        line("x", "<none>"),
+        line("x", "<\x1b[2J>"),
+    ],
 )
 def test_what_perf_does_not_print_is_bad_data(text: str) -> None:
     with pytest.raises(BadData):
@@ -61,9 +74,14 @@ def test_what_both_windows_contain_drops_out(constant: int, each: int, short: in
         [{"loops": 1, "perf": line("a", 1)}],
         [{"loops": 1, "perf": line("a", 1)}, {"loops": 2, "perf": line("b", 1)}],
         [{"loops": 2, "perf": line("a", 1)}, {"loops": 2, "perf": line("a", 1)}],
+        [{"loops": 1, "perf": line("a", 1)}, {"loops": 10**400, "perf": line("a", 1)}],
+        [{"loops": "x", "perf": line("a", 1)}, {"loops": 2, "perf": line("a", 1)}],
+        [{"loops": 1, "perf": 3}, {"perf": line("a", 1)}],
+        ["a", "b"],
+        None,
     ],
 )
-def test_windows_that_do_not_pair_up_are_bad_data(windows: list[dict[str, object]]) -> None:
+def test_windows_that_do_not_pair_up_are_bad_data(windows: Any) -> None:
     with pytest.raises(BadData):
         per_round_trip(windows)
 

@@ -463,6 +463,13 @@ def test_no_garbled_line_is_believed(noise: bytes, at: int, byte: bytes, heard: 
             rig.read(answer_to(heard), REQUEST)
 
 
+@pytest.mark.parametrize("body", ["-1", "1.5", "NaN", "1e999", str(1 << 64), "9" * 5000, "[" * 100_000 + "]" * 100_000])
+def test_what_no_counter_says_is_garbled_though_its_line_is_whole(body: str) -> None:
+    line = b'{"id":3,"result":%s,"crc":%d,"heard":%d}' % (body.encode(), zlib.crc32(body.encode()), zlib.crc32(REQUEST.encode()))
+    with pytest.raises(ValueError):
+        rig.read(line, REQUEST)
+
+
 FAULTS = {
     "mishear": "gave no answer that can be read",
     "garble": "gave no answer that can be read",

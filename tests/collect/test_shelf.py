@@ -68,6 +68,7 @@ def test_a_file_becomes_boards_in_its_order(tmp_path: Path) -> None:
         ("a = " + "9" * 5000, "it is not TOML"),
         ("[boards.toaster]", "board 'toaster' is unknown; choose from local, qemu-neoverse-n1"),
         ('[boards."serial:"]', "board 'serial:' is unknown"),
+        ('[boards."serial:/dev/a,9600\\t"]', r"board 'serial:/dev/a,9600\t': a name has printable characters only"),
         ("[boards]\nlocal = 3", "board 'local': it is no table"),
         ("[boards.local]\nspeed = 3", "board 'local': key 'speed' is unknown; choose from kernel, cpu"),
         ('[boards.local]\n"a\\nb\\u202e" = 3', r"board 'local': key 'a\nb\u202e' is unknown"),

@@ -273,7 +273,9 @@ def test_the_raw_data_beside_a_page_are_a_campaign(pages: Path, reference: Campa
     assert beside.verify() == []
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[1]", "no JSON"])
+@pytest.mark.parametrize(
+    "text", ["", "{}", "[1]", "no JSON", '{"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": [[]]}', "[" * 100_000]
+)
 def test_what_is_no_notebook_is_refused_in_one_line(tmp_path: Path, text: str) -> None:
     (tmp_path / "bad.ipynb").write_text(text)
     with pytest.raises(BadData, match="bad.ipynb is no notebook; make it again with: make analyze mail"):

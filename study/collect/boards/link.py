@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 from study.design import Factors, Visit
 from study.errors import BoardFailed
@@ -30,8 +30,12 @@ def json_request(number: int, do: str, arguments: Mapping[str, Any]) -> str:
 
 
 def json_answer(line: bytes, request: str) -> Any:
-    """Read an answer as a line of JSON."""
-    return json.loads(line)
+    """Read an answer as a line of JSON, without NaN and infinities."""
+    return json.loads(line, parse_constant=_no_number)
+
+
+def _no_number(word: str) -> NoReturn:
+    raise ValueError(f"{word} is no number")
 
 
 @dataclass(frozen=True)

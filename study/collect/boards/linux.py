@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from study import schema
 from study.collect.boards.link import Link
 from study.collect.onboard.counting import MAY_LACK
 from study.collect.perfstat import Count, per_round_trip
 from study.design import Factors, Visit
+from study.errors import BadData, BoardFailed
 
 VISIT_PATIENCE = 900.0  # seconds
 
@@ -44,7 +46,11 @@ class LinuxBoard:
             gic=factors.gic, pmu=factors.pmu, loops=factors.loops, values=factors.values,
             warmups=factors.warmups, events=factors.perf_events, label=label,
         )  # fmt: skip
-        counts = per_round_trip(measured["windows"])
+        try:
+            schema.check("answer", measured)
+            counts = per_round_trip(measured["windows"])
+        except BadData as error:
+            raise BoardFailed(f"{label['visit']}: the board answers nonsense: {error}") from None
         lacking = [event for event in MAY_LACK if event not in {count.event for count in counts}]
         counts += [Count(event, math.nan, why="not on this kernel") for event in lacking]
         return {**measured, "counts": [count.to_json() for count in counts]}

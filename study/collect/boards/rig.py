@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import sys
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+from study.campaign import legible
 from study.collect.boards.link import Launch, Link
 from study.collect.build import digest_of
 from study.collect.onboard.factors import GUEST_STATES, RIG, STRATEGIES
@@ -54,6 +56,11 @@ SHOWN = ("kernel", "architecture", "mode", "model", "identity", "breakpoints", "
 
 GREETING = '{"rig":"ready"'
 DEFAULT_BAUD = 115200
+# Breakpoints, and watchpoints: four bits say how many there are, less one (DBGDIDR, ID_AA64DFR0_EL1).
+MOST = 16
+FASTEST = (1 << 32) - 1  # hertz: CNTFRQ has 32 bits
+# Beyond any of the rig's counters.
+LARGEST = 1 << 64
 VISIT_PATIENCE, SCRIPT_PATIENCE = 600.0, 60.0  # seconds
 
 
@@ -80,8 +87,33 @@ def read(line: bytes, request: str) -> dict[str, Any]:
     found = re.fullmatch(rb'\{"id":\d+,"(?:result|error)":(.*),"crc":(\d+),"heard":(\d+)\}\s*', line)
     if not found or zlib.crc32(found[1]) != int(found[2]) or zlib.crc32(request.encode()) != int(found[3]):
         raise ValueError("garbled")
-    answer: dict[str, Any] = json.loads(line)
+    try:
+        answer: dict[str, Any] = json.loads(line, parse_int=_counted, parse_float=_no_count, parse_constant=_no_count)
+    except RecursionError:
+        raise ValueError("nested without end") from None
     return answer
+
+
+def _counted(word: str) -> int:
+    """Read a number as a rig writes it: it counts."""
+    count = int(word)
+    return count if 0 <= count < LARGEST else _no_count(word)
+
+
+def _no_count(word: str) -> NoReturn:
+    raise ValueError(f"no rig counts {word[:40]}")
+
+
+@contextlib.contextmanager
+def _understood() -> Iterator[None]:
+    """Refuse what a rig said whole and what makes no sense."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise BoardFailed(
+            f"what the rig says makes no sense ({type(error).__name__}: {legible(str(error))}): its image is of another version, "
+            "or not the study's; build one with: study rig"
+        ) from None
 
 
 class Rig:
@@ -90,19 +122,17 @@ class Rig:
     seconds = (0.5, 0.1)
     emulated: bool
 
+    @_understood()
     def describe(self, link: Link, factors: Factors) -> dict[str, Any]:
         """Ask a boot what it is, and check that it counts instructions."""
         facts = link.ask("facts")
-        try:
-            architecture = ARCHITECTURES[facts["architecture"]]
-            self._machine = Machine(
-                int(facts["breakpoints"]), int(facts["watchpoints"]), int(facts["landmarks"], 16), int(facts["baits"], 16),
-                architecture.monitor, architecture.entry, int(facts["debug"], 16),
-            )  # fmt: skip
-        except KeyError as error:
-            raise BoardFailed(
-                f"the rig does not know {error}: its image is of another version; build one with: study rig"
-            ) from None
+        architecture = ARCHITECTURES[facts["architecture"]]
+        self._machine = Machine(
+            int(facts["breakpoints"]), int(facts["watchpoints"]), int(facts["landmarks"], 16), int(facts["baits"], 16),
+            architecture.monitor, architecture.entry, int(facts["debug"], 16),
+        )  # fmt: skip
+        if not (1 <= self._machine.breakpoints <= MOST and 1 <= self._machine.watchpoints <= MOST):
+            raise ValueError(f"{self._machine.breakpoints} breakpoints and {self._machine.watchpoints} watchpoints")
         empty, one = (
             link.ask("measure", words=f"strategy=none loops={loops} values=1 warmups=0")["values"][0][0] for loops in (0, 1)
         )
@@ -111,6 +141,8 @@ class Rig:
         self._frequency = int(facts["frequency"])
         if not self._frequency:
             raise BoardFailed("the firmware has not set CNTFRQ: without the counter's frequency nothing can be timed")
+        if self._frequency > FASTEST:
+            raise ValueError(f"a counter of {self._frequency} Hz")
         return {**facts, "kernel": f"rig-{facts['code']}", "mode": architecture.mode}
 
     def doctor(self, link: Link) -> list[dict[str, str]]:
@@ -126,6 +158,7 @@ class Rig:
         """Change nothing: nothing but the rig runs on the board."""
         return {}
 
+    @_understood()
     def measure(self, link: Link, visit: Visit, factors: Factors) -> dict[str, Any]:
         """Measure one cell: values, what the counting variant of the switch says, and the oracle."""
         cell = visit.cell
@@ -260,6 +293,7 @@ class SerialRig(Rig):
         argv = [sys.executable, "-m", "study.collect.boards.serialport", self._port, self._baud or str(DEFAULT_BAUD)]
         return Launch(argv, cwd=console.parent, console=console, patience=30.0, write=write, read=read, greeting=GREETING)
 
+    @_understood()
     def describe(self, link: Link, factors: Factors) -> dict[str, Any]:
         """Ask a boot what it is. It goes on running between two runs of the study, which are one boot then."""
         facts = super().describe(link, factors)
