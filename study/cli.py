@@ -400,7 +400,6 @@ def module() -> None:
 
 def main() -> None:
     """Run the command; what the user can mend is one line and a non-zero exit."""
-    terminal.guard()
     try:
         study(standalone_mode=False)
     except click.exceptions.Exit as done:
@@ -410,8 +409,8 @@ def main() -> None:
         print(f"study: {' '.join(words.split())}", file=sys.stderr)
         raise SystemExit(2 if isinstance(error, click.ClickException) else 1) from None
     except (KeyboardInterrupt, click.Abort):
-        print("study: interrupted; what was recorded stays: run the same command again to go on", file=sys.stderr)
-        raise SystemExit(130) from None
+        print(f"study: interrupted; {terminal.STAYS}", file=sys.stderr)
+        raise SystemExit(terminal.INTERRUPTED) from None
     except BrokenPipeError:  # the reader, such as head, has seen enough
         sys.stderr.close()
         raise SystemExit(0) from None
@@ -421,4 +420,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    terminal.guard()
     main()

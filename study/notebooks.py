@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from study import paths
+from study import paths, terminal
 from study.collect.onboard import tied
 from study.design import Factors
 from study.errors import BadRequest, StudyError
@@ -117,11 +117,12 @@ def run(name: str, out: Path, parameters: Mapping[str, Any]) -> Path:
     aside.parent.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
     try:
-        papermill.execute_notebook(
-            str(source), str(aside), parameters=dict(parameters), cwd=str(paths.ROOT), kernel_name="python3",
-            progress_bar=False, log_output=False, stdout_file=sys.stdout, record_timing=False,
-            config=Config({"KernelManager": {"transport": "ipc"}, "PapermillNotebookClient": {"extra_arguments": QUIET}}),
-        )  # fmt: skip
+        with terminal.quiet():
+            papermill.execute_notebook(
+                str(source), str(aside), parameters=dict(parameters), cwd=str(paths.ROOT), kernel_name="python3",
+                progress_bar=False, log_output=False, stdout_file=sys.stdout, record_timing=False,
+                config=Config({"KernelManager": {"transport": "ipc"}, "PapermillNotebookClient": {"extra_arguments": QUIET}}),
+            )  # fmt: skip
     except (PapermillException, CellControlSignal, RuntimeError, TimeoutError) as error:  # a cell failed; its kernel did
         why = getattr(error, "evalue", "") or str(error) or type(error).__name__
         raise StudyError(f"{why.strip()} (the notebook as far as it ran: {aside})") from None

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import logging
 import os
 import signal
 import sys
+import warnings
+from collections.abc import Iterator
 from types import FrameType
 
 INTERRUPTED = 130
+STAYS = "what was recorded stays: run the same command again to go on"
 
 
 class Legible(io.TextIOWrapper):
@@ -35,11 +40,35 @@ def guard() -> None:
         signal.signal(signal.SIGINT, _interrupted)
 
 
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep what libraries say of their own affairs from the user: what matters of it is said by us, in a line."""
+    before = logging.root.manager.disable
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logging.disable(logging.CRITICAL)
+        try:
+            yield
+        finally:
+            logging.disable(before)
+
+
+def start() -> None:
+    """Run the command. What can be interrupted is guarded before anything large is loaded."""
+    guard()
+    try:
+        from study import cli
+    except KeyboardInterrupt:
+        print(f"study: interrupted; {STAYS}", file=sys.stderr)
+        raise SystemExit(INTERRUPTED) from None
+    cli.main()
+
+
 def _interrupted(number: int, frame: FrameType | None) -> None:
     signal.signal(signal.SIGINT, _interrupted_again)
     raise KeyboardInterrupt
 
 
 def _interrupted_again(number: int, frame: FrameType | None) -> None:
-    os.write(2, b"study: ended at once; what was recorded stays: run the same command again to go on\n")
+    os.write(2, f"study: ended at once; {STAYS}\n".encode())
     os._exit(INTERRUPTED)

@@ -18,7 +18,7 @@ STUDY = paths.ROOT / "study"
 # Who may import whom, by folder: all that is below study/ and is not named here is refused.
 ALLOWED = {
     "study/collect/onboard": set(),
-    "study/analyze": {"study.analyze", "study.campaign", "study.design", "study.errors", "study.paths"},
+    "study/analyze": {"study.analyze", "study.campaign", "study.design", "study.disk", "study.errors", "study.paths"},
     "study/publish": {
         "study.publish",
         "study.analyze",

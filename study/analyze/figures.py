@@ -45,6 +45,7 @@ from study.analyze.texts import (
 from study.campaign import slug
 from study.collect.onboard.factors import EXITS, GUEST_STATES, HOST_STATES, KVM, RIG, STRATEGIES, kind_of
 from study.design import CONTROL, MAIN
+from study.disk import write_whole
 from study.errors import BadRequest
 
 STYLE = Path(__file__).with_name("style.mplstyle")
@@ -568,22 +569,25 @@ def save_all(
             drawing.figure.draw_without_rendering()
             drawing.figure.set_layout_engine("none")  # it is laid out once, not for each kind again
             svg, png, text = (folder / f"{drawing.name}.{ending}" for ending in ("svg", "png", "txt"))
-            drawing.figure.savefig(svg, metadata={"Date": None})
-            _save_png(drawing.figure, png, pixels)
-            text.write_text(drawing.text.encode("ascii", "replace").decode() + "\n")
+            drawn = io.StringIO()
+            drawing.figure.savefig(drawn, format="svg", metadata={"Date": None})
+            write_whole(svg, drawn.getvalue())
+            write_whole(png, _png(drawing.figure, pixels))
+            write_whole(text, drawing.text.encode("ascii", "replace") + b"\n")
             paths += [svg, png, text]
             progress(f"{png}: {drawing.alt}")
-    (folder / "alt.json").write_text(json.dumps({drawing.name: drawing.alt for drawing in drawings}, indent=1) + "\n")
-    (folder / "figures.md").write_text(index(drawings, pixels), encoding="utf-8")
+    write_whole(folder / "alt.json", json.dumps({drawing.name: drawing.alt for drawing in drawings}, indent=1) + "\n")
+    write_whole(folder / "figures.md", index(drawings, pixels))
     return paths
 
 
-def _save_png(figure: Figure, path: Path, pixels: int) -> None:
-    """Write a figure as PNG with a palette: a third of the size, for pages and posts."""
-    drawn = io.BytesIO()
+def _png(figure: Figure, pixels: int) -> bytes:
+    """Return a figure as PNG with a palette: a third of the size, for pages and posts."""
+    drawn, packed = io.BytesIO(), io.BytesIO()
     figure.savefig(drawn, format="png", dpi=pixels / WIDTH)
     image = Image.open(drawn).convert("RGB").quantize(SHADES, dither=Image.Dither.NONE)
-    image.save(path, optimize=True)
+    image.save(packed, format="PNG", optimize=True)
+    return packed.getvalue()
 
 
 def index(drawings: list[Drawing], pixels: int = PIXELS) -> str:

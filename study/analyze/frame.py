@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 from collections import Counter
@@ -16,6 +17,7 @@ import pandas as pd
 from study.analyze import compare
 from study.campaign import DERIVED, Campaign, Record, legible, slug
 from study.design import MAIN, Factors
+from study.disk import write_whole
 from study.errors import BadData, BadRequest
 
 # What is said of a whole visit, and what of each value.
@@ -130,9 +132,9 @@ def widest(campaign: Campaign, board: str) -> float:
 def write(campaign: Campaign, frame: pd.DataFrame) -> Path:
     """Write the frame beside the campaign as values.parquet, for other tools to read; it is derived, rebuilt at will."""
     path = campaign.folder / DERIVED
-    aside = path.with_name(path.name + ".part")
-    frame.to_parquet(aside, index=False)
-    aside.rename(path)
+    packed = io.BytesIO()
+    frame.to_parquet(packed, index=False)
+    write_whole(path, packed.getvalue())
     return path
 
 
@@ -242,6 +244,6 @@ def export_pyperf(campaign: Campaign, folder: Path) -> list[Path]:
     paths = []
     for name, suite in sorted(pyperf_suites(campaign).items()):
         path = folder / f"{name}.json"
-        path.write_text(json.dumps(suite) + "\n")
+        write_whole(path, json.dumps(suite) + "\n")
         paths.append(path)
     return paths

@@ -17,6 +17,7 @@ from study.analyze import compare, cost, history
 from study.campaign import Campaign, legible, system
 from study.collect.onboard.factors import EXITS, HOST_STATES, STRATEGIES
 from study.design import CONTROL, LEAST_BOOTS, MAIN
+from study.disk import write_whole
 
 # How a value of a unit is printed: factor, and the word for it.
 UNITS = {"instructions": (1.0, "instructions"), "s": (1e9, "ns"), "cycles": (1.0, "cycles"), "events": (1.0, "events")}
@@ -500,5 +501,5 @@ def save(draw: Callable[[pd.DataFrame, str], str], rows: pd.DataFrame, folder: P
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{name}.{ending}" for ending in ENDINGS.values()]
     for path, style in zip(paths, ENDINGS, strict=True):
-        path.write_text(f"{draw(rows, style).rstrip()}\n", encoding="utf-8")
+        write_whole(path, f"{draw(rows, style).rstrip()}\n")
     return paths

@@ -21,13 +21,12 @@ import tempfile
 import threading
 import time
 import uuid
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from study import __version__
+from study import __version__, terminal
 from study.campaign import Campaign, slug
 from study.collect.shelf import BoardEntry
 from study.design import choose, kind_of
@@ -120,7 +119,7 @@ def collect(
     reasons = _frozen(entries, folder, options)
     able = [entry for entry in entries if entry.name not in reasons]
     if able:
-        with _quiet(), _client(distributed, [entry.name for entry in able], scheduler) as client:
+        with terminal.quiet(), _client(distributed, [entry.name for entry in able], scheduler) as client:
             reasons |= _measure(client, able, folder.absolute(), options, patience, say)
     for entry in entries:
         if entry.name in reasons:
@@ -173,19 +172,6 @@ def _distributed() -> Any:
         raise StudyError("dask.distributed is not installed; install it with: pip install 'study[fleet]'") from None
     dask.config.set(SETTINGS)
     return distributed
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep what dask says of its own affairs from the user: what matters of it is said by us, in a line."""
-    before = logging.root.manager.disable
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        logging.disable(logging.CRITICAL)
-        try:
-            yield
-        finally:
-            logging.disable(before)
 
 
 @contextlib.contextmanager

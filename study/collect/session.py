@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import shlex
@@ -105,8 +106,11 @@ def _collect(machine: Board, campaign: Campaign, factors: Factors, widest: Wides
                 wanted = {"STUDY_KERNEL": kernel.release, "STUDY_LABEL": kernel.label}
                 restart.until_right(partial(_look, machine, campaign, left[0]), reboot, wanted)
             _walk_boot(machine, campaign, campaign.open_boot(board, number), left, progress, tune)
-    finally:
-        campaign.close(board)
+    except BaseException:
+        with contextlib.suppress(OSError):  # a full disk has been named already
+            campaign.close(board)
+        raise
+    campaign.close(board)
     return Campaign(folder)  # another command may have brought a design for another kind of board
 
 

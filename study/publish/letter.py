@@ -19,6 +19,7 @@ from study.analyze import chart, compare, cost, frame, history, tables, texts
 from study.campaign import Campaign, system
 from study.collect.onboard.factors import HOST_STATES, IMPORTED, KVM, RIG, STRATEGIES, kind_of
 from study.design import LEAST_BOOTS, MAIN, options
+from study.disk import write_whole
 from study.errors import BadData, BadRequest, StudyError
 
 WIDTH = 75  # columns that a kernel list is used to
@@ -100,7 +101,7 @@ def own_words(path: Path) -> str:
     """
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text((paths.TEMPLATES / path.name).read_text())
+        write_whole(path, (paths.TEMPLATES / path.name).read_text())
     lines = path.read_bytes().decode("utf-8", "replace").splitlines()
     for number, line in enumerate(lines, 1):
         if not line.isascii() or line.startswith("#") or any(not letter.isprintable() for letter in line):
