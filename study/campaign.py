@@ -215,7 +215,9 @@ class Campaign:
             if name in places:
                 return line, f"is visit {legible(name)}, which {places[name]} has already"
             places[name] = boot.name
-            return line, "" if design.factors.kind == IMPORTED else _stray(line, asked.get(name), design.factors)
+            why = "" if design.factors.kind == IMPORTED else _stray(line, asked.get(name))
+            doubt = "" if why else sense.nonsense(line, design.factors)
+            return line, f"makes no sense: {doubt}" if doubt else why
 
         return judged
 
@@ -262,7 +264,7 @@ class Campaign:
             count = sum(1 for _ in self.lines_of(boot))
             what = f"{system(facts['board'], facts['kernel'])}, {facts['mode']}" + (", emulated" if facts["emulated"] else "")
             when = f"imported {facts['imported']}" if "imported" in facts else f"started {facts.get('started')}"
-            lines.append(f"{boot.name}: {count} visits of {facts['board']} ({what}), {when}")
+            lines.append(legible(f"{boot.name}: {count} visits of {facts['board']} ({what}), {when}", 1000))
         record = self.designs.get(IMPORTED)
         whole = [f"baseline: {record.factors.baseline}" if record else "all visits of each board are there"]
         return "\n".join([*lines, *(self.incomplete() or whole), f"digest: {self.digest()}"])
@@ -460,15 +462,14 @@ def _stopped_at(path: Path) -> int:
         raise BadData(f"{path}: it does not say at which boot the rule for stopping was met: {error}") from None
 
 
-def _stray(line: dict[str, Any], visit: Visit | None, factors: Factors) -> str:
-    """Return why a line is none of the design's, or cannot be true; empty if it is."""
+def _stray(line: dict[str, Any], visit: Visit | None) -> str:
+    """Return why a line is none of the design's; empty if it is."""
     if visit is None:
         return f"is visit {legible(line['visit'])}, for which the design does not ask"
     planned = {name: getattr(visit.cell, name) for name in line["cell"] if hasattr(visit.cell, name)}
     if (line["cell"], line["arm"], line["block"]) != (planned, visit.cell.arm, visit.block):
         return f"is visit {visit.name} of another cell than the design has there"
-    why = sense.nonsense(line, factors)
-    return f"makes no sense: {why}" if why else ""
+    return ""
 
 
 def legible(text: str, most: int = LONGEST) -> str:

@@ -138,7 +138,7 @@ def only_writer(path: Path, what: str) -> Iterator[None]:
         os.close(file)
     try:
         os.ftruncate(file, 0)
-        os.write(file, f"{os.getpid()}\n".encode())
+        _write(file, f"{os.getpid()}\n".encode(), path)
         yield
     finally:
         path.unlink(missing_ok=True)

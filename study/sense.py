@@ -5,11 +5,13 @@ A visit that makes no sense is not recorded; one that was recorded all the same 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from study.collect.onboard.factors import KVM
+from study.collect.onboard.factors import IMPORTED, KVM
 from study.design import EVENTS, Factors
+from study.schema import LARGEST
 
 # Seconds: nothing that is one round trip takes less, or more.
 SHORTEST, LONGEST = 1e-9, 1.0
@@ -33,9 +35,16 @@ def nonsense(line: Mapping[str, Any], factors: Factors) -> str:
     line : mapping
         A visit's line, of the shape that schema.py demands.
     factors : Factors
-        Those of the design that asked for it.
+        Those of the design that asked for it; of imported results no more is known than that they must be numbers that can be.
     """
-    return next(_doubts(line, factors), "")
+    doubts = _doubts_of_size(line) if factors.kind == IMPORTED else itertools.chain(_doubts_of_size(line), _doubts(line, factors))
+    return next(doubts, "")
+
+
+def _doubts_of_size(line: Mapping[str, Any]) -> Iterator[str]:
+    for count in line["counts"]:
+        if count["value"] and abs(count["value"]) < 1 / LARGEST:
+            yield f"{count['event']} is {count['value']:g}: less than one in any number of round trips"
 
 
 def _doubts(line: Mapping[str, Any], factors: Factors) -> Iterator[str]:

@@ -79,14 +79,18 @@ class Lab:
         """What the study is told by the environment."""
         return {"STUDY_SSH_CONFIG": str(self.names)}
 
-    def sh(self, script: str) -> str:
-        """Run a script on the board, by ssh alone, and return what it printed."""
-        return run(["ssh", "-F", self.names, "-T", "lab", script])
+    def sh(self, script: str, stdin: bytes = b"", limit: float = 600) -> str:
+        """Run a script on the board, by ssh alone, for at most so many seconds, and return what it printed."""
+        return run(["timeout", str(limit), "ssh", "-F", self.names, "-T", "lab", script], stdin=stdin)
 
 
 @contextlib.contextmanager
-def lab(folder: Path) -> Iterator[Lab]:
-    """Boot a board that answers to ssh, with keys of its own, until the end."""
+def lab(folder: Path, *, kernel: str = "", words: str = "", cpus: int = 1) -> Iterator[Lab]:
+    """Boot a board that answers to ssh, with keys of its own, until the end.
+
+    `kernel` is how its release begins, and `words` are added to its command line. More than one CPU run at the same time, and no
+    longer one instruction in each nanosecond: figures of such a board mean nothing.
+    """
     for key in ("key", "host_key", "other"):
         run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", folder / key])
     port, shut = _free_ports()
@@ -94,19 +98,22 @@ def lab(folder: Path) -> Iterator[Lab]:
         (folder / file).write_text(f"[127.0.0.1]:{port} {(folder / f'{key}.pub').read_text()}")
     (folder / "names").write_text(NAMES.format(port=port, shut=shut, folder=folder))
 
-    launch = EmulatedBoard(BOARD, append="STUDY_UNDER=/start").launch(folder / "console.log", ("stock",))
+    launch = EmulatedBoard(BOARD, append=f"STUDY_UNDER=/start {words}").launch(folder / "console.log", ("stock",), kernel)
     image = Path(launch.argv[launch.argv.index("-initrd") + 1])
     release = json.loads((image.parent / "image.json").read_text())["release"]
-    _pack(folder, server(release), image)
+    _pack(folder, server(release), image, cpus)
     argv = [str(folder / "initrd") if word == str(image) else word for word in launch.argv]
     network = ["-netdev", f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:22", "-device", "virtio-net-device,netdev=net"]
+    if cpus > 1:
+        at = argv.index("-icount")
+        argv[at : at + 2] = ["-accel", "tcg,thread=multi", "-smp", str(cpus)]
     at = argv.index("-device")  # devices are counted from the last: the line's must stay the first
     argv[at:at] = network
     with subprocess.Popen(argv, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout
         try:
             assert process.stdout.readline() == b"ready\n", (folder / "console.log").read_text()
-            yield Lab(folder / "names", build.module(release, build.kernel(build.KERNEL) / "headers"))
+            yield Lab(folder / "names", build.module(release, build.kernel(kernel or build.KERNEL) / "headers"))
         finally:
             process.kill()
 
@@ -144,15 +151,18 @@ def server(release: str) -> Path:
     return build.cached("sshd", build.digest(*NETWORK, *LIBRARIES, release), fetch)
 
 
-def _pack(folder: Path, base: Path, image: Path) -> None:
+def _pack(folder: Path, base: Path, image: Path, cpus: int) -> None:
     """Write an image that is the board's, and after it the server: the kernel unpacks one after the other."""
     tree = folder / "tree"
     shutil.copytree(base, tree, symlinks=True)
     (tree / "etc").mkdir()
     texts = {"start": START, "etc/sshd_config": SETTINGS, "etc/passwd": USERS, "etc/group": "root:x:0:\nnogroup:x:65534:\n"}
+    if cpus > 1:  # the port's name is there before it can be opened, which only another CPU sees
+        init = build.INIT.format(modules=" ".join(build.BOARD_MODULES))
+        texts["init"] = init.replace("cd /study\n", "sleep 2\ncd /study\n")
     for name, text in texts.items():
         (tree / name).write_text(text)
-    (tree / "start").chmod(0o755)
+        (tree / name).chmod(0o755)
     shutil.copy(folder / "host_key", tree / "etc/host_key")
     shutil.copy(folder / "key.pub", tree / "etc/authorized_keys")
     build._archive(tree, folder / "more")

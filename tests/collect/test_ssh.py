@@ -26,6 +26,7 @@ from study.errors import BadRequest, BoardFailed
 from tests.collect import sshd
 from tests.collect.sshd import Lab
 from tests.conftest import BIN, refused, run
+from tests.faults import ssh
 
 WHAT = ["--strategies", "stock", "--guests", "untouched,mde"]
 HOW = ["--loops", "200", "--values", "2", "--processes", "1", "--boots", "1"]
@@ -227,3 +228,8 @@ def test_a_machine_that_is_no_arm64_linux_says_so_before_anything_is_sent_there(
         [sys.executable, "-I", "-c", text, "1000", "9"], stdin=subprocess.DEVNULL, capture_output=True, check=False
     )
     assert json.loads(done.stdout) == {"id": 1, "error": "that machine is Linux on x86_64, not an arm64 Linux with KVM"}
+
+
+def test_what_is_killed_on_either_side_loses_nothing_and_leaves_nothing(lab: Lab, tmp_path: Path) -> None:
+    rows = ssh.kills(lab, tmp_path, 2, 1, print)  # make faults makes many
+    assert [row for row in rows if not ssh.well(row)] == []

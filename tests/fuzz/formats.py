@@ -52,7 +52,7 @@ BOOTS = {
 # What a visit has in bulk, and no reader looks at.
 LEFT_OUT = ("python_", "cpu_", "load_avg", "perf_version", "runnable", "mem_")
 NAMES = ["board", "kernel", "mode", "strategy", "guest", "host", "exit", "arm", "boot", "visit", "touch_by", "metric", "unit"]
-SMALLEST, LARGEST = 1e-15, 1e15  # no round trip takes more than this of anything, in any unit
+SMALLEST, LARGEST = 1e-15, 1e30  # no round trip takes more than this of anything, in any unit: 10^18 s are 10^27 instructions
 TOML = b"""[boards."ssh:lab"]
 kernel = "6.1"
 cpu = 3

@@ -86,7 +86,8 @@ static void on_setup(void *data, struct kvm_vcpu *vcpu, __u32 guest_debug)
 }
 
 /* After KVM decided about the trap (MDCR_EL2), and after it decided about the switch (MDSCR_EL1). If the trap is armed
- * although control-scan or none is in force, then they found nothing to switch: undo what MDE alone has caused. */
+ * although control-scan or none is in force, then they found nothing to switch, or the guest's OS lock is set, under which
+ * no breakpoint fires: undo what MDE alone has caused. */
 static void on_decided(void *data, const char *name, __u64 value)
 {
 	struct kvm_vcpu *vcpu = __this_cpu_read(entering);
@@ -151,6 +152,9 @@ static int register_probes(void)
 	int i, error;
 
 	for (i = 0; i < ARRAY_SIZE(probes); i++) {
+		/* An entry that is under way now may miss the probes so far. It must not see the one that keeps its vcpu. */
+		if (i == ARRAY_SIZE(probes) - 1)
+			synchronize_rcu();
 		error = tracepoint_probe_register(probes[i].tracepoint, probes[i].function, NULL);
 		if (error) {
 			unregister_probes(i);
@@ -213,8 +217,14 @@ static int get_counters(char *buffer, const struct kernel_param *param)
 	return sysfs_emit(buffer, "%llu %llu %llu %llu\n", sum.entries, sum.switches, sum.traps_armed, sum.traps_taken);
 }
 
+/* The kernel calls this for "counters=..." at load time, and would call NULL. */
+static int refuse(const char *text, const struct kernel_param *param)
+{
+	return -EPERM;
+}
+
 static const struct kernel_param_ops strategy_ops = { .set = set_strategy, .get = get_strategy };
-static const struct kernel_param_ops counters_ops = { .get = get_counters };
+static const struct kernel_param_ops counters_ops = { .set = refuse, .get = get_counters };
 
 module_param_cb(strategy, &strategy_ops, NULL, 0644);
 MODULE_PARM_DESC(strategy, "stock, lazy, eager, control-scan or none (none breaks guest breakpoints)");

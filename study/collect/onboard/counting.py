@@ -109,6 +109,8 @@ class Counters:
             self._perf.send_signal(signal.SIGINT)  # perf's ordinary end: it prints and leaves
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._perf.wait(PATIENCE)
+            if self._perf.returncode == -signal.SIGKILL:
+                raise BoardError(f"perf stat was killed while it counted {self._events}")
             words = self._last_words()
             self._out.seek(0)
             text = self._out.read()

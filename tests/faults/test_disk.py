@@ -1,0 +1,33 @@
+"""A full disk, at a few of the writes: one line says so, and with room again nothing is missing. `make faults` does them all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.faults import disk
+from tests.faults.disk import PAGE, Point
+
+POINTS = [Point("size", pages * PAGE) for pages in (1, 3, 6)] + [Point("nr_inodes", files) for files in (2, 5)]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return disk.measured(tmp_path_factory.mktemp("whole"))
+
+
+def test_a_full_disk_loses_nothing(whole: Path, tmp_path: Path) -> None:
+    found = disk.sweep(tmp_path, whole, 1, print, POINTS)
+    assert found == {"tried": 5, "lost": 0, "duplicated": 0, "wrong": 0, "complaints": []}
+
+
+def test_an_import_that_meets_a_full_disk_loses_nothing(tmp_path: Path) -> None:
+    found = disk.imports(tmp_path, 5, print)
+    assert found["tried"] >= 3
+    assert (found["lost"], found["duplicated"], found["complaints"]) == (0, 0, [])
+
+
+@pytest.mark.parametrize("name", disk.DERIVED)
+def test_what_is_derived_stays_whole_when_it_cannot_be_written_anew(name: str, whole: Path, tmp_path: Path) -> None:
+    assert disk.derived(tmp_path, whole, name, print)["complaints"] == []
