@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from study import paths
+from tests import reliability
 from tests.conftest import run
 
 STUDY = paths.ROOT / "study"
@@ -108,3 +109,11 @@ def test_make_says_what_to_install_where_it_may_not(tmp_path: Path) -> None:
     assert done.returncode != 0
     assert "sudo apt-get install --no-install-recommends" in done.stdout
     assert "qemu-system-arm" in done.stdout
+
+
+def test_the_page_of_promises_names_tests_that_are_there_and_figures_that_were_counted() -> None:
+    text = (paths.ROOT / "SECURITY.md").read_text()
+    for name in re.findall(r"`((?:tests|study)/[^` ]+)`", text):
+        assert (paths.ROOT / name).exists(), name
+    for sentence in reliability.sentences():
+        assert sentence in " ".join(text.split()), f"SECURITY.md does not say: {sentence}"

@@ -19,7 +19,7 @@ import pytest
 
 from study import paths
 from study.analyze import frame
-from study.campaign import VISITS, Campaign, read_lines
+from study.campaign import VISITS, Campaign
 from study.collect import fleet
 from tests.conftest import BIN, refused, run
 
@@ -167,7 +167,7 @@ def test_two_of_three_boards_killed_at_random_moments_leave_the_third_alone(tmp_
     first = {board: recorded(folder, board) for board in victims}
     for board in victims:
         assert [path.name for path in folder.glob(f"boots/{board}.*")] == [f"{board}.1"], "it was begun a second time"
-        visits = [row["visit"] for row in read_lines(folder / f"boots/{board}.1" / VISITS)]
+        visits = [row["visit"] for row in Campaign(folder).lines_of(folder / f"boots/{board}.1")]
         assert visits == planned(campaign, board)[: len(visits)]
 
     again = run(*words)

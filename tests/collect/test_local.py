@@ -7,7 +7,9 @@ import io
 import re
 import subprocess
 import tarfile
+from pathlib import Path
 
+import fastjsonschema
 import pytest
 
 from study import paths
@@ -72,6 +74,11 @@ def _checkout(release: str) -> bytes:
         for path in paths.ROOT.glob("study/**/*"):
             if path.suffix in (".py", ".S", ".c", "") and path.is_file():
                 archive.add(path, path.relative_to(paths.ROOT))
+        archive.add(
+            Path(fastjsonschema.__file__).parent,
+            "fastjsonschema",
+            filter=lambda entry: None if "__pycache__" in entry.name else entry,
+        )
         built = {
             f"payload-{build.digest(build.RECIPE, 'gcc', (paths.ONBOARD / 'payload.S').read_bytes())[:16]}": build.payload(),
             f"module-{build.digest(build.RECIPE, release, f'/lib/modules/{release}/build', build.tree_digest(paths.MODULE))[:16]}": (

@@ -7,6 +7,7 @@ import dataclasses
 import itertools
 import json
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -39,7 +40,7 @@ ONE_OF_EACH = ["rig-cortex-a15", "rig-cortex-a57"]
 REAL = [name for name in names(STRATEGIES, RIG) if STRATEGIES[name].correct]
 SEQUENCES = 1000  # for each architecture, each under every strategy
 LEAVES = names(EXITS, RIG)
-each = pytest.mark.parametrize("machine", ONE_OF_EACH, indirect=True)
+each = pytest.mark.parametrize("running", ONE_OF_EACH, indirect=True)
 
 
 class Asked:
@@ -65,9 +66,19 @@ def booted(name: str, folder: Path, more: tuple[str, ...] = ()) -> Iterator[Aske
 
 
 @pytest.fixture(scope="module")
-def machine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asked]:
+def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asked]:
     with booted(request.param, tmp_path_factory.mktemp("rig")) as asked:
         yield asked
+        asked.link._process.send_signal(signal.SIGCONT)
+
+
+@pytest.fixture
+def machine(running: Asked) -> Iterator[Asked]:
+    """A rig that stands still between tests: one that waits for a command does so as fast as it can."""
+    emulator = running.link._process
+    emulator.send_signal(signal.SIGCONT)
+    yield running
+    emulator.send_signal(signal.SIGSTOP)
 
 
 def trips(measured: dict[str, Any]) -> list[float]:

@@ -26,8 +26,8 @@ COLUMNS = ("tried", "before", "after", "lost", "duplicated", "wrong", "left")
 HEADS = ("kills", "visits before", "visits after", "lost", "twice", "wrong", "left running")
 PROMISED = ("lost", "duplicated", "wrong", "left")  # must be zero
 QUICK = {"kills": 16, "loads": 50, "step": 4}
-TRIES = 5  # drawn texts for each load of the module
-OVER_SSH = 4  # one kill in so many is of a board that is reached by ssh
+TRIES = 3  # drawn texts for each load of the module
+OVER_SSH = 8  # one kill in so many is of a board that is reached by ssh
 OUT = paths.PAPER / "reliability" / "faults.json"
 
 Rows = list[dict[str, Any]]
@@ -100,7 +100,7 @@ def on_disks(folder: Path, step: int, quick: bool, say: kills.Say) -> dict[str, 
 def main() -> int:
     """Do all of it, and print what came of it."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--kills", type=int, help="over all kinds, a quarter of them over ssh (200)")
+    parser.add_argument("--kills", type=int, help="over all kinds, one in eight over ssh (200)")
     parser.add_argument("--loads", type=int, help="of the kernel module (1000); 0 leaves out what needs a board over ssh")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--quick", action="store_true", help="a few of each")

@@ -295,10 +295,8 @@ def _left(lab: Lab) -> tuple[int, int]:
 
 
 def well(row: dict[str, Any]) -> bool:
-    """Say whether nothing was wrong with a kill. A carrier that is killed cannot remove its folder."""
-    return not any(row[name] for name in ("lost", "duplicated", "wrong", "left")) and (
-        row["kind"] == CARRIER or not row["folders"]
-    )
+    """Say whether nothing was wrong with a kill, and nothing was left."""
+    return not any(row[name] for name in ("lost", "duplicated", "wrong", "left", "folders"))
 
 
 def main() -> int:

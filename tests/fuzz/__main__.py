@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import multiprocessing
 import os
 import resource
@@ -216,7 +217,7 @@ def chunks(names: Sequence[str], inputs: int, seed: int) -> list[tuple[str, rang
     whole = sum(FORMATS[name].weight for name in names)
     pieces = []
     for name in names:
-        count = max(1, round(inputs * FORMATS[name].weight / whole))
+        count = math.ceil(inputs * FORMATS[name].weight / whole)
         pieces += [(name, range(at, min(count, at + CHUNK))) for at in range(0, count, CHUNK)]
     Random(seed).shuffle(pieces)
     return pieces

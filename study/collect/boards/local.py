@@ -13,7 +13,6 @@ from study.collect.boards.link import Launch
 from study.collect.boards.linux import LinuxBoard
 from study.collect.onboard.factors import STRATEGIES
 from study.errors import BoardFailed
-from study.process import need
 
 
 class LocalBoard(LinuxBoard):
@@ -32,5 +31,5 @@ class LocalBoard(LinuxBoard):
         env = {"STUDY_PAYLOAD": str(build.payload()), "PYTHONPATH": os.pathsep.join(places)}
         if any(STRATEGIES[name].module for name in strategies):
             env["STUDY_MODULE"] = str(build.module(platform.release()))
-        tied = [need("setpriv"), "--pdeathsig", "TERM", "--"]  # it ends its visit, and puts the machine back, if we are killed
-        return Launch([*tied, sys.executable, "-m", "onboard"], cwd=console.parent, console=console, env=env)
+        env["STUDY_PARENT"] = str(os.getpid())  # it ends its visit, and puts the machine back, if we are killed
+        return Launch([sys.executable, "-m", "onboard"], cwd=console.parent, console=console, env=env)

@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -124,16 +125,26 @@ def answer(line: str) -> dict[str, Any]:
 def main() -> None:
     """Answer until the host hangs up or ends us, then leave the kernel as it was."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    parent = int(os.environ.get("STUDY_PARENT", "0"))  # who sent us, and cleans up if it can
+    if parent:
+        tied.end_with_parent(signal.SIGTERM)
     tuning.mend(ROOT)
     with HELD:
+        HELD.callback(_remove_orphaned, os.environ.get("STUDY_FOLDER", ""), parent)
         HELD.callback(strategy.unload)
         try:
             for line in sys.stdin:
-                if line.strip() == "":
+                if line.strip() == "" or (parent and os.getppid() != parent):
                     break
                 print(json.dumps(answer(line)), flush=True)
         finally:
             signal.signal(signal.SIGTERM, lambda *_: None)  # what is put back now must not be interrupted
+
+
+def _remove_orphaned(folder: str, parent: int) -> None:
+    """Remove the folder that we were sent in, if who would do it is gone."""
+    if folder and os.getppid() != parent:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import sys
 import time
 from pathlib import Path
 
-from . import strategy, tied
+from . import strategy
 
 PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 GRACE = 5.0  # seconds that the agent has to end its measurement and to leave the machine as it was
@@ -41,7 +41,7 @@ def carry(folder: str, silence: float) -> None:
     alive, held = os.pipe()
     agent = subprocess.Popen(
         [sys.executable, "-m", __package__], cwd=folder, env=environment(folder), stdin=subprocess.PIPE, bufsize=0,
-        start_new_session=True, pass_fds=[held], preexec_fn=tied.to_parent(signal.SIGTERM),
+        start_new_session=True, pass_fds=[held],
     )  # fmt: skip
     os.close(held)
     try:
@@ -59,6 +59,8 @@ def environment(folder: str) -> dict[str, str]:
         "PYTHONPATH": folder,
         "PYTHONDONTWRITEBYTECODE": "1",
         "TMPDIR": folder,
+        "STUDY_FOLDER": folder,
+        "STUDY_PARENT": str(os.getpid()),
         "STUDY_PAYLOAD": os.path.join(folder, "payload.bin"),
         "STUDY_MODULE": os.path.join(folder, "dbgswitch.ko"),
     }
