@@ -146,7 +146,7 @@ simulation: setup-python  ## what intervals and verdicts are worth, on campaigns
 
 # --- the house ----------------------------------------------------------------------------------------------------
 
-test: setup-system setup-python  ## lint and test: boots emulated boards, about 25 minutes
+test: setup-system setup-python  ## lint and test: boots emulated boards, about half an hour
 	@$(MAKE) --no-print-directory lint
 	@$(BIN)/pytest
 

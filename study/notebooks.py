@@ -126,6 +126,8 @@ def run(name: str, out: Path, parameters: Mapping[str, Any]) -> Path:
     except (PapermillException, CellControlSignal, RuntimeError, TimeoutError) as error:  # a cell failed; its kernel did
         why = getattr(error, "evalue", "") or str(error) or type(error).__name__
         raise StudyError(f"{why.strip()} (the notebook as far as it ran: {aside})") from None
+    except OSError as error:  # on a full disk
+        raise OSError(error.errno, error.strerror, error.filename or str(aside)) from None
     node = nbformat.read(aside, as_version=4)
     last = next(cell for cell in reversed(node.cells) if cell.cell_type == "code")
     if END not in "".join(output.get("text", "") for output in last.outputs):

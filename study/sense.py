@@ -5,7 +5,6 @@ A visit that makes no sense is not recorded; one that was recorded all the same 
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -37,14 +36,13 @@ def nonsense(line: Mapping[str, Any], factors: Factors) -> str:
     factors : Factors
         Those of the design that asked for it; of imported results no more is known than that they must be numbers that can be.
     """
-    doubts = _doubts_of_size(line) if factors.kind == IMPORTED else itertools.chain(_doubts_of_size(line), _doubts(line, factors))
-    return next(doubts, "")
+    return too_small(line) or ("" if factors.kind == IMPORTED else next(_doubts(line, factors), ""))
 
 
-def _doubts_of_size(line: Mapping[str, Any]) -> Iterator[str]:
-    for count in line["counts"]:
-        if count["value"] and abs(count["value"]) < 1 / LARGEST:
-            yield f"{count['event']} is {count['value']:g}: less than one in any number of round trips"
+def too_small(line: Mapping[str, Any]) -> str:
+    """Return which count is less than one in any number of round trips; empty if none is."""
+    found = [count for count in line["counts"] if count["value"] and abs(count["value"]) < 1 / LARGEST]
+    return f"{found[0]['event']} is {found[0]['value']:g}: less than one in any number of round trips" if found else ""
 
 
 def _doubts(line: Mapping[str, Any], factors: Factors) -> Iterator[str]:

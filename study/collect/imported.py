@@ -24,7 +24,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
-from study import __version__, schema
+from study import __version__, schema, sense
 from study.campaign import DESIGN, Campaign
 from study.collect import perfstat, suites
 from study.collect.onboard.factors import IMPORTED
@@ -140,6 +140,8 @@ def _read(path: Path, given: Mapping[str, str]) -> list[Visit]:
         for visit in visits:
             json.dumps(visit.line, allow_nan=False)
             schema.check("visit", {**visit.line, "visit": UNKNOWN})
+            if why := sense.too_small(visit.line):
+                raise BadData(why)
     except (ValueError, RecursionError) as error:
         _refuse(path, f"it is not text that can be kept: {error}")
     except BadData as error:

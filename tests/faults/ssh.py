@@ -295,8 +295,9 @@ def _left(lab: Lab) -> tuple[int, int]:
 
 
 def well(row: dict[str, Any]) -> bool:
-    """Say whether nothing was wrong with a kill, and nothing was left."""
-    return not any(row[name] for name in ("lost", "duplicated", "wrong", "left", "folders"))
+    """Say whether nothing was wrong with a kill. A carrier that is killed before it has an agent leaves its folder."""
+    harms = ("lost", "duplicated", "wrong", "left", *(["folders"] if row["kind"] != CARRIER else []))
+    return not any(row[name] for name in harms)
 
 
 def main() -> int:
