@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import logging
 import os
 import signal
 import sys
@@ -43,6 +42,8 @@ def guard() -> None:
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Keep what libraries say of their own affairs from the user: what matters of it is said by us, in a line."""
+    import logging  # not before start() has guarded us
+
     before = logging.root.manager.disable
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

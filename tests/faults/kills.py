@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import re
 import signal
 import subprocess
 import time
@@ -349,6 +350,8 @@ class Trial:
     def _complaints(self, run_: Run, kind: Kind) -> list[str]:
         """Say what is wrong with how a struck run ended: a traceback, more than one line, or as if nothing had happened."""
         words, status = run_.err.strip(), run_.process.returncode
+        if INTERRUPT in kind.signals and words.endswith("KeyboardInterrupt") and not re.search(", in (start|main)$", words, re.M):
+            return []  # Python itself had not got to us yet
         found = []
         if "Traceback" in words + run_.out.decode(errors="replace"):
             found.append(f"a traceback: ... {' | '.join(words.splitlines()[-3:])[-300:]}")
