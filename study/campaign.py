@@ -301,7 +301,7 @@ class Campaign:
         ours = [path for path in self.raw_files() if _is_design(path) or self._is_of(board, path)]
         with open(self.folder / DESIGN) as lock:  # another board's command may close at the same time
             fcntl.flock(lock, fcntl.LOCK_EX)
-            sums = self._sums()
+            sums = read_sums(self.folder)
             added = {self._name(path): digest_of(path) for path in ours if self._name(path) not in sums}
             if added:
                 write_sums(self.folder, sums | added)
@@ -310,7 +310,7 @@ class Campaign:
         """Compare every file that has a sum with it."""
         present = {self._name(path): path for path in self.raw_files()}
         problems = []
-        for name, value in sorted(self._sums().items()):
+        for name, value in sorted(read_sums(self.folder).items()):
             if name not in present:
                 problems.append(Problem(self.folder / name, "it is missing"))
             elif digest_of(present[name]) != value:
@@ -319,7 +319,7 @@ class Campaign:
 
     def verify(self) -> list[Problem]:
         """Compare every file with its sum, and every visit with its digest and the design; an empty list means that all is whole."""
-        sums = self._sums()
+        sums = read_sums(self.folder)
         why = f"it is not in {SUMS}: foreign, or its boot was interrupted (collect again to close it)"
         unknown = [Problem(path, why) for path in self.raw_files() if self._name(path) not in sums]
         problems = self.damaged() + unknown
@@ -352,19 +352,19 @@ class Campaign:
 
     def unclosed(self, board: str) -> list[Path]:
         """Return the files of a board, and the designs, that have no sum yet: whoever wrote them was interrupted."""
-        sums = self._sums()
+        sums = read_sums(self.folder)
         ours = [path for path in self.raw_files() if _is_design(path) or self._is_of(board, path)]
         return [path for path in ours if self._name(path) not in sums]
 
     def interrupted(self) -> list[Path]:
         """Return the folders of boots of which no file has a sum: whoever recorded them was interrupted."""
-        closed = {Path(name).parent.name for name in self._sums()}
+        closed = {Path(name).parent.name for name in read_sums(self.folder)}
         return sorted(path for path in self.folder.glob(f"{BOOTS}/*") if path.is_dir() and path.name not in closed)
 
     def redesign(self, factors: Factors) -> None:
         """Replace the design of a campaign of imported results, and its sum with it: it is a record, and no plan."""
         write_whole(self.folder / DESIGN, design_text(draw(factors)))
-        sums = self._sums()
+        sums = read_sums(self.folder)
         if DESIGN in sums:
             write_sums(self.folder, {**sums, DESIGN: digest_of(self.folder / DESIGN)})
         self.designs = {IMPORTED: draw(factors)}
@@ -378,8 +378,10 @@ class Campaign:
         """Return for each board whose visits are not all there how many are not; also for one whose boots were all set aside."""
         known = set(self.boards())
         for path in self.folder.glob(f"{ASIDE}/*/{BOOTS}/*/{BOOT}"):
-            with contextlib.suppress(BadData):
-                known.add(self.facts(path.parent)["board"])
+            with contextlib.suppress(BadData, BadRequest):  # a boot from elsewhere may be of boards that nobody asked for
+                board = self.facts(path.parent)["board"]
+                self.design_of(board)
+                known.add(board)
         return {board: left for board in sorted(known) if (left := len(self.missing(board)))}
 
     def _is_of(self, board: str, path: Path) -> bool:
@@ -388,9 +390,6 @@ class Campaign:
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self.folder).as_posix()
-
-    def _sums(self) -> dict[str, str]:
-        return read_sums(self.folder)
 
 
 class OpenBoot:

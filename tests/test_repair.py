@@ -126,6 +126,14 @@ DAMAGE = {
         "is cut off",
         11,
     ),
+    "a boot of boards that nobody asked for": (
+        lambda c: (
+            shutil.copytree(c / "boots/b.1", c / "boots/rig-x.1"),
+            (c / "boots/rig-x.1/boot.json").write_text((c / "boots/b.1/boot.json").read_text().replace('"b"', '"rig-x"')),
+        ),
+        "has no design for boards like rig-x",
+        12,
+    ),
     "a byte of the sums": (lambda c: flip(c / "SHA256SUMS"), "", None),
 }
 
@@ -144,6 +152,7 @@ def test_what_is_damaged_goes_aside_and_nothing_is_deleted(tmp_path: Path, what:
     assert left is None or len(list(whole.records())) == left
     missing = whole.missing("b")
     assert len(missing) + len(list(whole.records())) == 12
+    assert whole.incomplete() == ([f"{12 - len(missing)} of 12 visits of b are there"] if missing else [])
     if what != "a torn line":
         assert everything(campaign.folder) == before
     assert repair.repair(campaign.folder) == []  # once is enough
