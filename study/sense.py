@@ -20,6 +20,8 @@ SLOWEST, FASTEST = 2e7, 2e10
 MOST = 1e12
 # Events of which each round trip has one or more, up to the share that a window's ends may cut off.
 EACH_TIME, NEARLY = ("kvm:kvm_entry", "kvm:kvm_exit"), 0.99
+# Exits that interrupts may have added to the shorter of two windows, whose count is subtracted.
+INTERRUPTED = 5
 # What a round trip can only add to, but for user space, which may do less in the longer of two windows.
 GROWING = {event for row in EVENTS for event in row} - {"instructions:u"}
 # Below this share of the time, a counter is an estimate: others, such as a watchdog, took turns with it.
@@ -81,7 +83,7 @@ def _doubts_of_counts(line: Mapping[str, Any], seconds: float, factors: Factors)
             )
         if value < 0:
             yield f"{event} is {value:g} in a round trip"
-        if event in EACH_TIME and value < NEARLY:
+        if event in EACH_TIME and value < NEARLY - INTERRUPTED / line["loops"]:
             yield f"{event} is {value:g} in a round trip: fewer were made than the design has"
         if event == "cycles:kh" and seconds and not SLOWEST <= value / seconds <= FASTEST:
             yield f"{value:g} cycles in {seconds:g} s would be a clock of {value / seconds:.3g} Hz: one of them is in another unit"

@@ -58,6 +58,13 @@ def test_a_visit_as_boards_give_it_makes_sense() -> None:
     assert sense.nonsense(line, FACTORS) == ""
 
 
+def test_an_interrupt_in_the_shorter_window_is_no_nonsense() -> None:
+    few = Factors(loops=100)
+    line = lines.of_kvm(draw(few).visits()[0], few)
+    count(line, "kvm:kvm_exit").update(value=(100 - 11) / 90)
+    assert sense.nonsense(line, few) == ""
+
+
 @pytest.mark.parametrize("says", NONSENSE)
 def test_nonsense_is_named(says: str) -> None:
     line = lines.of_kvm(VISIT, FACTORS)

@@ -32,7 +32,9 @@ def test_a_campaign_stops_at_the_width_that_its_design_states(tmp_path: Path) ->
 
 
 def test_a_budget_is_spent_where_the_width_is_never_reached(tmp_path: Path) -> None:
-    said = run("collect", "--campaign", tmp_path / "c", *ONE, "--boots", "4", "--until", "0.0000001").stdout
+    done = run("collect", "--campaign", tmp_path / "c", *ONE, "--boots", "4", "--until", "0.0000001")
+    said = done.stdout
+    assert done.returncode == 0, done.stderr
     assert "after 3 boots the widest interval is" in said
     assert len(Campaign(tmp_path / "c").boots()) == 4
     assert "all visits of each board are there" in said
