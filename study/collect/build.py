@@ -53,6 +53,8 @@ mount -t tmpfs tmpfs /dev/shm
 mount -t tmpfs tmpfs /tmp
 mount -t debugfs debugfs /sys/kernel/debug
 mount -t tracefs tracefs /sys/kernel/tracing
+# Or each tracepoint that perf leaves would keep it waiting for some ticks of the clock.
+echo 1 > /sys/kernel/rcu_expedited
 for module in {modules}; do [ ! -e /lib/board/$module.ko ] || insmod /lib/board/$module.ko; done
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C PYTHONDONTWRITEBYTECODE=1
 port=/dev/vport0p1

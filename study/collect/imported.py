@@ -213,7 +213,7 @@ def _visits_of_pyperf(text: str, source: Source, given: Mapping[str, str]) -> It
 def _visits_of_perf(text: str, source: Source, given: Mapping[str, str]) -> Iterator[Visit]:
     """Yield the one visit that a file of perf is."""
     try:
-        counts = perfstat.parse(text)
+        counts = perfstat.parse(text, refused=perfstat.APART)
     except BadData as error:
         raise BadData(f"{error}; as a whole it is no JSON either: {WANTED}") from None
     if all(count.why for count in counts):

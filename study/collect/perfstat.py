@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
 from study.errors import BadData
 
-# With these keys a line counts a part of the machine by itself.
-APART = frozenset({"cpu", "core", "cluster", "cache", "die", "socket", "node", "thread", "cgroup"})
+# With these keys a line counts a part of the machine by itself; a window of ours is all that one thread does.
+PARTS = frozenset({"cpu", "core", "cluster", "cache", "die", "socket", "node", "cgroup"})
+APART = PARTS | {"thread"}
 
 # Why perf has no value.
 MISSING = {f"<{why}>": why for why in ("not supported", "not counted")}
@@ -53,8 +54,15 @@ class Count:
         return count | ({"unit": self.unit} if self.unit else {})
 
 
-def parse(text: str) -> list[Count]:
+def parse(text: str, refused: Set[str] = PARTS) -> list[Count]:
     """Read what ``perf stat -j`` printed: comments, blank lines and what perf derives from counts are passed over.
+
+    Parameters
+    ----------
+    text : str
+        Lines of JSON.
+    refused : set of str
+        Keys of lines that count a part by itself.
 
     Raises
     ------
@@ -70,7 +78,7 @@ def parse(text: str) -> list[Count]:
             item = json.loads(line)
             if "metric-value" in item and "counter-value" not in item:
                 continue
-            apart = APART.intersection(item)
+            apart = refused & item.keys()
             word, event = str(item["counter-value"]), str(item["event"])
             running = float(item.get("pcnt-running", 100.0)) / 100
             value = math.nan if word in MISSING else float(word)

@@ -64,7 +64,7 @@ def collect(lab: Lab, folder: Path, *words: object, board: str = "ssh:lab", **en
 
 def left(lab: Lab) -> str:
     """Return what is on the board of processes and files that were not there before."""
-    return lab.sh("ls -d /tmp/* 2>/dev/null; ps -o args | grep -E '[p]ython3|[p]erf stat'; lsmod | grep dbgswitch; true")
+    return lab.sh("ls -d /tmp/* 2>/dev/null; ps -o comm,args | grep -E '[p]ython3|[p]erf stat'; lsmod | grep dbgswitch; true")
 
 
 def until(what: Callable[[], bool]) -> None:

@@ -43,11 +43,12 @@ MOMENT = 0.2  # seconds between two looks
 GRACE = 10.0  # seconds of the board until nothing of the study may run there any more
 PATIENCE = 900.0  # seconds; the machine may be busy
 
-# On the board: find processes by what they were started with.
+# On the board: find processes by what they are called, or were started with.
 FIND = r"""
 import os, pathlib, select, shutil, signal, sys, time
 
-STARTED_WITH = {("-I", "-c"): "carrier", ("-m", "onboard"): "agent", ("-m", "onboard.bench"): "measuring"}
+STARTED_WITH = {("-I", "-c"): "carrier", ("-m", "onboard"): "agent"}
+CALLED = {"perf": "perf", "onboard.bench": "measuring"}
 
 def processes():
     for path in pathlib.Path("/proc").glob("[0-9]*"):
@@ -57,7 +58,7 @@ def processes():
             name = (path / "comm").read_text().strip()
         except (OSError, ValueError, IndexError):
             continue
-        kind = "perf" if name == "perf" else STARTED_WITH.get(tuple(words[1:3]))
+        kind = CALLED.get(name) or STARTED_WITH.get(tuple(words[1:3]))
         if kind:
             yield kind, int(path.name), parent
 

@@ -260,8 +260,8 @@ os.closerange(0,2)
 def busy(path):
     try:return b'onboard.bench' in open(path,'rb').read()
     except OSError:return False
-while not any(map(busy,glob.glob('/proc/[0-9]*/cmdline'))):time.sleep(.02)
-time.sleep(.2)
+while not any(map(busy,glob.glob('/proc/[0-9]*/comm'))):time.sleep(.02)
+time.sleep(.03)
 """
 STRIKES = {
     "os.system('rmmod dbgswitch')": "the strategy was changed to stock while (lazy|eager) was measured",

@@ -17,18 +17,18 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from . import BoardError, counting, doctor, facts, guest, strategy, tied, tuning
+from . import BoardError, bench, counting, doctor, facts, fresh, guest, strategy, tied, tuning
 from .factors import STRATEGIES
 
 VISIT_LIMIT = 600.0  # seconds
 ROOT = Path(os.environ.get("STUDY_ROOT", "/"))  # where the machine's files are
+PROGRAM = bench.program()  # it is run in the process of a visit, never here
 HELD = contextlib.ExitStack()  # what is put back when the agent ends
 
 
@@ -63,23 +63,22 @@ def visit(
     strategy.choose(chosen)
     with tempfile.TemporaryDirectory(prefix="study-") as folder:
         suite, counts = Path(folder, "suite.json"), Path(folder, "counts.json")
-        command = [sys.executable, "-m", f"{__package__}.bench", "--worker", "--quiet", "-o", str(suite), "--counts", str(counts)]
-        command += ["--loops", str(loops), "--values", str(values), "--warmups", str(warmups)]
-        command += ["--affinity", str(facts.measuring_cpu())]
-        command += ["--guest", state, "--host", host, "--exit", leave]
-        command += ["--no-gic"] * (not gic) + ["--pmu"] * pmu
-        command += ["--events", json.dumps(events), "--label", json.dumps(label)]
-        with ended_with_us(command) as process:
-            try:
-                words = process.communicate(timeout=VISIT_LIMIT)[0]
-            except subprocess.TimeoutExpired:
-                raise BoardError(f"a visit took longer than {VISIT_LIMIT:.0f} s; ask for fewer loops or values") from None
+        words = ["--worker", "--quiet", "-o", str(suite), "--counts", str(counts)]
+        words += ["--loops", str(loops), "--values", str(values), "--warmups", str(warmups)]
+        words += ["--affinity", str(facts.measuring_cpu())]
+        words += ["--guest", state, "--host", host, "--exit", leave]
+        words += ["--no-gic"] * (not gic) + ["--pmu"] * pmu
+        words += ["--events", json.dumps(events), "--label", json.dumps(label)]
+        try:
+            status, said = fresh.run(bench.NAME, lambda: bench.main(PROGRAM, words), VISIT_LIMIT)
+        except fresh.TookTooLong:
+            raise BoardError(f"a visit took longer than {VISIT_LIMIT:.0f} s; ask for fewer loops or values") from None
         if (now := strategy.in_force()) != chosen:
             raise BoardError(
                 f"the strategy was changed to {now} while {chosen} was measured: something else uses the module dbgswitch"
             )
-        if process.returncode != 0:
-            last = words.strip().splitlines()[-1:] or [f"exit status {process.returncode}"]
+        if status != 0:
+            last = said.strip().splitlines()[-1:] or [f"exit status {status}"]
             raise BoardError(f"the measuring process failed: {last[0]}")
         measured = json.loads(counts.read_text())
         reports, fired = measured.pop("oracle"), measured.pop("host")
@@ -91,21 +90,6 @@ def visit(
 def oracle_well(chosen: str, reports: list[int]) -> bool:
     """Say whether the guest's breakpoint and watchpoint did what they should under a strategy."""
     return reports == (guest.ORACLE_FIRES if STRATEGIES[chosen].correct else guest.ORACLE_SILENT)
-
-
-@contextlib.contextmanager
-def ended_with_us(command: list[str]) -> Iterator[subprocess.Popen[str]]:
-    """Run a process in a group of its own, and end the whole group whatever happens, even if we are killed."""
-    process = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
-        preexec_fn=tied.to_parent(signal.SIGKILL),
-    )  # fmt: skip
-    try:
-        yield process
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, 9)
-        process.wait()
 
 
 REQUESTS: dict[str, Callable[..., dict[str, object]]] = {

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from functools import partial
 from pathlib import Path
 
 import pyperf
@@ -21,12 +22,13 @@ import pyperf
 from . import BoardError, counting, facts, guest, host, strategy
 from .factors import EXITS, GUEST_STATES, HOST_STATES, KVM, names
 
+NAME = "onboard.bench"
 EXITS_WATCHED = 3  # after which the host's breakpoints must fire
 
 
-def main() -> None:
-    """Run the program."""
-    runner = pyperf.Runner(add_cmdline_args=_forward, program_args=("-m", f"{__package__}.bench"))
+def program() -> pyperf.Runner:
+    """Return the pyperf program with its options; what it measures is not there yet."""
+    runner = pyperf.Runner(add_cmdline_args=_forward, program_args=("-m", NAME))
     parser = runner.argparser
     parser.set_defaults(inherit_environ=["STUDY_PAYLOAD"])
     parser.add_argument(
@@ -39,7 +41,12 @@ def main() -> None:
     parser.add_argument("--label", default="{}", help="JSON object of metadata to add, such as the strategy")
     parser.add_argument("--counts", help="JSON file to write counts to")
     parser.add_argument("--events", default="[]", help="JSON list of lists: events to count, one perf run each")
-    args = runner.parse_args()
+    return runner
+
+
+def main(runner: pyperf.Runner, words: list[str] | None = None) -> None:
+    """Run the program, once, with words instead of those on its command line if there are any."""
+    args = runner.parse_args(words)
     metadata = {
         **json.loads(args.label),
         "guest": args.guest,
@@ -67,10 +74,12 @@ def _counts(measured: guest.Guest, held: host.Debugging, args: argparse.Namespac
     The host's oracle: each of its breakpoints and watchpoints fires before the guest runs, and again after each of its exits to
     user space.
     """
+    lengths = (short(args.loops), args.loops)
+    works = [partial(measured.run, loops) for loops in lengths]
     windows = [
-        {"loops": loops, "perf": counting.count(events, lambda n=loops: measured.run(n))}  # type: ignore[misc]
+        {"loops": loops, "perf": text}
         for events in json.loads(args.events)
-        for loops in (short(args.loops), args.loops)
+        for loops, text in zip(lengths, counting.count(events, works))
     ]
     before = strategy.counters()
     measured.run(args.loops)
@@ -102,6 +111,6 @@ def _in_a_worker(loops: int) -> float:
 
 if __name__ == "__main__":
     try:
-        main()
+        main(program())
     except BoardError as error:
         sys.exit(str(error))

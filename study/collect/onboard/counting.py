@@ -13,7 +13,9 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from . import BoardError
@@ -61,6 +63,8 @@ class Counters:
     ----------
     events : list of str
         As perf names them; groups and modifiers are welcome.
+    threads : sequence of int, optional
+        Count only these threads, by the kernel's numbers, and each apart.
 
     Raises
     ------
@@ -68,8 +72,9 @@ class Counters:
         If perf is missing, forbidden, or does not know an event.
     """
 
-    def __init__(self, events: list[str]) -> None:
+    def __init__(self, events: list[str], threads: Sequence[int] = ()) -> None:
         self._events = ",".join(events)
+        whom = ["--per-thread", "-t", ",".join(map(str, threads))] if threads else ["-p", str(os.getpid())]
         with contextlib.ExitStack() as held:
             self._out = held.enter_context(tempfile.TemporaryFile("w+"))
             # A file, for perf says a line per command: a pipe that nobody reads would fill up and stop it.
@@ -80,7 +85,7 @@ class Counters:
             held.callback(os.close, self._ack)
             try:
                 self._perf = subprocess.Popen(
-                    ["perf", "stat", "-j", "-e", self._events, "-p", str(os.getpid()), "-D", "-1",
+                    ["perf", "stat", "-j", "-e", self._events, *whom, "-D", "-1",
                      "--control", f"fd:{commands},{acks}", "--log-fd", str(self._out.fileno())],
                     pass_fds=(commands, acks, self._out.fileno()),
                     stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=self._words, env=_environment(),
@@ -107,8 +112,8 @@ class Counters:
         """End perf, and return what ``perf stat -j`` printed, as it stands."""
         with self._held:
             self._perf.send_signal(signal.SIGINT)  # perf's ordinary end: it prints and leaves
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._perf.wait(PATIENCE)
+            if select.select([self._ack], [], [], PATIENCE)[0]:  # its end of the pipe is closed: it is on its way
+                self._perf.wait()
             if self._perf.returncode == -signal.SIGKILL:
                 raise BoardError(f"perf stat was killed while it counted {self._events}")
             words = self._last_words()
@@ -145,24 +150,31 @@ class Counters:
         self._perf.wait()
 
 
-def count(events: list[str], work: Callable[[], object]) -> str:
-    """Count `events` of this process while `work` runs, guests that it runs included.
+def count(events: list[str], works: Sequence[Callable[[], object]]) -> list[str]:
+    """Count `events` of some works, one after the other, guests that they run included: each in a thread, by one perf.
+
+    Starting perf takes an emulated board as long as the works themselves.
 
     Returns
     -------
-    str
-        What ``perf stat -j`` printed, as it stands.
+    list of str
+        Of each work the lines that ``perf stat -j --per-thread`` printed of its thread.
 
     Raises
     ------
     BoardError
         If perf ends early or does not answer.
     """
-    with contextlib.closing(Counters(here(events))) as counters:
+    with contextlib.ExitStack() as held:
+        threads = [held.enter_context(ThreadPoolExecutor(1)) for _ in works]
+        numbers = [thread.submit(threading.get_native_id).result() for thread in threads]
+        counters = held.enter_context(contextlib.closing(Counters(here(events), numbers)))
         counters.enable()
-        work()
+        for thread, work in zip(threads, works):
+            thread.submit(work).result()
         counters.disable()
-        return counters.finish()
+        lines = counters.finish().splitlines(keepends=True)
+    return ["".join(line for line in lines if f'-{number}"' in line.partition(",")[0]) for number in numbers]
 
 
 def _refusal(events: str, said: str) -> BoardError:

@@ -1,0 +1,118 @@
+"""A fresh process for each visit, forked from one that has imported all that it needs.
+
+Starting Python and importing pyperf takes an emulated board ten times as long as what is measured then. What makes samples
+independent is kept: a process of its own, which no other visit shares, with memory of its own, at addresses of its own. A fork
+leaves code and heap where they are; so that what is mapped afterwards (the guest's memory, the page that it shares with KVM) is
+not always at one place, a drawn number of pages is mapped ahead of it, as the kernel does for a new program (ASLR).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+import random
+import select
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from typing import NoReturn
+
+from . import BoardError, tied
+
+PR_SET_NAME = 15  # prctl(2)
+MOST_PAGES = 1 << 16  # 256 MB of addresses with pages of 4 kB; none of them is ever touched
+
+
+class TookTooLong(Exception):
+    """The work was not done in time."""
+
+
+def run(name: str, work: Callable[[], object], limit: float) -> tuple[int, str]:
+    """Do some work in a fresh process, and end all that it started, whatever happens, even if we are killed.
+
+    Parameters
+    ----------
+    name : str
+        What the process is called, as ps(1) shows it; 15 characters at most.
+    work : callable
+        Ends the process by returning, by SystemExit, or by an exception, whose words it prints.
+    limit : float
+        Seconds that it may take.
+
+    Returns
+    -------
+    (int, str)
+        Its exit status (below 0: the signal that ended it), and what it printed.
+
+    Raises
+    ------
+    TookTooLong
+        If it is not done within the limit. It is ended.
+    """
+    ready = tied.to_parent(signal.SIGKILL)
+    ours, theirs = os.pipe()
+    process = os.fork()
+    if process == 0:
+        _work(name, work, theirs, ready)
+    os.close(theirs)
+    try:
+        words = _until_closed(ours, time.monotonic() + limit)
+    finally:
+        os.close(ours)
+        _end(process)
+        status = os.waitpid(process, 0)[1]
+    return os.waitstatus_to_exitcode(status), words.decode(errors="replace")
+
+
+def _work(name: str, work: Callable[[], object], out: int, ready: Callable[[], None]) -> NoReturn:
+    """Be the fresh process."""
+    status = 1
+    try:
+        ready()
+        os.setsid()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        with open(os.devnull, "rb") as nothing:
+            os.dup2(nothing.fileno(), 0)
+        os.dup2(out, 1)
+        os.dup2(out, 2)
+        os.close(out)
+        ctypes.CDLL(None).prctl(PR_SET_NAME, name.encode(), 0, 0, 0)
+        size = mmap.PAGESIZE * random.SystemRandom().randint(1, MOST_PAGES)
+        with mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, prot=mmap.PROT_READ):
+            work()
+        status = 0
+    except BoardError as error:
+        print(error)
+    except SystemExit as error:
+        status = error.code if isinstance(error.code, int) else int(error.code is not None)
+        if isinstance(error.code, str):
+            print(error.code)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def _until_closed(file: int, deadline: float) -> bytes:
+    """Read what a process prints until it, and all that it started, have closed their end."""
+    words = b""
+    while select.select([file], [], [], max(0.0, deadline - time.monotonic()))[0]:
+        more = os.read(file, 1 << 16)
+        if not more:
+            return words
+        words += more
+    raise TookTooLong
+
+
+def _end(process: int) -> None:
+    """End a process that is not waited for yet, and its group; it may not have made its group yet."""
+    for kill in (os.killpg, os.kill):
+        try:
+            kill(process, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
