@@ -297,14 +297,17 @@ def export(campaign: Path, folder: Path) -> None:
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--profile", help="For collect: take the factors of a profile.")
 @click.option("-p", "given", type=(str, str), multiple=True, metavar="NAME VALUE", help="A papermill parameter.")
-def notebook(name: str, out: Path, profile: str | None, given: tuple[tuple[str, str], ...]) -> None:
+@click.option("--again", is_flag=True, help="Run it even if nothing changed since it was run.")
+def notebook(name: str, out: Path, profile: str | None, given: tuple[tuple[str, str], ...], again: bool) -> None:
     """Run a notebook with papermill and keep it only if it ran to its end.
 
-    NAME is collect, analyze, cover-letter or simulation.
+    NAME is collect, analyze, cover-letter or simulation. What would come out the same is left as it is: OUT remembers what went
+    in (notebook, parameters, campaign, code, packages) and what came out (figures, tables, letter).
     """
     from study import notebooks
 
-    print(notebooks.run(name, out, notebooks.parameters(dict(given) | ({"profile": profile} if profile else {}))))
+    ran = notebooks.run(name, out, notebooks.parameters(dict(given) | ({"profile": profile} if profile else {})), again)
+    print(out if ran else f"{out} is up to date")
 
 
 @study.command()
@@ -361,11 +364,22 @@ def html(campaigns: tuple[Path, ...], out: Path, paper: Path) -> None:
 
     Each page is one file that asks no network for anything.
     """
-    from study.publish import site
+    from study import uptodate
 
     named = [path.absolute() for path in campaigns]
-    others = [path for path in site.analysed(paths.DATA, paper) if path.absolute() not in named]
-    print(site.build([*campaigns, *others], out, paper))
+    others = [path for path in uptodate.analysed(paths.DATA, paper) if path.absolute() not in named]
+    went_in = uptodate.inputs_of_pages([*campaigns, *others], paper)
+    if uptodate.are_up_to_date(out, went_in):
+        print(f"{out / 'index.html'} is up to date")
+        return
+    from study.publish import site
+
+    left_out: list[str] = []
+    print(site.build([*campaigns, *others], out, paper, left_out.append))
+    for line in left_out:
+        print(line)
+    if not left_out:
+        uptodate.stamp_pages(out, went_in)
 
 
 @study.command()

@@ -8,11 +8,12 @@ import dataclasses
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from study import paths, terminal
+from study import paths, terminal, uptodate
 from study.collect.onboard import tied
 from study.design import Factors
 from study.errors import BadRequest, StudyError
@@ -22,6 +23,9 @@ END = "The notebook ran to its end."
 
 # A kernel is interrupted when it is shut down; now and then it would say so, beside the one line that says what is wrong.
 QUIET = ["--log-level=CRITICAL"]
+
+# The notebook that makes what it reads: what counts is how the campaign is afterwards.
+MEASURING = "collect"
 
 
 def check_parameters(namespace: Mapping[str, Any]) -> dict[str, Any]:
@@ -67,21 +71,26 @@ def parameters(given: Mapping[str, str]) -> dict[str, Any]:
     Parameters
     ----------
     given : mapping of str to str
-        As on papermill's own command line, with its rules for numbers.
+        As on papermill's own command line, with its rules for numbers; papermill itself is not imported for that, it takes a second.
     """
-    from papermill.cli import _resolve_type
-
     numbers = {field.name for field in dataclasses.fields(Factors) if isinstance(field.default, int | float)} | {
         "version",
         "campaigns",
         "pixels",
         "tune",
     }
-    return {name: _resolve_type(value) if name in numbers else value for name, value in given.items()}
+    return {name: _number(value) if name in numbers else value for name, value in given.items()}
 
 
-def run(name: str, out: Path, parameters: Mapping[str, Any]) -> Path:
-    """Execute a notebook with papermill and keep it only if it ran to its end.
+def _number(text: str) -> Any:
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return kind(text)
+    return {"True": True, "False": False, "None": None}.get(text, text)
+
+
+def run(name: str, out: Path, parameters: Mapping[str, Any], again: bool = False) -> bool:
+    """Execute a notebook with papermill and keep it only if it ran to its end; leave it if it would come out the same.
 
     Parameters
     ----------
@@ -91,11 +100,13 @@ def run(name: str, out: Path, parameters: Mapping[str, Any]) -> Path:
         Where the executed notebook goes; it appears whole or not at all.
     parameters : mapping
         Papermill parameters.
+    again : bool
+        Execute it in any case.
 
     Returns
     -------
-    path
-        `out`.
+    bool
+        Whether it was executed.
 
     Raises
     ------
@@ -107,6 +118,9 @@ def run(name: str, out: Path, parameters: Mapping[str, Any]) -> Path:
     if not source.exists():
         known = ", ".join(sorted(path.stem for path in paths.NOTEBOOKS.glob("*.ipynb")))
         raise BadRequest(f"notebook {name!r} is unknown; choose from {known}")
+    if not again and uptodate.is_up_to_date(out, source, parameters):
+        return False
+    started, went_in = time.time(), _inputs(source, parameters, own=False)
     import nbformat
     import papermill
     from nbclient.exceptions import CellControlSignal
@@ -132,11 +146,23 @@ def run(name: str, out: Path, parameters: Mapping[str, Any]) -> Path:
     last = next(cell for cell in reversed(node.cells) if cell.cell_type == "code")
     if END not in "".join(output.get("text", "") for output in last.outputs):
         raise StudyError(f"the notebook {name} stopped before its end: its kernel died; what ran of it is in {aside}")
-    nbformat.write(timeless(node), aside)
+    timeless(node)
+    now = _inputs(source, parameters, own=False)
+    if now and (now == went_in or name == MEASURING):  # or someone else measured meanwhile
+        uptodate.stamp(node, _inputs(source, parameters), uptodate.outputs(source, parameters, started))
+    nbformat.write(node, aside)
     aside.replace(out)
     with contextlib.suppress(OSError):  # what another notebook left unfinished stays
         aside.parent.rmdir()
-    return out
+    return True
+
+
+def _inputs(source: Path, parameters: Mapping[str, Any], own: bool = True) -> str:
+    """Return the digest of what goes into a notebook; empty where that cannot be read: the notebook says so better."""
+    try:
+        return uptodate.inputs(source, parameters, own)
+    except (StudyError, OSError, ValueError, LookupError, TypeError):
+        return ""
 
 
 def timeless(node: Any) -> Any:

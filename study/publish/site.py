@@ -6,7 +6,7 @@ import base64
 import hashlib
 import shutil
 import zipfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -374,10 +374,3 @@ def _kernels(rows: pd.DataFrame) -> str:
         return ", ".join(systems)
     versions = ", ".join(history.short(compare.in_order(rows)["kernel"]).values())
     return f"Linux {versions} ({', '.join(dict.fromkeys(rows['mode']))})"
-
-
-def analysed(data: Path, paper: Path = paths.PAPER) -> Iterable[Path]:
-    """Yield the campaigns in a folder that have executed notebooks."""
-    for path in sorted(data.glob("*/design.json")):
-        if (paper / path.parent.name / "notebooks" / "analyze.ipynb").exists():
-            yield path.parent

@@ -1,0 +1,181 @@
+"""Rows on collecting: a visit beside a bare pyperf program, two boards side by side, and the rig beside its loops alone."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stdout
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from study.bench.rows import PAIRS, Row, in_turns, ratio
+from study.campaign import Campaign
+from study.collect import boards, session
+from study.collect.boards.emulated import EmulatedBoard
+from study.collect.boards.link import Link
+from study.collect.boards.rig import EmulatedRig
+from study.design import Factors, choose, draw
+from study.errors import StudyError
+
+ROW_BOARD, RIG = "qemu-neoverse-n1", "rig-cortex-a57"
+# Runs on the board, in one boot. A bare pyperf program's own start and end drop out: of two runs the difference is taken.
+ON_BOARD = Path(__file__).with_name("on_board.py")
+FEW, MANY = 2, 8
+PLAN = {"loops": Factors().loops, "values": Factors().values, "warmups": Factors().warmups, "events": Factors().perf_events}
+
+
+def rows(say: Callable[[str], None]) -> list[Row]:
+    """Measure all rows; what they need is built first."""
+    say("collecting: visits beside a bare pyperf program, on one emulated board (3 minutes)")
+    found = visits(PAIRS)
+    say("two emulated boards side by side and one after the other (3 minutes)")
+    found.append(side_by_side(PAIRS))
+    say("a rig's default campaign and its loops alone (6 minutes)")
+    found.append(rig(PAIRS))
+    return found
+
+
+def on_board(pairs: int, plan: dict[str, Any] = PLAN) -> dict[str, list[float]]:
+    """Run the script of ON_BOARD on a freshly booted board, and return what it measured: seconds of the board's own clock."""
+    board = EmulatedBoard(ROW_BOARD, append='"STUDY_UNDER=sh -s"')
+    request = json.dumps({**plan, "pairs": pairs, "few": FEW, "many": MANY})
+    script = f"cat > /tmp/on_board.py <<'EOF'\n{ON_BOARD.read_text()}\nEOF\npython3 /tmp/on_board.py '{request}'; exit\n"
+    with tempfile.TemporaryDirectory() as place:
+        launch = board.launch(Path(place, "console.log"), ("stock",))
+        with subprocess.Popen(launch.argv, cwd=launch.cwd, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdin and process.stdout
+            process.stdin.write(script)
+            process.stdin.flush()  # and it stays open: a board whose line is closed stops listening
+            said = process.stdout.read()
+        try:
+            found: dict[str, list[float]] = json.loads(said)
+        except ValueError:
+            raise StudyError(f"the board did not run the comparison: {Path(place, 'console.log').read_text()[-300:]}") from None
+    return found
+
+
+def visits(pairs: int) -> list[Row]:
+    """Return the rows on a visit: by itself, without what pyperf does not do, and by its spread between processes."""
+    found = on_board(pairs)
+    bare = (f"a process of a bare pyperf program: ({MANY} - {FEW} processes) / {MANY - FEW}", found["bare"])
+    anew = ("the same program with the same counts, Python started anew", found["anew"])
+    whole = ("a visit: values, perf's counts of two rows of events, the module's counters, the oracle", found["visit"])
+    values = ("a visit that has perf count nothing", found["values only"])
+    return [
+        ratio("board time of a sample: ours / bare pyperf", 0.35, values, bare, "s of the board"),
+        ratio("  with all that a visit counts / bare pyperf", None, whole, bare, "s of the board"),
+        ratio("  with all that it counts / Python started anew", None, whole, anew, "s of the board"),
+        spread(found["of visits"], found["of bare"]),
+    ]
+
+
+def spread(ours: list[float], other: list[float], resamples: int = 2000) -> Row:
+    """Return the row of the spread between processes: median absolute deviations of their medians, and a bootstrap's interval.
+
+    Parameters
+    ----------
+    ours, other : list of float
+        The median of each process's values.
+    """
+
+    def deviation(medians: np.ndarray[Any, Any]) -> Any:
+        return np.median(np.abs(medians - np.median(medians, axis=-1, keepdims=True)), axis=-1)
+
+    source = np.random.default_rng(1)
+    drawn = [source.choice(np.asarray(each), (resamples, len(each))) for each in (ours, other)]
+    low, high = np.quantile(deviation(drawn[0]) / np.maximum(deviation(drawn[1]), 1e-15), (0.025, 0.975))
+    value = float(deviation(np.asarray(ours)) / deviation(np.asarray(other)))
+    samples = {"unit": "s", "ours": ours, "other": other}
+    what = "medians of visits", "medians of a bare pyperf program's processes"
+    return Row("spread between processes: ours / bare pyperf", None, value, float(low), float(high), len(ours), *what, samples)
+
+
+def side_by_side(pairs: int) -> Row:
+    """Return the row of two emulated boards that measure at the same time, after checking that neither changes the other's counts.
+
+    Raises
+    ------
+    StudyError
+        If a rig counts otherwise while another one runs.
+    """
+    factors = Factors(strategies=("stock",), guests=("untouched", "mde"), processes=3, boots=1)
+    two = [ROW_BOARD, "qemu-cortex-a57"]
+    rigs = [RIG, "rig-neoverse-n1"]
+    alone, together = (_counts(rigs, side) for side in (False, True))
+    if alone != together:
+        raise StudyError("rigs that run side by side count otherwise than alone")
+    ours, other = in_turns(lambda: _seconds(two, factors, True), lambda: _seconds(two, factors, False), pairs)
+    return ratio("two boards: side by side / one after the other", 0.6, ("at the same time", ours), ("in turn", other))
+
+
+def _seconds(names: list[str], factors: Factors, together: bool) -> float:
+    with tempfile.TemporaryDirectory() as place:
+        started = time.perf_counter()
+        _collect(names, Path(place), factors, together)
+        return time.perf_counter() - started
+
+
+def _counts(names: list[str], together: bool) -> list[Any]:
+    with tempfile.TemporaryDirectory() as place:
+        _collect(names, Path(place), choose("quick", "rig", strategies="lazy,control-scan"), together)
+        return [[record.line["rig"] for record in Campaign(Path(place, name)).records()] for name in names]
+
+
+def _collect(names: list[str], place: Path, factors: Factors, together: bool) -> None:
+    """Collect on some boards, each in a campaign of its own."""
+    with redirect_stdout(StringIO()), ThreadPoolExecutor(len(names) if together else 1) as pool:
+        list(pool.map(lambda name: session.collect(name, place / name, factors), names))
+
+
+def rig(pairs: int, profile: str = "default") -> Row:
+    """Return the row of a rig's campaign beside its measured loops alone: the same commands, piped into the emulator."""
+    factors = choose(profile, "rig")
+    commands = _commands(factors)
+
+    def ours() -> float:
+        return _seconds([RIG], factors, True)
+
+    def alone() -> float:
+        with tempfile.TemporaryDirectory() as place:
+            launch = EmulatedRig(RIG).launch(Path(place, "console.log"), factors.strategies)
+            started = time.perf_counter()
+            subprocess.run(launch.argv, cwd=place, input="".join(commands).encode(), stdout=subprocess.DEVNULL, check=True)
+            return time.perf_counter() - started
+
+    found = in_turns(ours, alone, pairs)
+    round_trips = len(commands) * factors.loops * (factors.values + factors.warmups)
+    row = ratio(
+        f"rig, {profile} campaign: all of it / its measured loops alone", 1.2,
+        (f"study collect: {len(commands) - 1} visits", found[0]), ("its measure commands, piped into the emulator", found[1]),
+    )  # fmt: skip
+    row.samples["round trips per second"] = [round_trips / statistics.median(each) for each in found]  # type: ignore[index]
+    return row
+
+
+def _commands(factors: Factors) -> list[str]:
+    """Return the lines with which a campaign has a rig measure, and the one that ends it, as the study writes them."""
+    lines: list[str] = []
+
+    class Overheard(Link):
+        def ask(self, do: str, patience: float | None = None, **arguments: Any) -> dict[str, Any]:
+            if do == "measure":
+                lines.append(f"{launch.write(len(lines) + 1, do, arguments)}\n")
+            return super().ask(do, patience, **arguments)
+
+    board = boards.find(RIG)
+    with tempfile.TemporaryDirectory() as place:
+        launch = board.launch(Path(place, "console.log"), factors.strategies)
+        with Overheard(RIG, launch) as link:
+            board.describe(link, factors)
+            lines.clear()
+            for visit in draw(factors).visits():
+                board.measure(link, visit, factors)
+    return [*lines, f"{launch.farewell}\n"]

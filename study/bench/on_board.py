@@ -1,0 +1,85 @@
+"""What runs on the board: visits and a bare pyperf program in turns, in seconds of the board's clock. Printed as JSON."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, "/study")
+os.chdir("/study")
+
+PROGRAM = [sys.executable, "-m", "onboard.bench", "--guest", "mde", "--quiet"]
+
+
+def seconds(work: Callable[[], Any]) -> tuple[float, Any]:
+    """Return how long some work took, and what came of it."""
+    started = time.perf_counter()
+    result = work()
+    return time.perf_counter() - started, result
+
+
+def medians(suite: dict[str, Any]) -> list[float]:
+    """Return the median of each process of a pyperf suite."""
+    runs = [run for benchmark in suite["benchmarks"] for run in benchmark["runs"]]
+    return [statistics.median(run["values"]) for run in runs if "values" in run]
+
+
+def main(plan: dict[str, Any]) -> None:
+    """Measure in turns, and print what was found."""
+    agent: Any = importlib.import_module("onboard.__main__")
+    few, many, size = plan["few"], plan["many"], plan["many"] - plan["few"]
+    numbers = {name: plan[name] for name in ("loops", "values", "warmups")}
+    words = [word for name, value in numbers.items() for word in (f"--{name}", str(value))]
+    out = Path("/tmp/out.json")
+    found: dict[str, list[float]] = {name: [] for name in ("bare", "visit", "values only", "anew", "of bare", "of visits")}
+
+    def run(*more: str) -> dict[str, Any]:
+        out.unlink(missing_ok=True)
+        subprocess.run([*PROGRAM, *words, "-o", str(out), *more], check=True, stdout=subprocess.DEVNULL)
+        suite: dict[str, Any] = json.loads(out.read_text())
+        return suite
+
+    def visits(events: list[list[str]]) -> list[float]:
+        each = [
+            agent.visit(
+                chosen="stock", state="mde", host="none", leave="hvc", gic=True, pmu=False, events=events, label={}, **numbers
+            )
+            for _ in range(size)
+        ]
+        return [median for visit in each for median in medians(visit["pyperf"])]
+
+    def bare() -> None:
+        short, _ = seconds(lambda: run("-p", str(few)))
+        long, suite = seconds(lambda: run("-p", str(many)))
+        found["bare"].append((long - short) / size)
+        found["of bare"] += medians(suite)
+
+    def ours() -> None:
+        took, each = seconds(lambda: visits(plan["events"]))
+        found["visit"].append(took / size)
+        found["of visits"] += each
+        took, each = seconds(lambda: visits([]))
+        found["values only"].append(took / size)
+        found["of visits"] += each
+
+    def anew() -> None:
+        counts = ["--worker", "--counts", "/tmp/counts.json", "--events", json.dumps(plan["events"])]
+        took, _ = seconds(lambda: [run(*counts) for _ in range(few)])
+        found["anew"].append(took / few)
+
+    for number in range(plan["pairs"]):
+        for work in (ours, bare, anew)[:: 1 if number % 2 == 0 else -1]:
+            work()
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]))

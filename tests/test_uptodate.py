@@ -1,0 +1,86 @@
+"""What would come out the same is left, and nothing else is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from study.campaign import Campaign
+from tests.conftest import run
+from tests.publish.test_site import analysed
+
+SMALL = ["--board", "rig-cortex-a57", "--strategies", "lazy,eager", "--guests", "mde", "--hosts", "none", "--loops", "100"]
+SMALL += ["--boots", "1"]
+
+
+def said(*words: object) -> str:
+    done = run(*words)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip().splitlines()[-1]
+
+
+@pytest.fixture
+def campaign(tmp_path: Path) -> Path:
+    said("collect", "--campaign", tmp_path / "c", *SMALL)
+    return tmp_path / "c"
+
+
+def test_a_notebook_is_run_again_only_if_something_changed(campaign: Path) -> None:
+    paper = campaign.parent / "paper"
+    out, letter = paper / "c/notebooks/cover-letter.ipynb", paper / "c/letter.txt"
+    command = ["notebook", "cover-letter", out, "-p", "campaign", campaign, "-p", "paper", paper]
+    left = f"{out} is up to date"
+    assert said(*command) == str(out)
+    made, text = out.read_bytes(), letter.read_bytes()
+    assert said(*command) == left
+    assert (out.read_bytes(), letter.read_bytes()) == (made, text)
+
+    letter.unlink()
+    assert said(*command) == str(out)
+    assert (out.read_bytes(), letter.read_bytes()) == (made, text)
+    letter.write_bytes(text + b"more")
+    assert said(*command) == str(out)
+    assert letter.read_bytes() == text
+    out.write_bytes(made.replace(b"ran to its end", b"ran somewhere else"))
+    assert said(*command) == str(out)
+    assert out.read_bytes() == made
+    (paper / "c/series.txt").write_text("The words of the author.\n")
+    assert said(*command) == str(out)
+    assert "The words of the author." in letter.read_text()
+    assert said(*command) == left
+    assert said(*command, "-p", "title", "Another title") == str(out)
+    assert "Another title" in letter.read_text()
+    assert said(*command, "-p", "title", "Another title", "--again") == str(out)
+    said("collect", "--campaign", campaign, *SMALL, "--board", "rig-neoverse-n1")
+    assert said(*command, "-p", "title", "Another title") == str(out)
+    assert said(*command, "-p", "title", "Another title") == left
+
+
+def test_what_was_measured_is_not_measured_again_and_what_is_missing_is(campaign: Path) -> None:
+    out = campaign.parent / "collect.ipynb"
+    options = zip(SMALL[::2], SMALL[1::2], strict=True)
+    command = ["notebook", "collect", out, "-p", "campaign", campaign]
+    command += [word for name, value in options for word in ("-p", name.removeprefix("--"), value)]
+    assert said(*command) == str(out)
+    assert said(*command) == f"{out} is up to date"
+    (boot,) = Campaign(campaign).boots()
+    (boot / "visits.jsonl").unlink()
+    assert "visits.jsonl: it is missing" in run(*command).stderr
+
+
+def test_pages_are_made_again_only_if_something_changed(tmp_path: Path, reference: Campaign) -> None:
+    command = analysed(tmp_path, reference.digest())
+    index = tmp_path / "out/index.html"
+    assert said(*command) == str(index)
+    made = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    assert said(*command) == f"{index} is up to date"
+    index.unlink()
+    (tmp_path / "out/reference/analyze.html").write_text("tampered with")
+    assert said(*command) == str(index)
+    assert {path: path.read_bytes() for path in made} == made
+    analysed(tmp_path, "# Another title", reference.digest())
+    assert said(*command) == str(index)
+    assert said(*command) == f"{index} is up to date"
+    assert json.loads((tmp_path / "out/made.json").read_text()).keys() == {"inputs", "outputs"}
