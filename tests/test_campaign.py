@@ -1,17 +1,21 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from study.campaign import Campaign, legible, line_digest
+from study import schema
+from study.campaign import Campaign, legible, line_digest, parse_line
 from study.collect import session
 from study.collect.onboard.factors import KVM, RIG
 from study.design import Factors, choose
@@ -206,6 +210,95 @@ def test_a_digest_survives_the_file(line: dict[str, object]) -> None:
     line.pop("sha256", None)
     back = json.loads(json.dumps({**line, "sha256": line_digest(line)}))
     assert back["sha256"] == line_digest(back)
+
+
+def of_many(values: list[float], text: str = "") -> dict[str, Any]:
+    """What matters of a visit with many values, and beside them what could be taken for values."""
+    line = {"visit": text, "pyperf": {"benchmarks": [{"runs": [{"values": values, "warmups": [[1, 1.5]]}], text: text}]}}
+    return {**line, "source": {"sha256": text, "values": "0"} if text else 1}
+
+
+def signed(line: dict[str, Any], **form: Any) -> str:
+    return json.dumps({**line, "sha256": line_digest(line)}, **{"sort_keys": True, **form})
+
+
+def exactly(text: bytes) -> object:
+    """What parse_line() says, by the book."""
+    try:
+        line = schema.load(text)
+        return repr(line) if line["sha256"] == line_digest(line) else None
+    except (BadData, LookupError, TypeError, AttributeError, ValueError):
+        return None
+
+
+def parsed(text: bytes) -> object:
+    try:
+        return repr(parse_line(text))
+    except BadData:
+        return None
+
+
+POSITIVE = st.floats(min_value=1e-18, max_value=1e18) | st.floats(1e-7, 1e-5) | st.sampled_from([1.0, 2e-6, 5e-324, 1e16, 1.5])
+TEXTS = st.text(max_size=20) | st.sampled_from(
+    ['"values": [1.5, 2.5]', '\\"values": "0"', ', "a": 1, ', '"values":"0"', "\\", '\\\\"', "values", "\u2028 NaN"]
+)
+LISTS = st.lists(POSITIVE, min_size=1, max_size=80) | st.lists(st.floats(1e-7, 1e-5), min_size=32, max_size=64)
+# What else a line may be: the same in another form, or another one.
+CHANGES: dict[str, Callable[[str], str]] = {
+    "nothing": lambda text: text,
+    "spacing": lambda text: text.replace(", ", ","),
+    "wider": lambda text: text.replace('"values": [', '"values":  ['),
+    "a zero more": lambda text: re.sub(r"(\.\d+)", r"\g<1>0", text),
+    "a zero at the front": lambda text: re.sub(r"\[(\d)", r"[0\1", text),
+    "another exponent": lambda text: text.replace("e-06", "E-6"),
+    "a sign": lambda text: text.replace('"values": [', '"values": [-'),
+    "not JSON": lambda text: text.replace("}", ", }", 1),
+    "NaN": lambda text: text.replace('"values": [', '"values": [NaN, ', 1),
+    "true": lambda text: text.replace('"values": [', '"values": [true, ', 1),
+    "a key twice": lambda text: text.replace('{"pyperf"', '{"visit": 1, "pyperf"', 1),
+    "the values twice": lambda text: re.sub(r'("values": \[[^]]*\])', r"\1, \1", text),
+    "the values first, and others": lambda text: re.sub(r'("values": \[[^]]*\])', r'\1, "values": [1.5]', text),
+    "another value": lambda text: text.replace("1", "2", 1),
+    "another digest": lambda text: text.replace('"sha256": "', '"sha256": "0', 1),
+    "the digest twice": lambda text: re.sub(r'("sha256": "[0-9a-f]{64}")', r"\1, \1", text),
+    "cut": lambda text: text[:-1],
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@given(values=LISTS, text=TEXTS, form=st.sampled_from([{}, {"sort_keys": False}, {"ensure_ascii": False}, {"indent": 1}]))
+def test_a_line_of_many_values_is_taken_or_refused_like_any(
+    change: str, values: list[float], text: str, form: dict[str, Any]
+) -> None:
+    line = CHANGES[change](signed(of_many(values, text), **form)).encode("utf-8", "surrogatepass")
+    assert parsed(line) == exactly(line)
+
+
+MANY = [1.5e-6 + number * 1e-9 for number in range(40)]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {**of_many(MANY), "checks": {"values": MANY}},
+        {**of_many([True]), "checks": {"values": MANY}},  # type: ignore[list-item]
+        {**of_many("0"), "checks": {"values": MANY}},  # type: ignore[arg-type]
+        {"pyperf": {"benchmarks": [{"runs": [{"values": MANY}, {"values": MANY[1:]}]}, {"runs": [{"values": MANY[2:]}]}]}},
+        {"pyperf": {"benchmarks": [{"runs": [{"values": MANY}, {"values": "1"}]}]}},
+        {"pyperf": {"benchmarks": [{"runs": [{"values": MANY}, {}]}]}},
+        {"pyperf": {"benchmarks": [{"runs": [{'a"values': MANY}]}]}},
+        {"pyperf": MANY, "a": {"b": {"values": MANY}}, "values": MANY},
+    ],
+)
+def test_values_elsewhere_than_in_runs_are_read_like_anything(line: dict[str, Any]) -> None:
+    text = signed(line).encode()
+    assert parsed(text) == exactly(text) == repr(json.loads(text))
+
+
+def test_many_values_are_read_in_a_fraction_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = signed(of_many(MANY)).encode()
+    monkeypatch.setattr("study.campaign.line_digest", lambda line: pytest.fail("all of them were written again"))
+    assert parse_line(text)["pyperf"] == of_many(MANY)["pyperf"]
 
 
 @given(st.text(max_size=200), st.text(max_size=200))
