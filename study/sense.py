@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
+
 from study.collect.onboard.factors import IMPORTED, KVM
 from study.design import EVENTS, Factors
 from study.schema import LARGEST
@@ -52,7 +54,7 @@ def _doubts(line: Mapping[str, Any], factors: Factors) -> Iterator[str]:
         yield f"it has {line['loops']} round trips in a value, and the design {factors.loops}"
     (benchmark,) = line["pyperf"]["benchmarks"] if "pyperf" in line else [{"runs": []}]
     metadata = {**line.get("pyperf", {}).get("metadata", {}), **benchmark.get("metadata", {})}
-    values = [value for run in benchmark["runs"] for value in run.get("values", ())]
+    values = np.concatenate([[], *(np.asarray(run.get("values", ()), dtype=float) for run in benchmark["runs"])])
     if len(values) != factors.values:
         yield f"pyperf has {len(values)} values, and the design {factors.values}"
     for said in (metadata, *(run.get("metadata", {}) for run in benchmark["runs"])):
@@ -60,10 +62,10 @@ def _doubts(line: Mapping[str, Any], factors: Factors) -> Iterator[str]:
             yield f"pyperf made {said['loops']} round trips in a value, and the design has {factors.loops}"
         if said.get("unit", "second") != "second":
             yield f"pyperf's values are in {said['unit']}s, not in seconds"
-    for value in values:
-        if not SHORTEST <= value <= LONGEST:
-            yield f"pyperf has a round trip of {value:g} s"
-    yield from _doubts_of_counts(line, sorted(values)[len(values) // 2] if values else 0.0, factors)
+    for value in values[~((values >= SHORTEST) & (values <= LONGEST))]:
+        yield f"pyperf has a round trip of {value:g} s"
+    middle = len(values) // 2
+    yield from _doubts_of_counts(line, float(np.partition(values, middle)[middle]) if len(values) else 0.0, factors)
     yield from _doubts_of_the_module(line)
 
 

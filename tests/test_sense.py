@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from study import schema, sense
 from study.design import Factors, draw
@@ -89,6 +91,27 @@ def test_nonsense_is_named(says: str) -> None:
 def test_another_shape_is_refused_with_its_place(change: dict[str, Any], says: str) -> None:
     with pytest.raises(BadData, match=f"it is no visit: .*{says}"):
         schema.check("visit", {**lines.of_kvm(VISIT, FACTORS), **change})
+
+
+NUMBERS = st.floats() | st.sampled_from([1, True, None, "1", 1e-18, 1e18, 1e-19, 2e18, 0.0, [1.0]])
+
+
+@given(values=st.lists(st.floats(1e-18, 1e18), max_size=9) | st.lists(NUMBERS, max_size=9), at=st.integers(0, 9), other=NUMBERS)
+def test_values_are_refused_with_the_same_words_all_at_once_or_each_by_itself(values: list[Any], at: int, other: object) -> None:
+    line = lines.of_kvm(VISIT, FACTORS)
+    line["pyperf"]["benchmarks"][0]["runs"] = [{"values": [1e-6]}, {"values": [*values[:at], other, *values[at:]]}]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(schema, "_in_brief", lambda data: data)
+        exactly = complaint(line)
+    assert complaint(line) == exactly
+
+
+def complaint(line: dict[str, Any]) -> str:
+    try:
+        schema.check("visit", line)
+    except BadData as error:
+        return str(error)
+    return ""
 
 
 @pytest.mark.parametrize("text", ["", "{", "[" * 100_000, "NaN", '{"a": Infinity}', "1" * 5000, b"\xff"])
