@@ -30,6 +30,9 @@ CELL = ["board", "kernel", "mode", "strategy", "guest", "host", "exit", "arm", "
 # A comparison is made within these, over strategies and arms, and over kernels where the baseline is on another one.
 CONTEXT = [tag for tag in CELL if tag not in ("kernel", "mode", "strategy", "arm")]
 NEAR = [*CONTEXT, "kernel", "mode"]
+# What tells the values of one visit and metric from others.
+VISIT = ["board", "boot", "visit", "metric"]
+AT_ONCE = 2**20  # values of which medians are taken at the same time
 
 # What a kernel does as it is, by all of its names.
 AS_IT_IS = [name for name, row in STRATEGIES.items() if not row.module]
@@ -160,12 +163,34 @@ def medians(frame: pd.DataFrame) -> pd.DataFrame:
 
     `value` is the median of the visit's values, `values` their number; what could not be counted is left out.
     """
-    counted = frame[frame["value"].notna()]
-    of_visit = counted.groupby(["board", "boot", "visit", "metric"], sort=False, observed=True)["value"]
-    first = ~pd.Series(of_visit.ngroup().to_numpy()).duplicated().to_numpy()
-    visits = counted.loc[first, [*CELL, "boot", "visit", "block", "position"]].reset_index(drop=True)
-    visits["value"], visits["values"] = of_visit.median().to_numpy(), of_visit.size().to_numpy()
+    counted = np.flatnonzero(frame["value"].notna())
+    changes = np.zeros(len(counted), dtype=bool)
+    changes[:1] = True
+    for tag in VISIT:
+        codes = frame[tag].astype("category").cat.codes.to_numpy()[counted]
+        changes[1:] |= codes[1:] != codes[:-1]
+    starts = np.flatnonzero(changes)
+    runs = frame[[*CELL, "boot", "visit", "block", "position"]].iloc[counted[starts]]
+    number = runs.groupby(VISIT, sort=False, observed=True).ngroup().to_numpy()
+    first = ~pd.Series(number).duplicated().to_numpy()
+    values, sizes = frame["value"].to_numpy()[counted], np.diff(starts, append=len(counted))
+    if not first.all():  # rows of a visit are apart
+        of_visit = np.repeat(number, sizes)
+        values, sizes = values[np.argsort(of_visit, kind="stable")], np.bincount(of_visit)
+    visits = runs[first].reset_index(drop=True).assign(value=_middles(values, sizes), values=sizes)
     return visits.assign(cell=visits.groupby(CELL, sort=False, observed=True).ngroup())
+
+
+def _middles(values: Array, sizes: npt.NDArray[np.intp]) -> Array:
+    """Return the medians of blocks of values: of the first so many, of the next so many, and so on."""
+    found, starts = np.empty(len(sizes)), np.cumsum(sizes) - sizes
+    for size in np.unique(sizes):
+        of_size = np.flatnonzero(sizes == size)
+        low, high = (size - 1) // 2, size // 2
+        for some in np.array_split(of_size, 1 + len(of_size) * size // AT_ONCE):
+            rows = np.partition(values[starts[some, None] + np.arange(size)], (low, high), axis=1)
+            found[some] = (rows[:, low] + rows[:, high]) / 2
+    return found
 
 
 def estimate(visits: pd.DataFrame) -> pd.DataFrame:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from study.analyze import compare
@@ -94,15 +95,13 @@ def tidy(campaign: Campaign) -> pd.DataFrame:
         visits.append(tags)
     if not visits:
         raise BadRequest(f"{campaign.folder} holds no visit yet; collect some with: study collect --campaign {campaign.folder}")
-    sizes = [len(one.values) for _, one in series]
-    of_visit = np.repeat([number for number, _ in series], sizes)
-    columns = dict(zip(TAGS, zip(*visits, strict=True), strict=True))
-    frame = pd.DataFrame({name: _column(values).take(of_visit) for name, values in columns.items()})
-    frame["value_index"] = np.concatenate([np.arange(size) for size in sizes])
-    frame["value"] = np.concatenate([one.values for _, one in series])
-    for name in ("metric", "unit", "running"):
-        frame[name] = _column([getattr(one, name) for _, one in series]).take(np.repeat(np.arange(len(series)), sizes))
-    return frame[COLUMNS]
+    sizes = np.array([len(one.values) for _, one in series])
+    of_visit = np.bincount([number for number, _ in series], sizes, len(visits)).astype(int)
+    columns = {name: _column(values, of_visit) for name, values in zip(TAGS, zip(*visits, strict=True), strict=True)}
+    columns["value_index"] = np.concatenate([np.arange(size) for size in sizes])
+    columns["value"] = np.concatenate([one.values for _, one in series])
+    columns |= {name: _column([getattr(one, name) for _, one in series], sizes) for name in ("metric", "unit", "running")}
+    return pd.DataFrame({name: columns[name] for name in COLUMNS}, copy=False)
 
 
 @dataclass(frozen=True)
@@ -111,16 +110,17 @@ class Series:
 
     metric: str
     unit: str
-    values: list[float]
+    values: Sequence[float] | npt.NDArray[np.float64]
     running: float = 1.0
 
 
-def _column(values: Sequence[Any]) -> Any:
-    """Return a column: text as a categorical in the order of its first appearance, so that a million rows stay small."""
+def _column(values: Sequence[Any], sizes: npt.NDArray[np.int_]) -> Any:
+    """Return a column of each value so many times: text as a categorical in the order of its first appearance, to stay small."""
     if isinstance(values[0], str):
         codes, names = pd.factorize(np.asarray(values, dtype=object))
-        return pd.Categorical.from_codes(codes, [legible(str(name)) for name in names])
-    return np.asarray(values)
+        short = pd.Categorical.from_codes(codes, [legible(str(name)) for name in names])
+        return pd.Categorical.from_codes(np.repeat(short.codes, sizes), dtype=short.dtype)
+    return np.repeat(np.asarray(values), sizes)
 
 
 def widest(campaign: Campaign, board: str) -> float:
@@ -167,10 +167,10 @@ def _accesses_per_switch(facts: dict[str, Any]) -> int:
 def _series(line: dict[str, Any], emulated: bool, per_switch: int) -> Iterator[Series]:
     if "pyperf" in line:
         (benchmark,) = line["pyperf"]["benchmarks"]
-        values = [value for run in benchmark["runs"] for value in run.get("values", ())]
+        runs = [np.asarray(run.get("values", ()), dtype=float) for run in benchmark["runs"]]
         unit = {**line["pyperf"].get("metadata", {}), **benchmark.get("metadata", {})}.get("unit", "second")
         metric, word, scale = (EMULATED if emulated else TIMED)[unit]
-        yield Series(metric, word, [value * scale for value in values])
+        yield Series(metric, word, np.concatenate(runs) * scale)
     for count in line["counts"]:
         name, unit = ({} if "source" in line else METRICS).get(count["event"], (count["event"], count.get("unit") or "events"))
         if not (emulated and name in REPEATS_INSTRUCTIONS):

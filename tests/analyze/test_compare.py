@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from random import Random
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ from scipy import stats
 
 from study.analyze import compare
 from study.analyze.compare import CANNOT, HIGHER, LOWER, Spread
-from tests.analyze.frames import tidy
+from tests.analyze.frames import TAGS, tidy
 
 numbers = st.floats(1, 1e6)
 
@@ -218,3 +219,43 @@ def test_cells_of_one_campaign_alone_are_new_or_gone() -> None:
     assert rows.loc["stock", ["before", "now"]].isna().tolist() == [False, True]
     assert rows["verdict"].isna().sum() == 2
     assert rows.loc["lazy", "ratio"] == 1.0
+
+
+def by_the_book(frame: pd.DataFrame) -> pd.DataFrame:
+    """What compare.medians() returns, by pandas."""
+    counted = frame[frame["value"].notna()]
+    of_visit = counted.groupby(compare.VISIT, sort=False, observed=True)["value"]
+    first = ~pd.Series(of_visit.ngroup().to_numpy()).duplicated().to_numpy()
+    visits = counted.loc[first, [*compare.CELL, "boot", "visit", "block", "position"]].reset_index(drop=True)
+    visits["value"], visits["values"] = of_visit.median().to_numpy(), of_visit.size().to_numpy()
+    return visits.assign(cell=visits.groupby(compare.CELL, sort=False, observed=True).ngroup())
+
+
+VALUES = st.floats(-1e18, 1e18) | st.just(math.nan)
+
+
+@pytest.mark.parametrize("at_once", [1, 2**20])
+@pytest.mark.parametrize("kind", ["category", "object"])
+@settings(max_examples=40)
+@given(
+    visits=st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("xy"), st.lists(VALUES, max_size=9)), max_size=9),
+    order=st.randoms(use_true_random=False),
+    apart=st.booleans(),
+)
+def test_medians_are_those_of_pandas_to_the_last_bit(
+    at_once: int, kind: str, visits: list[tuple[str, str, list[float]]], order: Random, apart: bool
+) -> None:
+    """Visits may have as many values as they like, none, some that could not be counted, and rows that are apart."""
+    rows = [
+        {**TAGS, "strategy": visit, "boot": "1", "visit": visit, "metric": metric, "block": 1, "position": 1, "value": value}
+        for visit, metric, values in visits
+        for value in values
+    ]
+    if apart:
+        order.shuffle(rows)
+    columns = [*compare.CELL, "boot", "visit", "block", "position", "value"]
+    frame = pd.DataFrame(rows, columns=columns).astype(dict.fromkeys([*compare.CELL, "boot", "visit"], kind))
+    frame = frame.astype({"value": float})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compare, "AT_ONCE", at_once)
+        pd.testing.assert_frame_equal(compare.medians(frame), by_the_book(frame), check_exact=True)
