@@ -4,28 +4,67 @@ from pathlib import Path
 
 import pytest
 
-from study import bench
 from study.analyze import compare, frame
+from study.bench import analysis, rows, statistics
+from study.design import choose
+
+SMALL = {"boots": 3, "processes": 1, "values": 40}
 
 
-def test_the_bench_s_campaign_is_one_that_all_of_the_analysis_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench, "BOARDS", ("simulated-1", "simulated-2"))
-    monkeypatch.setattr(bench, "LARGE", {**bench.LARGE, "boots": 3, "processes": 1, "values": 4})
-    measured = bench.campaign(tmp_path / "c")
+def test_a_simulated_campaign_is_one_that_all_of_the_analysis_takes(tmp_path: Path) -> None:
+    measured = analysis.campaign(tmp_path / "c", boards=2, **SMALL)
     assert measured.verify() == []
-    took = bench.pipeline(measured.folder)
-    assert (took["cells"], took["values"]) == (2 * 75, 2 * 75 * 3 * 4)
-    assert set(took) == {"frame", "intervals", "cost model", "tables", "figures", "values", "cells", "peak"}
+    took = analysis.run("all-steps", measured.folder)
+    assert (took["cells"], took["values"]) == (2 * 75, 2 * 75 * 3 * 40)
+    assert took["seconds"] == pytest.approx(
+        sum(took[step] for step in ("open", "frame", "intervals", "cost model", "tables", "figures"))
+    )
+    assert 0 < took["bytes"] < took["peak"] < 2**30
     assert (tmp_path / "c/out/cost-hvc.svg").exists()
-    rows = compare.control_arm(compare.timed(compare.summarise(frame.tidy(measured), measured.baselines())))
-    assert set(rows["verdict"]) == {compare.CANNOT}
-    assert len(bench.intervals(measured.folder)) == bench.PAIRS
+    summary = compare.summarise(frame.tidy(measured), measured.baselines())
+    assert set(compare.control_arm(compare.timed(summary))["verdict"]) == {compare.CANNOT}
 
 
-def test_the_large_campaign_is_as_large_as_it_says() -> None:
-    from study.design import choose
+def test_all_that_is_compared_finds_the_same_medians(tmp_path: Path) -> None:
+    measured = analysis.campaign(tmp_path / "c", boards=1, **SMALL)
+    values = frame.tidy(measured)
+    frame.write(measured, values)
+    ours = compare.medians(values)
+    pytest.importorskip("polars")
+    for other in (analysis.with_pandas, analysis.with_polars):
+        found = other(measured.folder)
+        assert (found["medians"], found["sum"]) == (len(ours), pytest.approx(ours["value"].sum()))
 
-    factors = choose("full", "kvm", **bench.LARGE)
-    cells = len(factors.cells())
-    assert cells * len(bench.BOARDS) == 300
-    assert cells * len(bench.BOARDS) * factors.boots * factors.processes * factors.values >= 1_000_000
+
+def test_the_analysis_has_a_row_for_each_promise(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("polars")
+    monkeypatch.setattr(analysis, "LARGE", {**analysis.LARGE, **SMALL})
+    for name, small in {"BOARDS": 1, "VALUES": (2, 4, 40), "FEW": 2, "VISITS": (1, 2, 3), "CELLS": (1, 2, 3)}.items():
+        monkeypatch.setattr(analysis, name, small)
+    monkeypatch.setattr(analysis, "PAIRS", 1)
+    monkeypatch.setattr(analysis, "RUNS_EACH", 1)
+    monkeypatch.setitem(analysis.RUNS, "all-steps", analysis.steps)
+    monkeypatch.setattr(analysis, "run", lambda what, folder: analysis.RUNS[what](folder))  # in this process: it is quicker
+    said: list[str] = []
+    found = {row.name: row for row in analysis.rows(said.append)}
+    assert [row.bound for row in found.values()] == [6.0, None, 2.5, 1.0, 1.0, 1.05, 1.05, 1.05]
+    assert list(found["growth with values"].samples["sizes"]) == [75 * 3 * values for values in (2, 4, 40)]
+    assert list(found["growth with visits"].samples["sizes"]) == [75 * 3 * visits for visits in (1, 2, 3)]
+    assert list(found["growth with cells"].samples["sizes"]) == [75 * boards for boards in (1, 2, 3)]
+    assert said[0] == "writing a simulated campaign: 2 values"
+
+
+def test_the_intervals_are_compared_with_scipy_s(tmp_path: Path) -> None:
+    row = statistics.intervals(analysis.campaign(tmp_path / "c", boards=1, **SMALL))
+    assert row.n == rows.PAIRS
+    assert row.holds
+
+
+def test_the_large_campaigns_are_as_large_as_they_say() -> None:
+    factors = choose("full", "kvm", **analysis.LARGE)
+    cells = len(factors.cells()) * analysis.BOARDS
+    assert cells == 300
+    visits = cells * factors.boots * factors.processes
+    assert visits * factors.values >= 1_000_000
+    assert [round(visits * values, -4) for values in analysis.VALUES] == [10_000, 100_000, 1_000_000, 10_020_000]
+    assert factors.values in analysis.VALUES

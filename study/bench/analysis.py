@@ -1,0 +1,244 @@
+"""How fast the analysis of a campaign is, and in how much memory, on campaigns that are simulated for it.
+
+Times of one machine say little by themselves, so each is held against what everybody has for such data: polars, or pandas,
+reading and grouping the same values. Each run is a process of its own; what it imports is not counted.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from study import paths
+from study.analyze import compare, cost, figures, frame, tables
+from study.bench.rows import PAIRS, Row, growth, in_turns, ratio
+from study.campaign import DERIVED, Campaign
+from study.collect.onboard.factors import KVM
+from study.design import STATES, Visit, choose
+
+# A campaign of a million values in 300 cells: 4 boards x 75 cells x 5 boots x 4 visits x 167 values.
+BOARDS = 4
+LARGE: dict[str, Any] = {
+    "boots": 5,
+    "processes": 4,
+    "values": 167,
+    "loops": 2000,  # as the model has
+    "hosts": ("none",),
+    "exits": ("hvc", f"mmio:{'+'.join(STATES[:6])}"),
+}
+VALUES = (2, 17, 167, 1670)  # of a visit: 10^4, 10^5, 10^6 and 10^7 in all
+FEW = 20  # values of a visit where something else grows
+VISITS = (2, 6, 18)  # of a cell in a boot
+CELLS = (1, 3, 9)  # boards, each with as many cells
+
+# What the promises are: of a time and a memory of others, of a growth, and of a million values.
+TIMES, FRAMES, LINEAR = 6.0, 2.5, 1.05
+SECONDS, BYTES = 30.0, 1.5 * 2**30
+
+KEYS = [*compare.CELL, "boot", "visit"]
+STEPS = "frame, intervals, tables"
+RUNS_EACH = 3  # of each size where growth is looked at
+
+
+def campaign(folder: Path, boards: int, **sizes: int) -> Campaign:
+    """Write a simulated campaign, of lines like those that boards of data/reference gave, with noise instead of values."""
+    factors = choose("full", KVM, **{**LARGE, **sizes})
+    made = Campaign.freeze(folder, factors)
+    model = next(Campaign(paths.DATA / "reference").records())
+    source = np.random.default_rng(1)
+    for board in (f"simulated-{number}" for number in range(1, boards + 1)):
+        visits = made.missing(board)
+        for number in sorted({visit.boot for visit in visits}):
+            boot = made.open_boot(board, number)
+            boot.begin()
+            boot.describe({**model.facts, "board": board, "boot_id": f"{board} {number}", "simulated": True})
+            shift = 1 + 0.01 * source.standard_normal()
+            boot.record(*(_line(visit, model.line, shift, factors.values, source) for visit in visits if visit.boot == number))
+        made.close(board)
+    return made
+
+
+def _line(visit: Visit, model: dict[str, Any], shift: float, count: int, source: np.random.Generator) -> dict[str, Any]:
+    """Return a visit's line with values of its own."""
+    level = 1.5e-6 * shift * (1 + 0.005 * source.standard_normal())
+    values = (level * (1 + 0.01 * np.abs(source.standard_normal(count)))).tolist()
+    (benchmark,) = model["pyperf"]["benchmarks"]
+    suite = {**model["pyperf"], "benchmarks": [{**benchmark, "runs": [{**benchmark["runs"][0], "values": values}]}]}
+    cell = {name: getattr(visit.cell, name) for name in ("strategy", "guest", "host", "exit")}
+    return {**model, "visit": visit.name, "block": visit.block, "arm": visit.cell.arm, "cell": cell, "pyperf": suite}
+
+
+def steps(folder: Path, *, all_of_it: bool = False) -> dict[str, float]:
+    """Analyse a campaign.
+
+    Parameters
+    ----------
+    folder : path
+        The campaign; what is made goes into ``out`` there.
+    all_of_it : bool
+        Whether the cost model is fitted and figures are drawn, too.
+
+    Returns
+    -------
+    dict
+        The seconds of each step and of all of them (`seconds`), and those of processors (`cpu`); `values` and `cells` of what was timed; `peak`, the most bytes
+        that this process had while it worked, above those that it had before; `bytes` of its frame.
+    """
+    took: dict[str, float] = {}
+    before, idle = _bytes("VmRSS"), time.process_time()
+
+    def timed(name: str, work: Callable[[], Any]) -> Any:
+        started = time.perf_counter()
+        result = work()
+        took[name] = time.perf_counter() - started
+        return result
+
+    measured = timed("open", lambda: Campaign(folder))
+    values = timed("frame", lambda: frame.tidy(measured))
+    summary = timed("intervals", lambda: compare.summarise(values, measured.baselines()))
+    timed("tables", lambda: tables.save_all(summary, folder / "out"))
+    if all_of_it:
+        timed("cost model", lambda: cost.fits(compare.medians(values)))
+        timed("figures", lambda: figures.save_all(figures.draw_all(values, summary), folder / "out", progress=lambda text: None))
+    return {
+        **took,
+        "seconds": sum(took.values()),
+        "cpu": time.process_time() - idle,
+        "values": float((values["metric"] == "clock").sum()),
+        "cells": float(len(compare.timed(summary))),
+        "peak": float(_bytes("VmHWM") - before),
+        "bytes": float(values.memory_usage(deep=True).sum()),
+    }
+
+
+def all_steps(folder: Path) -> dict[str, float]:
+    """Do all of the analysis of a campaign."""
+    return steps(folder, all_of_it=True)
+
+
+def with_polars(folder: Path) -> dict[str, float]:
+    """Read values.parquet with polars, and take the median of each visit: the seconds, and how many medians there are."""
+    import polars
+
+    started = time.perf_counter()
+    read = polars.read_parquet(folder / DERIVED, columns=[*KEYS, "value"])
+    found = read.group_by(KEYS).agg(polars.col("value").median())
+    return {"seconds": time.perf_counter() - started, "medians": float(len(found)), "sum": float(found["value"].sum())}
+
+
+def with_pandas(folder: Path) -> dict[str, float]:
+    """Take the median of each visit with pandas, of a frame that is in memory: the seconds, and how many medians there are."""
+    read = pd.read_parquet(folder / DERIVED)
+    started = time.perf_counter()
+    found = read.groupby(KEYS, observed=True, sort=False)["value"].median()
+    return {"seconds": time.perf_counter() - started, "medians": float(len(found)), "sum": float(found.sum())}
+
+
+RUNS: dict[str, Callable[[Path], dict[str, float]]] = {
+    "steps": steps, "all-steps": all_steps, "polars": with_polars, "pandas": with_pandas,
+}  # fmt: skip
+
+
+def run(what: str, folder: Path) -> dict[str, float]:
+    """Return what a row of RUNS finds, in a fresh process."""
+    command = [sys.executable, "-m", "study.bench.analysis", what, str(folder)]
+    done = subprocess.run(command, cwd=paths.ROOT, check=True, stdout=subprocess.PIPE, text=True)
+    found: dict[str, float] = json.loads(done.stdout)
+    return found
+
+
+def rows(say: Callable[[str], None]) -> list[Row]:
+    """Measure all of it: campaigns are written to a temporary folder, one at a time."""
+    return [*_of_values(say), *_of("visits", [{"processes": count} for count in VISITS], say),
+            *_of("cells", [{"boards": count} for count in CELLS], say)]  # fmt: skip
+
+
+def _of_values(say: Callable[[str], None]) -> list[Row]:
+    """Return what campaigns of ever more values take, the largest beside polars and pandas, and a million in full."""
+    found: list[dict[str, float]] = []
+    made: list[Row] = []
+    for values in VALUES:
+        with tempfile.TemporaryDirectory() as place:
+            folder = _written(Path(place) / "c", say, values=values)
+            if values == LARGE["values"]:
+                made += _promises(run("all-steps", folder))
+            if values == max(VALUES):
+                largest, beside = _beside_others(folder, say)
+                found.append(_least(largest))
+                made = [*beside, *made]
+            else:
+                found.append(_least([run("steps", folder) for _ in range(RUNS_EACH)]))
+    return [*made, _growth("values", [one["values"] for one in found], found)]
+
+
+def _beside_others(folder: Path, say: Callable[[str], None]) -> tuple[list[dict[str, float]], list[Row]]:
+    """Return each run of the steps on a campaign, and the rows that compare them with others."""
+    measured = Campaign(folder)
+    frame.write(measured, frame.tidy(measured))
+    runs: list[dict[str, float]] = []
+
+    def ours() -> float:
+        runs.append(run("steps", folder))
+        return runs[-1]["seconds"]
+
+    say("analysing it in turns with polars and pandas")
+    polars = in_turns(ours, lambda: run("polars", folder)["seconds"], PAIRS)
+    pandas = in_turns(ours, lambda: run("pandas", folder)["seconds"], PAIRS)
+    count = f"{runs[0]['values']:.0e}".replace("e+0", " x 10^")
+    peaks, frames = ([one[name] / 2**20 for one in runs] for name in ("peak", "bytes"))
+    return runs, [
+        ratio(f"{count} values: {STEPS} / polars group-by median", TIMES, (STEPS, polars[0]), ("polars", polars[1])),
+        ratio(f"{count} values: {STEPS} / pandas group-by median in memory", None, (STEPS, pandas[0]), ("pandas", pandas[1])),
+        ratio(f"{count} values: peak memory / frame", FRAMES, ("peak above imports", peaks), ("frame", frames), "MiB"),
+    ]
+
+
+def _promises(took: dict[str, float]) -> list[Row]:
+    """Return how much of what is promised of a million values was needed."""
+    return [
+        ratio(f"analysis of a million values, of {SECONDS:.0f} s", 1.0, ("all steps", [took["seconds"]]), ("promise", [SECONDS])),
+        ratio("its memory, of 1.5 GiB", 1.0, ("peak above imports", [took["peak"] / 2**20]), ("promise", [BYTES / 2**20]), "MiB"),
+    ]
+
+
+def _of(what: str, sizes: list[dict[str, int]], say: Callable[[str], None]) -> list[Row]:
+    """Return how the time grows with one of the sizes of a campaign, the others being equal."""
+    found = []
+    for size in sizes:
+        with tempfile.TemporaryDirectory() as place:
+            folder = _written(Path(place) / "c", say, **{"values": FEW, **size})
+            found.append(_least([run("steps", folder) for _ in range(RUNS_EACH)]))
+    return [_growth(what, [one["values"] / FEW if what == "visits" else one["cells"] for one in found], found)]
+
+
+def _least(runs: list[dict[str, float]]) -> dict[str, float]:
+    """Return the run that others on this machine have slowed down least."""
+    return min(runs, key=lambda one: one["cpu"])
+
+
+def _growth(what: str, sizes: list[float], found: list[dict[str, float]]) -> Row:
+    return growth(f"growth with {what}", LINEAR, STEPS, sizes, [one["cpu"] for one in found], "s of CPU")
+
+
+def _written(folder: Path, say: Callable[[str], None], **sizes: int) -> Path:
+    say("writing a simulated campaign: " + ", ".join(f"{count} {name}" for name, count in sizes.items()))
+    return campaign(folder, **{"boards": BOARDS, **sizes}).folder
+
+
+def _bytes(field: str) -> int:
+    """Return a field of /proc/self/status; the peak of getrusage() is that of whoever started this process, too."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:"))
+
+
+if __name__ == "__main__":
+    print(json.dumps(RUNS[sys.argv[1]](Path(sys.argv[2]))))
