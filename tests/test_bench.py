@@ -30,14 +30,12 @@ def test_all_that_is_compared_finds_the_same_medians(tmp_path: Path) -> None:
     values = frame.tidy(measured)
     frame.write(measured, values)
     ours = compare.medians(values)
-    pytest.importorskip("polars")
-    for other in (analysis.with_pandas, analysis.with_polars):
+    for other in (analysis.with_pandas, analysis.with_duckdb):
         found = other(measured.folder)
         assert (found["medians"], found["sum"]) == (len(ours), pytest.approx(ours["value"].sum()))
 
 
 def test_the_analysis_has_a_row_for_each_promise(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("polars")
     monkeypatch.setattr(analysis, "LARGE", {**analysis.LARGE, **SMALL})
     for name, small in {"BOARDS": 1, "VALUES": (2, 4, 40), "FEW": 2, "VISITS": (1, 2, 3), "CELLS": (1, 2, 3)}.items():
         monkeypatch.setattr(analysis, name, small)

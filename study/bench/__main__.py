@@ -29,8 +29,12 @@ def table(rows: list[Row]) -> str:
 
 
 @click.command()
-@click.option("--out", type=click.Path(path_type=Path), default=paths.PAPER / "bench", help="Folder of bench.json and its figure.")
-@click.option("--only", type=click.Choice(list(PARTS)), multiple=True, help="Measure only this part; the others stay as they are.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=paths.PAPER / "bench", help="Folder of bench.json and its figure."
+)
+@click.option(
+    "--only", type=click.Choice(list(PARTS)), multiple=True, help="Measure only this part; the others stay as they are."
+)
 @click.option("--campaigns", default=2000, show_default=True, help="Campaigns to simulate for each noise and size.")
 def main(out: Path, only: tuple[str, ...], campaigns: int) -> None:
     """Measure what the study costs beside what it measures, as ratios of one run.
@@ -48,7 +52,7 @@ def main(out: Path, only: tuple[str, ...], campaigns: int) -> None:
     print(f"\n{table(rows)}\n")
     figure.save(rows, out)
     if not only or "statistics" in only:
-        print(statistics.proof(campaigns))
+        statistics.proof(campaigns, print)
 
 
 def read(file: Path) -> list[Row]:

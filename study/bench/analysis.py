@@ -1,6 +1,6 @@
 """How fast the analysis of a campaign is, and in how much memory, on campaigns that are simulated for it.
 
-Times of one machine say little by themselves, so each is held against what everybody has for such data: polars, or pandas,
+Times of one machine say little by themselves, so each is held against what everybody has for such data: DuckDB, or pandas,
 reading and grouping the same values. Each run is a process of its own; what it imports is not counted.
 """
 
@@ -90,8 +90,9 @@ def steps(folder: Path, *, all_of_it: bool = False) -> dict[str, float]:
     Returns
     -------
     dict
-        The seconds of each step and of all of them (`seconds`), and those of processors (`cpu`); `values` and `cells` of what was timed; `peak`, the most bytes
-        that this process had while it worked, above those that it had before; `bytes` of its frame.
+        The seconds of each step and of all of them (`seconds`), and those of processors (`cpu`); `values` and `cells` of what
+        was timed; `peak`, the most bytes that this process had while it worked, above those that it had before; `bytes` of
+        its frame.
     """
     took: dict[str, float] = {}
     before, idle = _bytes("VmRSS"), time.process_time()
@@ -125,14 +126,15 @@ def all_steps(folder: Path) -> dict[str, float]:
     return steps(folder, all_of_it=True)
 
 
-def with_polars(folder: Path) -> dict[str, float]:
-    """Read values.parquet with polars, and take the median of each visit: the seconds, and how many medians there are."""
-    import polars
+def with_duckdb(folder: Path) -> dict[str, float]:
+    """Read values.parquet with DuckDB, and take the median of each visit: the seconds, and how many medians there are."""
+    import duckdb
 
     started = time.perf_counter()
-    read = polars.read_parquet(folder / DERIVED, columns=[*KEYS, "value"])
-    found = read.group_by(KEYS).agg(polars.col("value").median())
-    return {"seconds": time.perf_counter() - started, "medians": float(len(found)), "sum": float(found["value"].sum())}
+    keys = ", ".join(f'"{key}"' for key in KEYS)
+    query = f"SELECT {keys}, median(value) AS value FROM read_parquet('{folder / DERIVED}') GROUP BY {keys}"
+    found = duckdb.connect().execute(query).fetchnumpy()["value"]
+    return {"seconds": time.perf_counter() - started, "medians": float(len(found)), "sum": float(np.nansum(found))}
 
 
 def with_pandas(folder: Path) -> dict[str, float]:
@@ -144,7 +146,7 @@ def with_pandas(folder: Path) -> dict[str, float]:
 
 
 RUNS: dict[str, Callable[[Path], dict[str, float]]] = {
-    "steps": steps, "all-steps": all_steps, "polars": with_polars, "pandas": with_pandas,
+    "steps": steps, "all-steps": all_steps, "duckdb": with_duckdb, "pandas": with_pandas,
 }  # fmt: skip
 
 
@@ -163,7 +165,7 @@ def rows(say: Callable[[str], None]) -> list[Row]:
 
 
 def _of_values(say: Callable[[str], None]) -> list[Row]:
-    """Return what campaigns of ever more values take, the largest beside polars and pandas, and a million in full."""
+    """Return what campaigns of ever more values take, the largest beside DuckDB and pandas, and a million in full."""
     found: list[dict[str, float]] = []
     made: list[Row] = []
     for values in VALUES:
@@ -190,13 +192,13 @@ def _beside_others(folder: Path, say: Callable[[str], None]) -> tuple[list[dict[
         runs.append(run("steps", folder))
         return runs[-1]["seconds"]
 
-    say("analysing it in turns with polars and pandas")
-    polars = in_turns(ours, lambda: run("polars", folder)["seconds"], PAIRS)
+    say("analysing it in turns with DuckDB and pandas")
+    duckdb = in_turns(ours, lambda: run("duckdb", folder)["seconds"], PAIRS)
     pandas = in_turns(ours, lambda: run("pandas", folder)["seconds"], PAIRS)
     count = f"{runs[0]['values']:.0e}".replace("e+0", " x 10^")
     peaks, frames = ([one[name] / 2**20 for one in runs] for name in ("peak", "bytes"))
     return runs, [
-        ratio(f"{count} values: {STEPS} / polars group-by median", TIMES, (STEPS, polars[0]), ("polars", polars[1])),
+        ratio(f"{count} values: {STEPS} / DuckDB group-by median", TIMES, (STEPS, duckdb[0]), ("DuckDB", duckdb[1])),
         ratio(f"{count} values: {STEPS} / pandas group-by median in memory", None, (STEPS, pandas[0]), ("pandas", pandas[1])),
         ratio(f"{count} values: peak memory / frame", FRAMES, ("peak above imports", peaks), ("frame", frames), "MiB"),
     ]

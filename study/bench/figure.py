@@ -35,7 +35,13 @@ def draw(rows: list[Row]) -> Drawing:
         f"; not {', '.join(over)}." if over else "."
     )
     marks = [
-        chart.Mark(row.name.strip(), row.value / row.bound, row.low / row.bound, row.high / row.bound, f"{row.value:.2f} of {row.bound:g}")
+        chart.Mark(
+            row.name.strip(),
+            row.value / row.bound,
+            row.low / row.bound,
+            row.high / row.bound,
+            f"{row.value:.2f} of {row.bound:g}",
+        )
         for row in shown
         if row.bound
     ]
