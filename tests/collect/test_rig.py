@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import fcntl
 import itertools
 import json
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -40,7 +40,7 @@ ONE_OF_EACH = ["rig-cortex-a15", "rig-cortex-a57"]
 REAL = [name for name in names(STRATEGIES, RIG) if STRATEGIES[name].correct]
 SEQUENCES = 1000  # for each architecture, each under every strategy
 LEAVES = names(EXITS, RIG)
-each = pytest.mark.parametrize("running", ONE_OF_EACH, indirect=True)
+each = pytest.mark.parametrize("machine", ONE_OF_EACH, indirect=True)
 
 
 class Asked:
@@ -59,26 +59,17 @@ class Asked:
 
 
 @contextlib.contextmanager
-def booted(name: str, folder: Path, more: tuple[str, ...] = ()) -> Iterator[Asked]:
+def booted(name: str, folder: Path, more: tuple[str, ...] = (), line: tuple[str, ...] = rig.VIRTIO) -> Iterator[Asked]:
     board = EmulatedRig(name, more)
+    board.line = line
     with Link(name, board.launch(folder / "console.log", ())) as link:
         yield Asked(link, board)
 
 
 @pytest.fixture(scope="module")
-def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asked]:
+def machine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asked]:
     with booted(request.param, tmp_path_factory.mktemp("rig")) as asked:
         yield asked
-        asked.link._process.send_signal(signal.SIGCONT)
-
-
-@pytest.fixture
-def machine(running: Asked) -> Iterator[Asked]:
-    """A rig that stands still between tests: one that waits for a command does so as fast as it can."""
-    emulator = running.link._process
-    emulator.send_signal(signal.SIGCONT)
-    yield running
-    emulator.send_signal(signal.SIGSTOP)
 
 
 def trips(measured: dict[str, Any]) -> list[float]:
@@ -380,7 +371,7 @@ def test_counts_agree_with_a_trace_of_every_instruction(board: str, tmp_path: Pa
     places = {name: int(at, 16) for at, name in re.findall(r"^([0-9a-f]+) <(\w+)>:$", listing, re.MULTILINE)}
     with booted(board, tmp_path) as asked:
         machine, loaded = asked.machine, int(asked.facts["loaded"], 16)
-    # The switch and the guest alone: the host spends its time waiting for the next command.
+    # The switch and the guest alone: the host reads commands and writes answers.
     ranges = [
         (places["plain_run"], places["plain_run"] + TRACED),
         (places["loop_hvc"] - 4 * TRACED, places["guest_vectors"] + TRACED),
@@ -451,6 +442,45 @@ def test_a_line_of_rubbish_does_not_stop_it(machine: Asked) -> None:
     for _ in range(2):
         machine.link._line(time.monotonic() + 20)
     assert machine.link.ask("facts")["watchpoints"] == 4
+
+
+@each
+def test_a_long_answer_is_whole_though_nobody_reads_it_for_a_while(machine: Asked) -> None:
+    link = machine.link
+    assert link._process.stdout
+    fcntl.fcntl(link._process.stdout, fcntl.F_SETPIPE_SZ, 4096)
+    request = "id=7 script strategy=eager bv0=fffffff8" + " bv0" * 4095
+    link._send(f"{request}\n".encode(), time.monotonic() + 20)
+    time.sleep(1)
+    answer = rig.read(link._line(time.monotonic() + 20), request)
+    assert answer["result"]["reads"] == ["fffffff8"] * 4095
+    assert machine.link.ask("facts")["breakpoints"] == machine.machine.breakpoints
+
+
+SERIAL = ("-serial", "stdio")
+UNHEARD = ("-global", "virtio-mmio.force-legacy=false", "-device", "virtio-serial-device", "-device", "virtserialport,name=study")
+OTHER_LINES = {
+    "serial": SERIAL,
+    "serial, named": (*SERIAL, "-append", "earlycon=pl011,0x9000000"),
+    "serial, as there is no virtio": (*SERIAL, "-append", "line=virtio"),
+    "serial, as virtio could not wake it": (*SERIAL, "-append", "line=virtio", "-M", "gic-version=3", *UNHEARD),
+}
+
+
+@each
+@pytest.mark.parametrize("line", OTHER_LINES)
+def test_whatever_carries_the_line_the_figures_are_the_same(machine: Asked, line: str, tmp_path: Path) -> None:
+    said = []
+    with booted(machine.link._board, tmp_path, line=OTHER_LINES[line]) as other:
+        assert other.facts["code"] == machine.facts["code"]
+        for asked in (machine, other):
+            script = oracle(asked.machine, "half", "half", "hvc")
+            prepared = " ".join(states(asked.machine, "half", "half").words)
+            measured = [asked.measure(f"strategy={strategy} loops=50 values=2 {prepared}") for strategy in names(STRATEGIES, RIG)]
+            for one in measured:
+                one["empty"], one["values"] = one["empty"][:2], [window[:2] for window in one["values"]]
+            said.append((measured, asked.reads("lazy", script)))
+    assert said[0] == said[1]
 
 
 REQUEST = "id=3 measure strategy=lazy"

@@ -79,6 +79,11 @@ void answer_end(uint64_t id, uint32_t heard, const char *error);
 void announce(const char *text);
 uint32_t crc(const char *data, size_t size);
 
+/* virtio.c: the same line, to an emulator */
+int virtio_start(void);
+void virtio_put(char c);
+char virtio_get(void);
+
 /* tree.c: the device tree */
 const char *tree_property(const void *tree, const char *node, const char *property);
 

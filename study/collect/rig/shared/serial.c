@@ -2,7 +2,8 @@
  *
  * The line to whoever asks: one command line in, one line of JSON out, with a CRC-32 of the result in it, since a serial
  * line may garble what it carries. The port is named as Linux names it: earlycon=pl011,0x9000000 or
- * earlycon=uart8250,mmio32,0x1c28000 (mmio: byte registers); without a name it is the PL011 of QEMU's virt machine.
+ * earlycon=uart8250,mmio32,0x1c28000 (mmio: byte registers); without a name it is the PL011 of QEMU's virt machine. With
+ * line=virtio there is none: see virtio.c.
  */
 #include "rig.h"
 
@@ -12,8 +13,9 @@
 static char line[LONGEST], answer[LONGEST + RESERVE];
 static size_t answered, limit;
 static uintptr_t port = 0x9000000;
-static int is_8250;
+static int is_8250, is_virtio;
 static unsigned stride;                 /* of an 8250's registers, as a power of two: 0 for bytes, 2 for words */
+static uint32_t crcs[256];              /* of each byte */
 
 static volatile uint32_t *reg(unsigned offset)
 {
@@ -27,7 +29,9 @@ static unsigned read_8250(unsigned number)
 
 static void put(char c)
 {
-        if (is_8250) {
+        if (is_virtio) {
+                virtio_put(c);
+        } else if (is_8250) {
                 while (!(read_8250(5) & 0x20))  /* LSR: transmitter empty */
                         ;
                 if (stride)
@@ -43,6 +47,8 @@ static void put(char c)
 
 static char get(void)
 {
+        if (is_virtio)
+                return virtio_get();
         if (is_8250) {
                 while (!(read_8250(5) & 1))     /* LSR: data ready */
                         ;
@@ -66,25 +72,35 @@ static uintptr_t hexadecimal(const char *text)
         }
 }
 
+/* The value of a boot argument, whose name ends in an equals sign; empty if there is none. */
+static const char *argument(const char *bootargs, const char *name)
+{
+        for (const char *at = bootargs; at && *at; at++) {
+                size_t n = 0;
+                while (name[n] && at[n] == name[n])
+                        n++;
+                if (!name[n] && (at == bootargs || at[-1] == ' '))
+                        return at + n;
+        }
+        return "";
+}
+
 void serial_start(const char *bootargs)
 {
-        static const char option[] = "earlycon=";
-        for (; bootargs && *bootargs; bootargs++) {
-                size_t n = 0;
-                while (option[n] && bootargs[n] == option[n])
-                        n++;
-                if (option[n])
-                        continue;
-                bootargs += n;
-                is_8250 = *bootargs == 'u';
-                for (; *bootargs && *bootargs != ' ' && !(bootargs[0] == '0' && bootargs[1] == 'x'); bootargs++)
-                        if (bootargs[0] == '3' && bootargs[1] == '2' && bootargs[2] == ',')
-                                stride = 2;     /* mmio32 */
-                if (*bootargs == '0' && hexadecimal(bootargs))
-                        port = hexadecimal(bootargs);
-                break;
+        for (unsigned n = 0; n < 256; n++) {
+                crcs[n] = n;
+                for (int bit = 0; bit < 8; bit++)
+                        crcs[n] = crcs[n] >> 1 ^ (crcs[n] & 1 ? 0xedb88320u : 0);
         }
-        if (!is_8250) {
+        const char *named = argument(bootargs, "earlycon=");
+        is_virtio = *argument(bootargs, "line=") == 'v' && virtio_start();
+        is_8250 = *named == 'u';
+        for (; *named && *named != ' ' && !(named[0] == '0' && named[1] == 'x'); named++)
+                if (named[0] == '3' && named[1] == '2' && named[2] == ',')
+                        stride = 2;             /* mmio32 */
+        if (*named == '0' && hexadecimal(named))
+                port = hexadecimal(named);
+        if (!is_8250 && !is_virtio) {
                 *reg(0x30) = 0;                 /* CR: off, while the line is set: */
                 *reg(0x2c) = 0x70;              /* LCR_H: 8 bits, FIFOs; the boot loader set the speed */
                 *reg(0x30) = 0x301;             /* CR: on, both ways */
@@ -161,11 +177,8 @@ void say_hex(uint64_t number)
 uint32_t crc(const char *data, size_t size)
 {
         uint32_t value = ~0u;
-        for (size_t n = 0; n < size; n++) {
-                value ^= (uint8_t)data[n];
-                for (int bit = 0; bit < 8; bit++)
-                        value = value >> 1 ^ (value & 1 ? 0xedb88320u : 0);
-        }
+        for (size_t n = 0; n < size; n++)
+                value = value >> 8 ^ crcs[(value ^ (uint8_t)data[n]) & 0xff];
         return ~value;
 }
 
