@@ -25,7 +25,7 @@ from study.collect.boards.rig import EmulatedRig
 from study.design import Factors, choose, draw
 from study.errors import StudyError
 
-ROW_BOARD, RIG = "qemu-neoverse-n1", "rig-cortex-a57"
+LINUX, RIG = "qemu-neoverse-n1", "rig-cortex-a57"
 # Runs on the board, in one boot. A bare pyperf program's own start and end drop out: of two runs the difference is taken.
 ON_BOARD = Path(__file__).with_name("on_board.py")
 FEW, MANY = 2, 8
@@ -45,7 +45,7 @@ def rows(say: Callable[[str], None]) -> list[Row]:
 
 def on_board(pairs: int, plan: dict[str, Any] = PLAN) -> dict[str, list[float]]:
     """Run the script of ON_BOARD on a freshly booted board, and return what it measured: seconds of the board's own clock."""
-    board = EmulatedBoard(ROW_BOARD, append='"STUDY_UNDER=sh -s"')
+    board = EmulatedBoard(LINUX, append='"STUDY_UNDER=sh -s"')
     request = json.dumps({**plan, "pairs": pairs, "few": FEW, "many": MANY})
     script = f"cat > /tmp/on_board.py <<'EOF'\n{ON_BOARD.read_text()}\nEOF\npython3 /tmp/on_board.py '{request}'; exit\n"
     with tempfile.TemporaryDirectory() as place:
@@ -107,7 +107,7 @@ def side_by_side(pairs: int) -> Row:
         If a rig counts otherwise while another one runs.
     """
     factors = Factors(strategies=("stock",), guests=("untouched", "mde"), processes=3, boots=1)
-    two = [ROW_BOARD, "qemu-cortex-a57"]
+    two = [LINUX, "qemu-cortex-a57"]
     rigs = [RIG, "rig-neoverse-n1"]
     alone, together = (_counts(rigs, side) for side in (False, True))
     if alone != together:
@@ -147,11 +147,15 @@ def rig(pairs: int, profile: str = "default") -> Row:
         with tempfile.TemporaryDirectory() as place:
             launch = EmulatedRig(RIG).launch(Path(place, "console.log"), factors.strategies)
             started = time.perf_counter()
-            subprocess.run(launch.argv, cwd=place, input="".join(commands).encode(), stdout=subprocess.DEVNULL, check=True)
+            with subprocess.Popen(launch.argv, cwd=place, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
+                assert process.stdin
+                process.stdin.write("".join(commands))
+                process.stdin.flush()
+                process.wait()
             return time.perf_counter() - started
 
     found = in_turns(ours, alone, pairs)
-    round_trips = len(commands) * factors.loops * (factors.values + factors.warmups)
+    round_trips = (len(commands) - 1) * factors.loops * (factors.values + factors.warmups)
     row = ratio(
         f"rig, {profile} campaign: all of it / its measured loops alone", 1.2,
         (f"study collect: {len(commands) - 1} visits", found[0]), ("its measure commands, piped into the emulator", found[1]),

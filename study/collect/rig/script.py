@@ -186,7 +186,7 @@ def _enable(script: Script, who: str, enabled: set[str], shift: int = 0) -> None
         script.write(who, register, controls[register] | ENABLE)
 
 
-def oracle(machine: Machine, guest: str, host: str, leave: str, trips: int = 1000) -> Script:
+def oracle(machine: Machine, guest: str, host: str, leave: str, trips: int = 100) -> Script:
     """Return the script that shows whether a strategy switches what it must, in one state of guest and host.
 
     Parameters
