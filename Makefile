@@ -41,7 +41,7 @@ help:  ## explain every target
 	@echo "Variables, with what they are now:"
 	@echo "  BOARD=$(BOARD)   what is measured; $(STUDY) boards lists them"
 	@echo "  KERNEL=$(KERNEL)   which kernels, such as 7.3 or 6.1,6.12,6.18,7.3; empty for 6.1 on an emulated board, and any on yours"
-	@echo "  PROFILE=$(PROFILE)   quick (1 min), default (8 min) or full (40 min a board); a rig takes 1 to 3 min"
+	@echo "  PROFILE=$(PROFILE)   quick (1 min), default (3 min) or full (20 min a board); a rig takes half a minute"
 	@echo "  CAMPAIGN=$(CAMPAIGN)   folder of the data; results go to $(OUT)"
 	@echo "  TITLE, VERSION   of the series, for the letter; SINCE=data/v1 is what its last version reported"
 	@echo "  BRANCH=topic REPO=../linux BASE=v7.3   with make mail: put the letter into that series; TOOL=git or b4, TO=, COPY="
@@ -146,7 +146,7 @@ simulation: setup-python  ## what intervals and verdicts are worth, on campaigns
 
 # --- the house ----------------------------------------------------------------------------------------------------
 
-test: setup-system setup-python  ## lint and test: boots emulated boards, about half an hour
+test: setup-system setup-python  ## lint and test: boots emulated boards, about 25 minutes
 	@$(MAKE) --no-print-directory lint
 	@$(BIN)/pytest
 
@@ -161,7 +161,7 @@ lint: setup-python  ## ruff and mypy
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
-bench: setup-python  ## the simulation's table, and the speed of the analysis, as ratios of one run (4 minutes)
+bench: setup-python  ## what the study costs beside what it measures, as ratios of one run (half an hour; let nothing else run)
 	@$(BIN)/python -m study.bench
 
 lock: setup-python  ## resolve the Python packages anew (needs uv), and write environment.yml

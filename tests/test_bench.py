@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import dataclasses
+import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from study.analyze import compare, frame
-from study.bench import analysis, rows, statistics
+from study.bench import __main__ as bench
+from study.bench import analysis, collection, figure, notebooks, rows, statistics
 from study.design import choose
 
 SMALL = {"boots": 3, "processes": 1, "values": 40}
@@ -66,3 +70,42 @@ def test_the_large_campaigns_are_as_large_as_they_say() -> None:
     assert visits * factors.values >= 1_000_000
     assert [round(visits * values, -4) for values in analysis.VALUES] == [10_000, 100_000, 1_000_000, 10_020_000]
     assert factors.values in analysis.VALUES
+
+
+def test_a_visit_is_compared_with_a_bare_pyperf_program_on_the_board(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(collection, "FEW", 1)
+    monkeypatch.setattr(collection, "MANY", 3)
+    found = {row.name.strip(): row for row in collection.visits(1)}
+    values, whole = (
+        found[name].value for name in ("board time of a sample: ours / bare pyperf", "with all that a visit counts / bare pyperf")
+    )
+    assert 0 < values < whole
+    spread = found["spread between processes: ours / bare pyperf"]
+    assert (len(spread.samples["ours"]), len(spread.samples["other"])) == (4, 3)
+    assert all(1.4e-6 < median < 1.7e-6 for kind in ("ours", "other") for median in spread.samples[kind])
+
+
+def test_the_spread_of_like_samples_is_like() -> None:
+    source = np.random.default_rng(1)
+    row = collection.spread(*(list(source.normal(1, 0.01, 200)) for _ in range(2)))
+    assert row.low < 1 < row.high
+    assert collection.spread(list(source.normal(1, 0.03, 200)), list(source.normal(1, 0.01, 200))).low > 1
+
+
+def test_a_rig_s_campaign_is_compared_with_its_loops_and_side_by_side_counts_the_same() -> None:
+    row = collection.rig(1, "quick")
+    assert row.value > 0
+    assert row.samples["round trips per second"][1] > 0
+    assert collection.same_side_by_side()
+
+
+def test_the_start_of_the_command_is_held_against_its_promise(tmp_path: Path) -> None:
+    row = notebooks.started(1)
+    assert (row.bound, row.n, row.samples["other"]) == (1.0, 1, [0.3])
+    written = [row, rows.growth("growth", 1.05, "all", [1, 10, 100], [1, 10, 100])]
+    (tmp_path / "bench.json").write_text(json.dumps({"a": [dataclasses.asdict(each) for each in written]}))
+    read = bench.read(tmp_path / "bench.json")
+    assert [each.name for each in read] == ["study --help, of 0.3 s", "growth"]
+    assert read[1].value == pytest.approx(1)
+    assert "growth" in bench.table(read)
+    assert {path.name for path in figure.save(read, tmp_path)} >= {"bench.svg", "bench.png"}
