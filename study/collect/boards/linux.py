@@ -18,7 +18,7 @@ VISIT_PATIENCE = 900.0  # seconds
 class LinuxBoard:
     """A board on which study/collect/onboard answers."""
 
-    seconds = (8.0, 3.5)
+    seconds = (8.0, 1.0)
 
     def describe(self, link: Link, factors: Factors) -> dict[str, Any]:
         """Ask a boot what it is, after it has tried perf, KVM and every strategy."""

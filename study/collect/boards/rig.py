@@ -119,7 +119,7 @@ def _understood() -> Iterator[None]:
 class Rig:
     """What every rig is asked, whatever carries the line."""
 
-    seconds = (0.5, 0.1)
+    seconds = (0.5, 0.05)
     emulated: bool
 
     @_understood()
