@@ -5,10 +5,9 @@ A visit that makes no sense is not recorded; one that was recorded all the same 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any
-
-import numpy as np
 
 from study.collect.onboard.factors import IMPORTED, KVM
 from study.design import EVENTS, Factors
@@ -54,7 +53,7 @@ def _doubts(line: Mapping[str, Any], factors: Factors) -> Iterator[str]:
         yield f"it has {line['loops']} round trips in a value, and the design {factors.loops}"
     (benchmark,) = line["pyperf"]["benchmarks"] if "pyperf" in line else [{"runs": []}]
     metadata = {**line.get("pyperf", {}).get("metadata", {}), **benchmark.get("metadata", {})}
-    values = np.concatenate([[], *(np.asarray(run.get("values", ()), dtype=float) for run in benchmark["runs"])])
+    values = sorted(itertools.chain.from_iterable(run.get("values", ()) for run in benchmark["runs"]))
     if len(values) != factors.values:
         yield f"pyperf has {len(values)} values, and the design {factors.values}"
     for said in (metadata, *(run.get("metadata", {}) for run in benchmark["runs"])):
@@ -62,10 +61,10 @@ def _doubts(line: Mapping[str, Any], factors: Factors) -> Iterator[str]:
             yield f"pyperf made {said['loops']} round trips in a value, and the design has {factors.loops}"
         if said.get("unit", "second") != "second":
             yield f"pyperf's values are in {said['unit']}s, not in seconds"
-    for value in values[~((values >= SHORTEST) & (values <= LONGEST))]:
-        yield f"pyperf has a round trip of {value:g} s"
-    middle = len(values) // 2
-    yield from _doubts_of_counts(line, float(np.partition(values, middle)[middle]) if len(values) else 0.0, factors)
+    for value in {*values[:1], *values[-1:]}:
+        if not SHORTEST <= value <= LONGEST:
+            yield f"pyperf has a round trip of {value:g} s"
+    yield from _doubts_of_counts(line, values[len(values) // 2] if values else 0.0, factors)
     yield from _doubts_of_the_module(line)
 
 
