@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import click
@@ -14,7 +15,12 @@ from study.bench import analysis, collection, figure, notebooks, statistics
 from study.bench.rows import Row
 from study.disk import write_whole
 
-PARTS = {"collection": collection.rows, "notebooks": notebooks.rows, "analysis": analysis.rows, "statistics": statistics.rows}
+PARTS: dict[str, Callable[[Callable[[str], None]], Iterable[Row]]] = {
+    "collection": collection.rows,
+    "notebooks": notebooks.rows,
+    "analysis": analysis.rows,
+    "statistics": statistics.rows,
+}
 
 
 def table(rows: list[Row]) -> str:
@@ -45,9 +51,10 @@ def main(out: Path, only: tuple[str, ...], campaigns: int) -> None:
     file = out / "bench.json"
     parts = {part: found for part, found in (json.loads(file.read_text()) if file.exists() else {}).items() if part in PARTS}
     for part in only or PARTS:
-        found = PARTS[part](lambda text: print(text, flush=True))
-        parts[part] = [{**dataclasses.asdict(row), "holds": row.holds} for row in found]
-        write_whole(file, json.dumps({name: parts[name] for name in PARTS if name in parts}, indent=1) + "\n")
+        parts[part] = []
+        for row in PARTS[part](lambda text: print(text, flush=True)):
+            parts[part].append({**dataclasses.asdict(row), "holds": row.holds})
+            write_whole(file, json.dumps({name: parts[name] for name in PARTS if name in parts}, indent=1) + "\n")
     rows = read(file)
     print(f"\n{table(rows)}\n")
     figure.save(rows, out)

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from study import paths
@@ -28,15 +28,14 @@ nbformat.write(node, sys.argv[2])
 """
 
 
-def rows(say: Callable[[str], None]) -> list[Row]:
+def rows(say: Callable[[str], None]) -> Iterator[Row]:
     """Measure all rows."""
     say("a study with nothing to do (1 minute)")
-    found = [warm(PAIRS)]
+    yield warm(PAIRS)
     say("analyze.ipynb beside bare nbclient (3 minutes)")
-    found.append(beside_nbclient(PAIRS))
+    yield beside_nbclient(PAIRS)
     say("the command's start")
-    found.append(started(PAIRS))
-    return found
+    yield started(PAIRS)
 
 
 def warm(pairs: int) -> Row:
