@@ -40,7 +40,7 @@ def inputs(source: Path, given: Mapping[str, Any], own: bool = True) -> str:
     folders = [paths.ROOT / known[name] for name in CAMPAIGNS if known.get(name)]
     words = [digest_of(source), *_code()]
     words += [Campaign(folder).digest() for folder in folders if (folder / DESIGN).exists()]
-    words += [digest_of(path) for path in [_results(known) / OWN] if own and path.exists()]
+    words += [digest_of(path) for path in [_results(known) / OWN] if own and "title" in known and path.exists()]
     return _digest([*words, json.dumps({name: known[name] for name in sorted(known)})])
 
 
@@ -119,7 +119,7 @@ def _cells(cells: Any) -> str:
 
 
 def _joined(value: Any) -> Any:
-    lines = isinstance(value, list) and bool(value) and all(isinstance(line, str) for line in value)
+    lines = isinstance(value, list) and all(isinstance(line, str) for line in value)
     return "".join(value) if lines else value
 
 

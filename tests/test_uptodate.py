@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import nbformat
 import pytest
 
+from study import uptodate
 from study.campaign import Campaign
 from tests.conftest import run
 from tests.publish.test_site import analysed
@@ -84,3 +86,15 @@ def test_pages_are_made_again_only_if_something_changed(tmp_path: Path, referenc
     assert said(*command) == str(index)
     assert said(*command) == f"{index} is up to date"
     assert json.loads((tmp_path / "out/made.json").read_text()).keys() == {"inputs", "outputs"}
+
+
+def test_an_output_is_the_same_in_memory_and_on_disk(tmp_path: Path) -> None:
+    """On disk a text is a list of lines, and one without any is an empty list."""
+    texts = ["", "one", "one\ntwo\n"]
+    outputs = [nbformat.v4.new_output("display_data", {"text/html": text}) for text in texts]
+    node = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1", outputs=outputs)])
+    uptodate.stamp(node, "digest", {})
+    nbformat.write(node, tmp_path / "a.ipynb")
+    read = json.loads((tmp_path / "a.ipynb").read_bytes())
+    uptodate.stamp(again := nbformat.from_dict(read), "digest", {})
+    assert again.metadata[uptodate.KEY] == read["metadata"][uptodate.KEY]
