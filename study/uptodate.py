@@ -35,8 +35,14 @@ def inputs(source: Path, given: Mapping[str, Any], own: bool = True) -> str:
         Its parameters, without those that are as it declares them.
     own : bool
         Whether the user's own words count, too; the first letter makes a file for them.
+
+    Raises
+    ------
+    LookupError
+        If the notebook is of no campaign: where its results are is not known, and it is run each time.
     """
     known = {**_defaults(source), **given}
+    _results(known)
     folders = [paths.ROOT / known[name] for name in CAMPAIGNS if known.get(name)]
     words = [digest_of(source), *_code()]
     words += [Campaign(folder).digest() for folder in folders if (folder / DESIGN).exists()]
@@ -47,8 +53,7 @@ def inputs(source: Path, given: Mapping[str, Any], own: bool = True) -> str:
 def outputs(source: Path, given: Mapping[str, Any], since: float) -> dict[str, str]:
     """Return the digest of each file of results that was written since a time, by name."""
     known = {**_defaults(source), **given}
-    derived = [paths.ROOT / known["campaign"] / DERIVED] if known.get("campaign") else []
-    made = [*_results(known).glob("*"), *derived]
+    made = [*_results(known).glob("*"), paths.ROOT / known["campaign"] / DERIVED]
     return {
         _name(path): digest_of(path)
         for path in sorted(made)
@@ -147,7 +152,7 @@ def _files(folder: Path, pattern: str) -> list[Path]:
 
 def _results(known: Mapping[str, Any]) -> Path:
     """Return the folder of a campaign's results."""
-    return paths.ROOT / str(known.get("paper", "paper")) / Path(str(known.get("campaign", ""))).name
+    return paths.ROOT / str(known.get("paper", "paper")) / Path(str(known["campaign"])).name
 
 
 def _defaults(source: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from study import uptodate
+from study import paths, uptodate
 from study.campaign import Campaign
 from tests.conftest import run
 from tests.publish.test_site import analysed
@@ -98,3 +98,8 @@ def test_an_output_is_the_same_in_memory_and_on_disk(tmp_path: Path) -> None:
     read = json.loads((tmp_path / "a.ipynb").read_bytes())
     uptodate.stamp(again := nbformat.from_dict(read), "digest", {})
     assert again.metadata[uptodate.KEY] == read["metadata"][uptodate.KEY]
+
+
+def test_a_notebook_of_no_campaign_is_run_each_time() -> None:
+    with pytest.raises(LookupError):
+        uptodate.inputs(paths.NOTEBOOKS / "simulation.ipynb", {})
