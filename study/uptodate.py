@@ -19,7 +19,7 @@ from study.errors import StudyError
 # The key of an executed notebook's metadata, and the file in a folder of pages.
 KEY, MADE = "study", "made.json"
 # What the results depend on besides campaigns and parameters: our own code, and the packages that it calls.
-SOURCES = ((paths.ROOT / "study", "*.py"), (paths.TEMPLATES, "*"), (paths.ROOT, "requirements.lock"))
+SOURCES = ((paths.ROOT / "study", "*"), (paths.TEMPLATES, "*"), (paths.ROOT, "requirements.lock"))
 # Parameters that name a campaign, and the file beside the results that is the user's own.
 CAMPAIGNS, OWN = ("campaign", "since"), "series.txt"
 
@@ -147,7 +147,11 @@ def _digest(words: Iterable[str]) -> str:
 
 
 def _files(folder: Path, pattern: str) -> list[Path]:
-    return sorted(path for path in folder.rglob(pattern) if path.is_file()) if "*" in pattern else [folder / pattern]
+    return (
+        sorted(path for path in folder.rglob(pattern) if path.is_file() and path.parent.name != "__pycache__")
+        if "*" in pattern
+        else [folder / pattern]
+    )
 
 
 def _results(known: Mapping[str, Any]) -> Path:
