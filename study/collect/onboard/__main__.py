@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import platform
 import shutil
 import signal
 import sys
@@ -30,6 +31,7 @@ VISIT_LIMIT = 600.0  # seconds
 ROOT = Path(os.environ.get("STUDY_ROOT", "/"))  # where the machine's files are
 PROGRAM = bench.program()  # it is run in the process of a visit, never here
 HELD = contextlib.ExitStack()  # what is put back when the agent ends
+platform.platform(aliased=True)  # pyperf asks this for every suite, and Python keeps it: once for all forked processes
 
 
 def board_facts(events: list[list[str]], strategies: list[str]) -> dict[str, object]:
@@ -61,6 +63,7 @@ def visit(
 ) -> dict[str, object]:  # fmt: skip
     """Measure one cell once: pyperf values, events, module counters, oracle."""
     strategy.choose(chosen)
+    facts.debug_registers()  # found out once, not in each process
     with tempfile.TemporaryDirectory(prefix="study-") as folder:
         suite, counts = Path(folder, "suite.json"), Path(folder, "counts.json")
         words = ["--worker", "--quiet", "-o", str(suite), "--counts", str(counts)]

@@ -78,11 +78,12 @@ def _counts(measured: guest.Guest, held: host.Debugging, args: argparse.Namespac
     works = [partial(measured.run, loops) for loops in lengths]
     windows = [
         {"loops": loops, "perf": text}
-        for events in json.loads(args.events)
-        for loops, text in zip(lengths, counting.count(events, works))
+        for texts in counting.count(json.loads(args.events), works)
+        for loops, text in zip(lengths, texts)
     ]
     before = strategy.counters()
-    measured.run(args.loops)
+    if before:
+        measured.run(args.loops)
     after = strategy.counters()
     fired = [held.fire()]
     for _ in range(EXITS_WATCHED):

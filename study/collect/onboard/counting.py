@@ -108,10 +108,14 @@ class Counters:
         """Count no more."""
         self._tell(b"disable\n")
 
+    def stop(self) -> None:
+        """Have perf print and end, which may take it a while; do not wait for that."""
+        self._perf.send_signal(signal.SIGINT)  # perf's ordinary end
+
     def finish(self) -> str:
-        """End perf, and return what ``perf stat -j`` printed, as it stands."""
+        """Wait until perf has ended, and return what ``perf stat -j`` printed, as it stands."""
         with self._held:
-            self._perf.send_signal(signal.SIGINT)  # perf's ordinary end: it prints and leaves
+            self.stop()
             if select.select([self._ack], [], [], PATIENCE)[0]:  # its end of the pipe is closed: it is on its way
                 self._perf.wait()
             if self._perf.returncode == -signal.SIGKILL:
@@ -150,31 +154,43 @@ class Counters:
         self._perf.wait()
 
 
-def count(events: list[str], works: Sequence[Callable[[], object]]) -> list[str]:
-    """Count `events` of some works, one after the other, guests that they run included: each in a thread, by one perf.
+def count(rows: Sequence[list[str]], works: Sequence[Callable[[], object]]) -> list[list[str]]:
+    """Count rows of events of some works, guests that they run included: each work in a thread of its own, each row by one perf.
 
-    Starting perf takes an emulated board as long as the works themselves.
+    The last row comes first, and perf for the next one starts while the one before ends: the kernel takes tracepoints out by
+    waiting. Each counts only when the one before is gone.
 
     Returns
     -------
-    list of str
-        Of each work the lines that ``perf stat -j --per-thread`` printed of its thread.
+    list of list of str
+        Of each row, and of each work, the lines that ``perf stat -j --per-thread`` printed of its thread.
 
     Raises
     ------
     BoardError
         If perf ends early or does not answer.
     """
+    texts: list[str] = []
     with contextlib.ExitStack() as held:
         threads = [held.enter_context(ThreadPoolExecutor(1)) for _ in works]
         numbers = [thread.submit(threading.get_native_id).result() for thread in threads]
-        counters = held.enter_context(contextlib.closing(Counters(here(events), numbers)))
-        counters.enable()
-        for thread, work in zip(threads, works):
-            thread.submit(work).result()
-        counters.disable()
-        lines = counters.finish().splitlines(keepends=True)
-    return ["".join(line for line in lines if f'-{number}"' in line.partition(",")[0]) for number in numbers]
+        before: list[Counters] = []
+        for events in reversed(rows):
+            counters = held.enter_context(contextlib.closing(Counters(here(events), numbers)))
+            texts += [ended.finish() for ended in before]
+            counters.enable()
+            for thread, work in zip(threads, works):
+                thread.submit(work).result()
+            counters.disable()
+            counters.stop()
+            before = [counters]
+        texts += [ended.finish() for ended in before]
+    return [[_of_thread(number, text) for number in numbers] for text in reversed(texts)]
+
+
+def _of_thread(number: int, text: str) -> str:
+    """Return the lines of one thread of what ``perf stat -j --per-thread`` printed."""
+    return "".join(line for line in text.splitlines(keepends=True) if f'-{number}"' in line.partition(",")[0])
 
 
 def _refusal(events: str, said: str) -> BoardError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import gzip
 import hashlib
 import os
@@ -50,6 +51,7 @@ def collect() -> dict[str, object]:
     }
 
 
+@functools.cache
 def debug_registers() -> tuple[int, int]:
     """Return how many breakpoints and watchpoints a guest has here, from its ID_AA64DFR0_EL1 (Arm ARM D19.2.59)."""
     machine = kvm.Machine(guest.PAYLOAD.read_bytes(), {}, gic=False)
