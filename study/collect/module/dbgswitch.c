@@ -43,7 +43,7 @@ static const char *const names[STRATEGIES] = {
 };
 
 struct counts {
-	u64 entries;		/* kvm_arm_setup_debug() ran */
+	u64 entries;		/* kvm_arm_setup_debug() ran to its end */
 	u64 switches;		/* ... and decided to switch the registers */
 	u64 traps_armed;	/* ... and set MDCR_EL2.TDA */
 	u64 traps_taken;	/* the guest's accesses that trapped */
@@ -52,31 +52,44 @@ struct counts {
 static DEFINE_MUTEX(lock);			/* serialises changes of strategy */
 static enum strategy first = STOCK;		/* asked for at load time */
 static enum strategy strategy = STOCK;		/* changed only while no probe is registered */
-static DEFINE_PER_CPU(struct counts, counts);
-static DEFINE_PER_CPU(struct kvm_vcpu *, entering);	/* from the first probe to the last, interrupts off */
-static DEFINE_PER_CPU(bool, trap_armed);
+
+/* Of each CPU. The probes run with interrupts off and have it to themselves. */
+struct state {
+	struct kvm_vcpu *entering;	/* from the first probe to the last */
+	struct counts counts;
+};
+
+static DEFINE_PER_CPU(struct state, states);
 static int brps, wrps;				/* implemented breakpoints and watchpoints */
+
+/* What is set in any of n control registers, of which there are two at least. In pairs, for one instruction loads two; a register
+ * beyond the last is unused. */
+static u64 set_in_any(const __u64 *controls, int n)
+{
+	const __u64 *end = controls + n;
+	u64 set = 0;
+
+	do {
+		set |= controls[0] | controls[1];
+		controls += 2;
+	} while (controls < end);
+	return set;
+}
 
 /* The control registers, as the reviewer of 2015 proposed: the guest's from memory; for the host's it is enough to know
  * that arm64 Linux sets MDE or KDE in its own MDSCR_EL1 exactly while something uses them, one register to read. */
 static bool anything_enabled(struct kvm_vcpu *vcpu)
 {
 	const struct kvm_guest_debug_arch *regs = vcpu->arch.debug_ptr;
-	u64 enabled = 0;
-	int i;
+	u64 set = set_in_any(regs->dbg_bcr, brps) | set_in_any(regs->dbg_wcr, wrps);
 
-	for (i = 0; i < brps; i++)
-		enabled |= regs->dbg_bcr[i];
-	for (i = 0; i < wrps; i++)
-		enabled |= regs->dbg_wcr[i];
-	return (enabled & 1) || (read_sysreg(mdscr_el1) & (DBG_MDSCR_MDE | DBG_MDSCR_KDE));
+	return (set & 1) || (read_sysreg(mdscr_el1) & (DBG_MDSCR_MDE | DBG_MDSCR_KDE));
 }
 
 /* Before KVM decides about the trap. A debugger in user space (KVM_SET_GUEST_DEBUG) keeps KVM's own decisions. */
 static void on_setup(void *data, struct kvm_vcpu *vcpu, __u32 guest_debug)
 {
-	this_cpu_inc(counts.entries);
-	__this_cpu_write(entering, vcpu);
+	__this_cpu_write(states.entering, vcpu);
 	if (guest_debug)
 		return;
 	if (strategy == EAGER || (strategy == CONTROL_SCAN && anything_enabled(vcpu)))
@@ -85,33 +98,30 @@ static void on_setup(void *data, struct kvm_vcpu *vcpu, __u32 guest_debug)
 		vcpu_clear_flag(vcpu, DEBUG_DIRTY);
 }
 
-/* After KVM decided about the trap (MDCR_EL2), and after it decided about the switch (MDSCR_EL1). If the trap is armed
- * although control-scan or none is in force, then they found nothing to switch, or the guest's OS lock is set, under which
- * no breakpoint fires: undo what MDE alone has caused. */
+/* After KVM decided about the trap (in vcpu->arch.mdcr_el2) and about the switch: MDSCR_EL1, the only name with a C there.
+ * If the trap is armed although control-scan or none is in force, then they found nothing to switch, or the guest's OS lock
+ * is set, under which no breakpoint fires: undo what MDE alone has caused. */
 static void on_decided(void *data, const char *name, __u64 value)
 {
-	struct kvm_vcpu *vcpu = __this_cpu_read(entering);
+	struct state *state = this_cpu_ptr(&states);
+	struct kvm_vcpu *vcpu = state->entering;
+	bool armed;
 
-	if (!vcpu || name[0] != 'M')
+	if (name[3] != 'C' || !vcpu)
 		return;
-	if (name[2] == 'C') {
-		__this_cpu_write(trap_armed, value & MDCR_EL2_TDA);
-		return;
-	}
-	__this_cpu_write(entering, NULL);
-	if (__this_cpu_read(trap_armed)) {
-		this_cpu_inc(counts.traps_armed);
-		if ((strategy == CONTROL_SCAN || strategy == NONE) && !vcpu->guest_debug)
-			vcpu_clear_flag(vcpu, DEBUG_DIRTY);
-	}
-	if (vcpu_get_flag(vcpu, DEBUG_DIRTY))
-		this_cpu_inc(counts.switches);
+	state->entering = NULL;
+	armed = vcpu->arch.mdcr_el2 & MDCR_EL2_TDA;
+	if (armed && (strategy == CONTROL_SCAN || strategy == NONE) && !vcpu->guest_debug)
+		vcpu_clear_flag(vcpu, DEBUG_DIRTY);
+	state->counts.entries++;
+	state->counts.traps_armed += armed;
+	state->counts.switches += !!vcpu_get_flag(vcpu, DEBUG_DIRTY);
 }
 
 /* An access of the guest that trapped. */
 static void on_trap(void *data, const char *function, int reg, bool is_write, u64 value)
 {
-	this_cpu_inc(counts.traps_taken);
+	this_cpu_inc(states.counts.traps_taken);
 }
 
 /* The last one is registered last and unregistered first: without it, the others do nothing. */
@@ -144,7 +154,7 @@ static void unregister_probes(int n)
 		tracepoint_probe_unregister(probes[n].tracepoint, probes[n].function, NULL);
 	tracepoint_synchronize_unregister();
 	for_each_possible_cpu(cpu)
-		per_cpu(entering, cpu) = NULL;
+		per_cpu(states.entering, cpu) = NULL;
 }
 
 static int register_probes(void)
@@ -207,7 +217,7 @@ static int get_counters(char *buffer, const struct kernel_param *param)
 	int cpu;
 
 	for_each_possible_cpu(cpu) {
-		const struct counts *c = per_cpu_ptr(&counts, cpu);
+		const struct counts *c = &per_cpu_ptr(&states, cpu)->counts;
 
 		sum.entries += c->entries;
 		sum.switches += c->switches;
