@@ -53,7 +53,7 @@ def _doubts(line: Mapping[str, Any], factors: Factors) -> Iterator[str]:
         yield f"it has {line['loops']} round trips in a value, and the design {factors.loops}"
     (benchmark,) = line["pyperf"]["benchmarks"] if "pyperf" in line else [{"runs": []}]
     metadata = {**line.get("pyperf", {}).get("metadata", {}), **benchmark.get("metadata", {})}
-    values = sorted(itertools.chain.from_iterable(run.get("values", ()) for run in benchmark["runs"]))
+    values = list(itertools.chain.from_iterable(run.get("values", ()) for run in benchmark["runs"]))
     if len(values) != factors.values:
         yield f"pyperf has {len(values)} values, and the design {factors.values}"
     for said in (metadata, *(run.get("metadata", {}) for run in benchmark["runs"])):
@@ -61,10 +61,10 @@ def _doubts(line: Mapping[str, Any], factors: Factors) -> Iterator[str]:
             yield f"pyperf made {said['loops']} round trips in a value, and the design has {factors.loops}"
         if said.get("unit", "second") != "second":
             yield f"pyperf's values are in {said['unit']}s, not in seconds"
-    for value in {*values[:1], *values[-1:]}:
+    for value in {min(values), max(values)} if values else ():
         if not SHORTEST <= value <= LONGEST:
             yield f"pyperf has a round trip of {value:g} s"
-    yield from _doubts_of_counts(line, values[len(values) // 2] if values else 0.0, factors)
+    yield from _doubts_of_counts(line, sum(values) / max(1, len(values)), factors)
     yield from _doubts_of_the_module(line)
 
 

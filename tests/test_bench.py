@@ -9,7 +9,8 @@ import pytest
 
 from study.analyze import compare, frame
 from study.bench import __main__ as bench
-from study.bench import analysis, collection, figure, notebooks, rows, statistics
+from study.bench import analysis, collection, figure, notebooks, rows, setup, statistics
+from study.collect import debian
 from study.design import choose
 
 SMALL = {"boots": 3, "processes": 1, "values": 40}
@@ -97,6 +98,14 @@ def test_a_rig_s_campaign_is_compared_with_its_loops_and_side_by_side_counts_the
     assert row.value > 0
     assert row.samples["round trips per second"][1] > 0
     assert collection.same_side_by_side()
+
+
+def test_what_apt_does_is_what_fetching_takes() -> None:
+    with setup.timed_apt() as took:
+        debian.run(["apt-get", "--version"])
+        debian.run(["sleep", "0.2"])
+    assert len(took) == 1
+    assert 0 < took[0] < 0.2
 
 
 def test_the_start_of_the_command_is_held_against_its_promise(tmp_path: Path) -> None:

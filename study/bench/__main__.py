@@ -11,12 +11,13 @@ import click
 import tabulate
 
 from study import paths
-from study.bench import analysis, collection, figure, notebooks, statistics
+from study.bench import analysis, collection, figure, notebooks, setup, statistics
 from study.bench.rows import Row
 from study.disk import write_whole
 
 PARTS: dict[str, Callable[[Callable[[str], None]], Iterable[Row]]] = {
     "collection": collection.rows,
+    "setup": setup.rows,
     "notebooks": notebooks.rows,
     "analysis": analysis.rows,
     "statistics": statistics.rows,

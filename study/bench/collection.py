@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from study.bench.rows import PAIRS, Row, in_turns, ratio
+from study.bench.rows import PAIRS, Row, in_turns, ratio, seconds
 from study.campaign import Campaign
 from study.collect import boards, session
 from study.collect.boards.emulated import EmulatedBoard
@@ -113,8 +113,8 @@ def side_by_side(pairs: int) -> list[Row]:
     if not same_side_by_side():
         raise StudyError("rigs that run side by side count otherwise than alone")
 
-    def beside(name: str, bound: float | None, seconds: Callable[[bool], float]) -> Row:
-        ours, other = in_turns(lambda: seconds(True), lambda: seconds(False), pairs)
+    def beside(name: str, bound: float | None, took: Callable[[bool], float]) -> Row:
+        ours, other = in_turns(lambda: took(True), lambda: took(False), pairs)
         return ratio(name, bound, ("at the same time", ours), ("in turn", other))
 
     return [
@@ -131,17 +131,13 @@ def same_side_by_side() -> bool:
 
 def _seconds(names: list[str], factors: Factors, together: bool) -> float:
     with tempfile.TemporaryDirectory() as place:
-        started = time.perf_counter()
-        _collect(names, Path(place), factors, together)
-        return time.perf_counter() - started
+        return seconds(lambda: _collect(names, Path(place), factors, together))
 
 
 def _seconds_of_loops(count: int, together: bool) -> float:
     command = [sys.executable, "-c", "for _ in range(3 * 10**7): pass"]
-    started = time.perf_counter()
     with ThreadPoolExecutor(count if together else 1) as pool:
-        list(pool.map(lambda _: subprocess.run(command, check=True), range(count)))
-    return time.perf_counter() - started
+        return seconds(lambda: list(pool.map(lambda _: subprocess.run(command, check=True), range(count))))
 
 
 def _counts(names: list[str], together: bool) -> list[Any]:

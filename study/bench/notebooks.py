@@ -8,12 +8,11 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from study import paths
-from study.bench.rows import PAIRS, Row, in_turns, ratio
+from study.bench.rows import PAIRS, Row, in_turns, ratio, seconds
 
 WARM, HELP = 10.0, 0.3  # seconds that are promised
 STUDY = Path(sys.executable).with_name("study")
@@ -71,6 +70,4 @@ def started(pairs: int) -> Row:
 
 def _run(command: Sequence[str], folder: Path = paths.ROOT, env: dict[str, str] | None = None) -> float:
     """Run a command to its end, and return how long it took."""
-    before = time.perf_counter()
-    subprocess.run(command, cwd=folder, env=env, check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - before
+    return seconds(lambda: subprocess.run(command, cwd=folder, env=env, check=True, stdout=subprocess.DEVNULL))

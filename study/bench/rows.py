@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -46,6 +47,13 @@ class Row:
     def holds(self) -> bool:
         """Whether the value is within its bound."""
         return self.bound is None or self.value <= self.bound
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Return how long some work took."""
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
 
 
 def in_turns(ours: Callable[[], float], other: Callable[[], float], pairs: int = PAIRS) -> tuple[list[float], list[float]]:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from study import __version__, paths
-from study.collect.build import digest, tree_digest
+from study.collect.cache import digest, tree_digest
 
 
 def of_the_host() -> dict[str, Any]:

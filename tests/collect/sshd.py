@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from study.collect import build
+from study.collect import build, cache, debian
 from study.collect.boards.emulated import EmulatedBoard
 from study.process import run
 
@@ -113,7 +113,7 @@ def lab(folder: Path, *, kernel: str = "", words: str = "", cpus: int = 1) -> It
         assert process.stdout
         try:
             assert process.stdout.readline() == b"ready\n", (folder / "console.log").read_text()
-            yield Lab(folder / "names", build.module(release, build.kernel(kernel or build.KERNEL) / "headers"))
+            yield Lab(folder / "names", build.module(release, debian.kernel(kernel or debian.KERNEL) / "headers"))
         finally:
             process.kill()
 
@@ -130,7 +130,7 @@ def server(release: str) -> Path:
     """Return Debian's sshd for arm64 and what it loads, with the modules of a kernel that the network takes."""
 
     def fetch(place: Path) -> None:
-        base = build.packages("openssh-server") / "root"
+        base = debian.packages("openssh-server") / "root"
         (place / "usr/sbin").mkdir(parents=True)
         shutil.copy(base / "usr/sbin/sshd", place / "usr/sbin")
         for name in LIBRARIES:
@@ -140,15 +140,15 @@ def server(release: str) -> Path:
                 shutil.copy(path, into, follow_symlinks=False)
         scratch = place / "scratch"
         scratch.mkdir()
-        run(["apt-get", *build._archive_of_kernels(scratch, "arm64"), "download", f"linux-image-{release}"], cwd=scratch)
-        build._unpack(list(scratch.glob("*.deb")), scratch / "root")
+        run(["apt-get", *debian.of_kernels(scratch, "arm64"), "download", f"linux-image-{release}"], cwd=scratch)
+        debian.unpack(list(scratch.glob("*.deb")), scratch / "root")
         (place / "lib/board").mkdir(parents=True)
         for name in NETWORK:
             (found,) = scratch.rglob(f"{name}.ko*")
-            build._plain(found, place / f"lib/board/{name}.ko")
+            debian.plain(found, place / f"lib/board/{name}.ko")
         shutil.rmtree(scratch)
 
-    return build.cached("sshd", build.digest(*NETWORK, *LIBRARIES, release), fetch)
+    return cache.cached("sshd", cache.digest(*NETWORK, *LIBRARIES, release), fetch)
 
 
 def _pack(folder: Path, base: Path, image: Path, cpus: int) -> None:
@@ -165,7 +165,7 @@ def _pack(folder: Path, base: Path, image: Path, cpus: int) -> None:
         (tree / name).chmod(0o755)
     shutil.copy(folder / "host_key", tree / "etc/host_key")
     shutil.copy(folder / "key.pub", tree / "etc/authorized_keys")
-    build._archive(tree, folder / "more")
+    build.pack(tree, folder / "more")
     with open(folder / "initrd", "wb") as whole:
         for part in (image, folder / "more"):
             whole.write(part.read_bytes())

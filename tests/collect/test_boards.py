@@ -20,7 +20,7 @@ import pytest
 from study import notebooks, paths
 from study.analyze import compare, frame
 from study.campaign import Campaign
-from study.collect import boards, build, session
+from study.collect import boards, build, debian, session
 from study.collect.boards import Link
 from study.collect.boards.emulated import EmulatedBoard
 from study.collect.onboard import facts as onboard_facts
@@ -391,7 +391,7 @@ def _link(path: Path) -> str:
 
 
 def _board_kernel() -> tuple[str, Path]:
-    base = build.kernel(build.KERNEL)
+    base = debian.kernel(debian.KERNEL)
     return json.loads((base / "versions.json").read_text())["release"], base / "headers"
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from study.analyze import compare, frame, history
 from study.campaign import Campaign
-from study.collect import build
+from study.collect import debian
 from study.collect.onboard.factors import EXITS
 from study.errors import BadRequest
 from tests.conftest import refused, run
@@ -89,6 +89,6 @@ def test_a_kernel_that_the_archive_does_not_have_is_refused_with_those_that_it_h
 def test_the_newest_release_of_a_series_is_taken(series: str, release: str) -> None:
     known = ["6.1.0-9-arm64", "6.1.0-56-arm64", "6.12.95+deb12-arm64", "6.12.117+deb13-arm64", "6.12.117+deb12-arm64"]
     known += ["7.2.12+deb13-arm64", "7.3.4+deb13-arm64"]
-    assert build.newest(known, series) == release
+    assert debian.newest(known, series) == release
     with pytest.raises(BadRequest, match=r"no kernel 6\.11 .* has 6\.1, 6\.12, 7\.2, 7\.3"):
-        build.newest(known, "6.11")
+        debian.newest(known, "6.11")

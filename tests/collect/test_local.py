@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import re
 import subprocess
 import tarfile
@@ -15,7 +16,7 @@ import pytest
 from study import paths
 from study.analyze import compare, figures, frame, tables
 from study.campaign import Campaign
-from study.collect import build
+from study.collect import build, cache, debian
 from study.collect.boards.emulated import EmulatedBoard
 from study.publish import letter
 
@@ -54,7 +55,7 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Campaign:
     folder = tmp_path_factory.mktemp("local")
     board = EmulatedBoard("qemu-neoverse-n1", append='"STUDY_UNDER=sh -s"')
     launch = board.launch(folder / "console.log", ("stock",))
-    release = build.json.loads((build.kernel(build.KERNEL) / "versions.json").read_text())["release"]
+    release = json.loads((debian.kernel(debian.KERNEL) / "versions.json").read_text())["release"]
     script = SCRIPT.format(files=base64.encodebytes(_checkout(release)).decode(), release=release)
     with subprocess.Popen(launch.argv, cwd=launch.cwd, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin and process.stdout
@@ -80,9 +81,9 @@ def _checkout(release: str) -> bytes:
             filter=lambda entry: None if "__pycache__" in entry.name else entry,
         )
         built = {
-            f"payload-{build.digest(build.RECIPE, 'gcc', (paths.ONBOARD / 'payload.S').read_bytes())[:16]}": build.payload(),
-            f"module-{build.digest(build.RECIPE, release, f'/lib/modules/{release}/build', build.tree_digest(paths.MODULE))[:16]}": (
-                build.module(release, build.kernel(build.KERNEL) / "headers")
+            f"payload-{cache.digest(build.RECIPE, 'gcc', (paths.ONBOARD / 'payload.S').read_bytes())[:16]}": build.payload(),
+            f"module-{cache.digest(build.RECIPE, release, f'/lib/modules/{release}/build', cache.tree_digest(paths.MODULE))[:16]}": (
+                build.module(release, debian.kernel(debian.KERNEL) / "headers")
             ),
         }
         for name, path in built.items():

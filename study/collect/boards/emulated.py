@@ -8,6 +8,7 @@ from pathlib import Path
 from study.collect import build
 from study.collect.boards.link import Launch
 from study.collect.boards.linux import LinuxBoard
+from study.collect.cache import digest_of
 from study.process import need, run
 
 # Board name: QEMU's CPU. The first runs KVM with VHE, the second without (nVHE).
@@ -58,6 +59,6 @@ class EmulatedBoard(LinuxBoard):
             "emulated_cpu": CPUS[self.name],
             "image_sha256": facts["digest"],
             "packages": facts["packages"],
-            "config_sha256": build.digest_of(image / "config"),
+            "config_sha256": digest_of(image / "config"),
         }
         return Launch(argv, cwd=console.parent, console=console, facts=host_facts, patience=self._patience)

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from study.campaign import legible
 from study.collect.boards.link import Launch, Link
-from study.collect.build import digest_of
+from study.collect.cache import digest_of
 from study.collect.onboard.factors import GUEST_STATES, RIG, STRATEGIES
 from study.collect.rig import build
 from study.collect.rig.script import Machine, Script, oracle, states

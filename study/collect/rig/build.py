@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from study import paths
-from study.collect.build import cached, cross, digest, say
+from study.collect.build import cross
+from study.collect.cache import cached, digest, say
 from study.process import run
 
 RECIPE = Path(__file__).read_bytes()

@@ -1,0 +1,72 @@
+"""The row on set-up: how much of a cold start is spent on fetching, by what nobody can make faster here."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import time
+import venv
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from study import paths
+from study.bench.rows import Row, ratio, seconds
+from study.collect import build, debian
+from study.collect.rig import build as rig
+from study.process import run
+
+LOCK = paths.ROOT / "requirements.lock"
+
+
+def rows(say: Callable[[str], None]) -> Iterator[Row]:
+    """Start cold, once: into a folder without a cache, and an environment without packages."""
+    say("a cold start: Python packages, images and rigs, fetched and built anew (6 minutes)")
+    with tempfile.TemporaryDirectory() as place, mock.patch.dict(os.environ, STUDY_CACHE=f"{place}/cache"):
+        python = packages(Path(place))
+        boards = images()
+    fetched, whole = (python[number] + boards[number] for number in range(2))
+    yield ratio(
+        "cold start: share of fetching", None,
+        (f"fetched: Python packages {python[0]:.0f} s, Debian's {boards[0]:.0f} s", [fetched]), ("all of make setup", [whole]),
+    )  # fmt: skip
+
+
+def packages(place: Path) -> tuple[float, float]:
+    """Install what is in the lock file into a new environment: the seconds of fetching, and of all of it."""
+    wheels = place / "wheels"
+    how = ["--quiet", "--disable-pip-version-check", "--no-deps", "--require-hashes", "-r", str(LOCK)]
+    fetching = seconds(lambda: run([sys.executable, "-m", "pip", "download", "--no-cache-dir", "--dest", wheels, *how]))
+
+    def install() -> None:
+        venv.create(place / "venv", with_pip=True)
+        run([place / "venv/bin/pip", "install", "--no-index", "--find-links", wheels, *how])
+
+    return fetching, fetching + seconds(install)
+
+
+def images() -> tuple[float, float]:
+    """Build the image of an emulated board and both rigs: the seconds of fetching, and of all of it."""
+    with timed_apt() as fetching:
+        whole = seconds(lambda: (build.image(), rig.image("aarch64"), rig.image("armv7")))
+    return sum(fetching), whole
+
+
+@contextmanager
+def timed_apt() -> Iterator[list[float]]:
+    """Note how long each run of apt-get takes: it is all that fetches."""
+    took: list[float] = []
+
+    def timed(argv: list[Any], **how: Any) -> str:
+        started = time.perf_counter()
+        try:
+            return run(argv, **how)
+        finally:
+            if argv[0] == "apt-get":
+                took.append(time.perf_counter() - started)
+
+    with mock.patch.object(debian, "run", timed):
+        yield took
