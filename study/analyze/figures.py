@@ -21,7 +21,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import LogLocator, NullFormatter
 from PIL import Image
 from scipy import ndimage
 
@@ -413,6 +413,7 @@ def _plain_numbers(*axes: Axis) -> None:
     """Label logarithmic axes with numbers as people write them: names may hold a $, so that no text here is mathematics."""
     for axis in axes:
         axis.set_major_formatter(lambda value, _: f"{value:g}")
+        axis.set_minor_locator(LogLocator(subs=(2, 5)))  # enough to see that it is logarithmic; ticks take long to draw
         axis.set_minor_formatter(NullFormatter())
 
 
