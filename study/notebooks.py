@@ -21,9 +21,6 @@ from study.errors import BadRequest, StudyError
 # The last cell of every notebook calls finished(), which prints this: papermill calls dead notebooks completed.
 END = "The notebook ran to its end."
 
-# A kernel is interrupted when it is shut down; now and then it would say so, beside the one line that says what is wrong.
-QUIET = ["--log-level=CRITICAL"]
-
 # The notebook that makes what it reads: what counts is how the campaign is afterwards.
 MEASURING = "collect"
 
@@ -123,6 +120,7 @@ def run(name: str, out: Path, parameters: Mapping[str, Any], again: bool = False
     started, went_in = time.time(), _inputs(source, parameters, own=False)
     import nbformat
     import papermill
+    from jupyter_client import AsyncKernelManager  # type: ignore[attr-defined]
     from nbclient.exceptions import CellControlSignal
     from papermill.exceptions import PapermillException
     from traitlets.config import Config
@@ -130,28 +128,41 @@ def run(name: str, out: Path, parameters: Mapping[str, Any], again: bool = False
     aside = out.parent / "unfinished" / out.name
     aside.parent.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
+    words = aside.with_suffix(".log")
+
+    class Quiet(AsyncKernelManager):
+        """Keeps what a kernel says of its own affairs: being shut down, it would say so, beside the one line of what is wrong."""
+
+        async def start_kernel(self, **how: Any) -> None:  # type: ignore[override]
+            with open(words, "wb") as said:
+                await super().start_kernel(stderr=said, **how)
+
     try:
         with terminal.quiet():
             papermill.execute_notebook(
                 str(source), str(aside), parameters=dict(parameters), cwd=str(paths.ROOT), kernel_name="python3",
                 progress_bar=False, log_output=False, stdout_file=sys.stdout, record_timing=False,
-                config=Config({"KernelManager": {"transport": "ipc"}, "PapermillNotebookClient": {"extra_arguments": QUIET}}),
+                config=Config({"KernelManager": {"transport": "ipc"}, "PapermillNotebookClient": {"kernel_manager_class": Quiet}}),
             )  # fmt: skip
     except (PapermillException, CellControlSignal, RuntimeError, TimeoutError) as error:  # a cell failed; its kernel did
         why = getattr(error, "evalue", "") or str(error) or type(error).__name__
         raise StudyError(f"{why.strip()} (the notebook as far as it ran: {aside})") from None
     except OSError as error:  # on a full disk
         raise OSError(error.errno, error.strerror, error.filename or str(aside)) from None
+    finally:
+        if words.exists() and not words.stat().st_size:
+            words.unlink()
     node = nbformat.read(aside, as_version=4)
     last = next(cell for cell in reversed(node.cells) if cell.cell_type == "code")
     if END not in "".join(output.get("text", "") for output in last.outputs):
-        raise StudyError(f"the notebook {name} stopped before its end: its kernel died; what ran of it is in {aside}")
+        raise StudyError(f"the notebook {name} stopped before its end: its kernel died; what ran of it is in {aside.parent}")
     timeless(node)
     now = _inputs(source, parameters, own=False)
     if now and (now == went_in or name == MEASURING):  # or someone else measured meanwhile
         uptodate.stamp(node, _inputs(source, parameters), uptodate.outputs(source, parameters, started))
     nbformat.write(node, aside)
     aside.replace(out)
+    words.unlink(missing_ok=True)
     with contextlib.suppress(OSError):  # what another notebook left unfinished stays
         aside.parent.rmdir()
     return True

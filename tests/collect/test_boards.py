@@ -34,6 +34,7 @@ from tests.conftest import BIN, BOARDS, refused, run
 # Small, but with every strategy, the floor that fails the oracle among them, and every kind of guest.
 SMALL = ["--strategies", "stock,lazy,eager,control-scan,none", "--guests", "untouched,mde,one,touch"]
 SMALL += ["--processes", "1", "--boots", "1", "--events", "stalled-cycles-frontend"]
+SMALL += ["--loops", "1000", "--values", "3", "--warmups", "1"]
 KILLED_AFTER = 3  # visits, on the first board
 VIRTUAL = "virt,virtualization=on,gic-version=3"
 

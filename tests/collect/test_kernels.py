@@ -18,6 +18,10 @@ from tests.conftest import refused, run
 KERNELS = {"6.12": "dirty-bit", "7.3": "owner"}  # the reference data have those between
 
 
+# Of one visit of 400 round trips: what the kernel does besides, in 0.8 ms, may be as much. A full switch is a fifth.
+ABOUT = 0.1
+
+
 @pytest.fixture(scope="module")
 def grown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Campaign]:
     """A guest of each kind under each generation, and one that touches by every exit."""
@@ -25,7 +29,7 @@ def grown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Campaign]:
     exits = ",".join(["hvc", *(f"{name}:touch" for name in EXITS if name != "hvc")])
     done = run(
         "collect", "--campaign", folder, "--kernels", "6.12:stock,7.3", "--exits", exits, "--guests", "untouched,mde,touch",
-        "--hosts", "none,all:mde", "--processes", "1", "--boots", "1", "--loops", "200", "--values", "2", "--warmups", "1",
+        "--hosts", "none,all:mde", "--processes", "1", "--boots", "1", "--loops", "400", "--values", "2", "--warmups", "1",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     yield Campaign(folder)
@@ -55,15 +59,15 @@ def test_the_dirty_bit_traps_every_write_and_an_owner_one_after_each_vcpu_put(gr
 
 def test_monitor_debug_mode_costs_on_every_kernel_and_a_write_only_before_owners(grown: Campaign) -> None:
     rows = history.generations(compare.medians(frame.tidy(grown))).query("exit == 'hvc'").set_index(["does", "guest"])
-    assert rows["more"].xs("mde", level="guest").between(300, 450).all()
+    assert rows["more"].xs("mde", level="guest").between(250, 500).all()
     assert rows["ratio"]["dirty-bit", "touch"].item() == pytest.approx(2.5, abs=0.3)
-    assert rows["median"]["owner", "touch"].item() == pytest.approx(rows["median"]["owner", "mde"].item(), rel=0.05)
+    assert rows["median"]["owner", "touch"].item() == pytest.approx(rows["median"]["owner", "mde"].item(), rel=ABOUT)
 
 
 def test_a_host_that_debugs_costs_nothing_more_and_is_armed_after_every_exit(grown: Campaign) -> None:
     clock = _medians(grown, "instructions")
     for series in KERNELS:
-        assert clock[series, "all", "hvc", "mde"] == pytest.approx(clock[series, "none", "hvc", "mde"], rel=0.05)
+        assert clock[series, "all", "hvc", "mde"] == pytest.approx(clock[series, "none", "hvc", "mde"], rel=ABOUT)
     for record in grown.records():
         fired = record.line["checks"]["host"]
         registers = record.facts["breakpoints"] + record.facts["watchpoints"]
