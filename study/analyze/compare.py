@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy import stats
+from scipy import special  # Student's t: stdtr() is its distribution, stdtrit() the inverse; scipy.stats takes a second to import
 
 from study.collect.onboard.factors import EXITS, GUEST_STATES, HOST_STATES, KVM, STRATEGIES, kind_of
 from study.design import CONTROL, LEAST_BOOTS, MAIN
@@ -77,7 +77,7 @@ class Spread:
 
     def interval(self) -> tuple[Array, Array]:
         """Return the ends of the interval at LEVEL, by Student's t."""
-        half = stats.t.ppf((1 + LEVEL) / 2, self.freedom) * self.error
+        half = special.stdtrit(self.freedom, (1 + LEVEL) / 2) * self.error
         return self.middle - half, self.middle + half
 
     def take(self, units: npt.NDArray[np.intp]) -> Spread:
@@ -308,11 +308,12 @@ def judge(effect: Spread, family: npt.NDArray[np.intp]) -> pd.DataFrame:
     margin = np.log1p(SMALLEST_EFFECT)
     beyond = np.abs(effect.middle) - margin
     with np.errstate(divide="ignore", invalid="ignore"):
-        single = np.where(beyond > 0, 2 * stats.t.sf(beyond / effect.error, effect.freedom), 1.0)
+        single = np.where(beyond > 0, 2 * special.stdtr(effect.freedom, -beyond / effect.error), 1.0)
     single = np.where(np.isnan(effect.error), np.nan, np.minimum(single, 1.0))
     p = holm(single, family)
     tests = pd.Series(~np.isnan(single)).groupby(family).transform("sum").to_numpy()
-    quantile = stats.t.ppf(1 - (1 - LEVEL) / (2 * np.maximum(tests, 1)), effect.freedom) + stats.t.ppf(POWER, effect.freedom)
+    sure_of_it = 1 - (1 - LEVEL) / (2 * np.maximum(tests, 1))
+    quantile = special.stdtrit(effect.freedom, sure_of_it) + special.stdtrit(effect.freedom, POWER)
     least = np.expm1(margin + quantile * effect.error)
     with np.errstate(invalid="ignore"):
         sure = p <= 1 - LEVEL

@@ -24,7 +24,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy import stats
 
 from study.analyze import compare
 from study.analyze.compare import Array
@@ -233,7 +232,7 @@ def _draw(by_boot: Array, seed: int) -> Array:
     if count < LEAST_BOOTS:
         return np.full((RESAMPLES, len(by_boot)), np.nan)
     source = np.random.default_rng(seed)
-    heavy = np.sqrt(stats.chi2.rvs(count - 1, size=(RESAMPLES, 1), random_state=source) / (count - 1))
+    heavy = np.sqrt(source.chisquare(count - 1, (RESAMPLES, 1)) / (count - 1))
     return np.asarray(middle + source.standard_normal((RESAMPLES, count)) @ apart / np.sqrt(count * (count - 1)) / heavy)
 
 
