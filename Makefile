@@ -161,7 +161,7 @@ lint: setup-python  ## ruff and mypy
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
-bench: setup-python  ## what the study costs beside what it measures, as ratios of one run (half an hour; let nothing else run)
+bench: setup-python  ## what the study costs beside what it measures, as ratios of one run (three quarters of an hour; let nothing else run)
 	@$(BIN)/python -m study.bench
 
 lock: setup-python  ## resolve the Python packages anew (needs uv), and write environment.yml
