@@ -14,6 +14,7 @@ from study import paths
 from study.bench import analysis, collection, figure, notebooks, setup, statistics
 from study.bench.rows import Row
 from study.disk import write_whole
+from study.errors import StudyError
 
 PARTS: dict[str, Callable[[Callable[[str], None]], Iterable[Row]]] = {
     "collection": collection.rows,
@@ -53,9 +54,12 @@ def main(out: Path, only: tuple[str, ...], campaigns: int) -> None:
     parts = {part: found for part, found in (json.loads(file.read_text()) if file.exists() else {}).items() if part in PARTS}
     for part in only or PARTS:
         parts[part] = []
-        for row in PARTS[part](lambda text: print(text, flush=True)):
-            parts[part].append({**dataclasses.asdict(row), "holds": row.holds})
-            write_whole(file, json.dumps({name: parts[name] for name in PARTS if name in parts}, indent=1) + "\n")
+        try:
+            for row in PARTS[part](lambda text: print(text, flush=True)):
+                parts[part].append({**dataclasses.asdict(row), "holds": row.holds})
+                write_whole(file, json.dumps({name: parts[name] for name in PARTS if name in parts}, indent=1) + "\n")
+        except StudyError as error:
+            raise click.ClickException(f"{error}") from None
     rows = read(file)
     print(f"\n{table(rows)}\n")
     figure.save(rows, out)
