@@ -59,7 +59,7 @@ def main(out: Path, only: tuple[str, ...], campaigns: int) -> None:
                 parts[part].append({**dataclasses.asdict(row), "holds": row.holds})
                 write_whole(file, json.dumps({name: parts[name] for name in PARTS if name in parts}, indent=1) + "\n")
         except StudyError as error:
-            raise click.ClickException(f"{error}") from None
+            raise click.ClickException(str(error)) from None
     rows = read(file)
     print(f"\n{table(rows)}\n")
     figure.save(rows, out)
