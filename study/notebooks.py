@@ -8,6 +8,7 @@ import dataclasses
 import os
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -138,11 +139,12 @@ def run(name: str, out: Path, parameters: Mapping[str, Any], again: bool = False
                 await super().start_kernel(stderr=said, **how)
 
     try:
-        with terminal.quiet():
+        with terminal.quiet(), tempfile.TemporaryDirectory(prefix="study-") as sockets:
+            kernels = {"transport": "ipc", "ip": f"{sockets}/kernel"}
             papermill.execute_notebook(
                 str(source), str(aside), parameters=dict(parameters), cwd=str(paths.ROOT), kernel_name="python3",
                 progress_bar=False, log_output=False, stdout_file=sys.stdout, record_timing=False,
-                config=Config({"KernelManager": {"transport": "ipc"}, "PapermillNotebookClient": {"kernel_manager_class": Quiet}}),
+                config=Config({"KernelManager": kernels, "PapermillNotebookClient": {"kernel_manager_class": Quiet}}),
             )  # fmt: skip
     except (PapermillException, CellControlSignal, RuntimeError, TimeoutError) as error:  # a cell failed; its kernel did
         why = getattr(error, "evalue", "") or str(error) or type(error).__name__
