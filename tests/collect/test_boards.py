@@ -34,7 +34,7 @@ from tests.conftest import BIN, BOARDS, refused, run
 # Small, but with every strategy, the floor that fails the oracle among them, and every kind of guest.
 SMALL = ["--strategies", "stock,lazy,eager,control-scan,none", "--guests", "untouched,mde,one,touch"]
 SMALL += ["--processes", "1", "--boots", "1", "--events", "stalled-cycles-frontend"]
-SMALL += ["--loops", "1000", "--values", "3", "--warmups", "1"]
+SMALL += ["--values", "3", "--warmups", "1"]
 KILLED_AFTER = 3  # visits, on the first board
 VIRTUAL = "virt,virtualization=on,gic-version=3"
 
@@ -244,13 +244,13 @@ def test_a_host_that_gives_no_gic_is_told_how_to_go_on(tmp_path: Path) -> None:
 
 def test_a_guest_without_gic_is_another_guest(tmp_path: Path) -> None:
     board = boards.find("qemu-neoverse-n1")
-    how = {"chosen": "stock", "state": "untouched", "host": "none", "leave": "hvc", "loops": 1000, "values": 1, "warmups": 1}
+    how = {"chosen": "stock", "state": "untouched", "host": "none", "leave": "hvc", "loops": 1000, "values": 5, "warmups": 1}
     with Link(board.name, board.launch(tmp_path / "console.log", ("stock",))) as link:
         costs = {
             (gic, pmu): link.ask("visit", gic=gic, pmu=pmu, events=[["instructions:kh"]], label={}, **how)["pyperf"]
             for gic, pmu in ((True, False), (False, False), (True, True))
         }
-    each = {key: suite["benchmarks"][0]["runs"][0]["values"][0] * 1e9 for key, suite in costs.items()}
+    each = {key: min(suite["benchmarks"][0]["runs"][0]["values"]) * 1e9 for key, suite in costs.items()}
     assert each[False, False] > each[True, False] + 200  # without it, every exit looks after the lines of user space
     assert each[True, True] > each[True, False]
 

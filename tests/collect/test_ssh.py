@@ -31,6 +31,7 @@ from tests.faults import ssh
 WHAT = ["--strategies", "stock", "--guests", "untouched,mde"]
 HOW = ["--loops", "200", "--values", "2", "--processes", "1", "--boots", "1"]
 SMALL = [*WHAT, *HOW]
+SLOW = [*SMALL, "--loops", "40000"]  # so that a visit is seen at work from outside
 LONG = {"chosen": "stock", "state": "mde", "host": "none", "leave": "hvc", "gic": True, "pmu": False}
 LONG |= {"loops": 2_000_000, "values": 1, "warmups": 0}
 STOP = r"""for process in /proc/[0-9]*; do
@@ -86,7 +87,7 @@ def client(parent: int) -> int:
 def measured(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Campaign:
     """A campaign whose line is cut in the middle of a visit, and that is gone on with."""
     folder = tmp_path_factory.mktemp("data") / "small"
-    command = [str(BIN / "study"), "collect", "--board", "ssh:lab", "--campaign", str(folder), *SMALL]
+    command = [str(BIN / "study"), "collect", "--board", "ssh:lab", "--campaign", str(folder), *SLOW]
     with subprocess.Popen(
         command, cwd=paths.ROOT, env={**os.environ, **lab.env}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
@@ -103,7 +104,7 @@ def measured(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Campaign:
     assert interrupted.verify() == []
     assert 1 <= len(list(interrupted.records())) < len(interrupted.asked("ssh:lab"))
     until(lambda: left(lab) == "")
-    done = collect(lab, folder, *SMALL)
+    done = collect(lab, folder, *SLOW)
     assert done.returncode == 0, done.stderr
     return Campaign(folder)
 
