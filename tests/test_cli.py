@@ -33,22 +33,25 @@ def test_help_teaches() -> None:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["collect", "--campaign", "/tmp/x", "--board", "toaster"], "board 'toaster' is unknown; choose from local"),
+        (["collect", "--campaign", "/tmp/made-by-nobody", "--board", "toaster"], "board 'toaster' is unknown; choose from local"),
         (
-            ["collect", "--campaign", "/tmp/x", "--strategies", "fast"],
+            ["collect", "--campaign", "/tmp/made-by-nobody", "--strategies", "fast"],
             "'fast' is unknown on a Linux board; choose from stock, lazy",
         ),
-        (["collect", "--campaign", "/tmp/x", "--guests", "nobody"], "'nobody' is unknown"),
-        (["collect", "--campaign", "/tmp/x", "--loops", "0"], "loops is 0"),
-        (["collect", "--campaign", "/tmp/x", "--loops", "-3"], "loops is -3"),
-        (["collect", "--campaign", "/tmp/x", "--loop", "3"], "No such option"),
-        (["collect", "--campaign", "/tmp/x", "--profile", "huge"], "'huge' is unknown; choose from quick, default, full"),
+        (["collect", "--campaign", "/tmp/made-by-nobody", "--guests", "nobody"], "'nobody' is unknown"),
+        (["collect", "--campaign", "/tmp/made-by-nobody", "--loops", "0"], "loops is 0"),
+        (["collect", "--campaign", "/tmp/made-by-nobody", "--loops", "-3"], "loops is -3"),
+        (["collect", "--campaign", "/tmp/made-by-nobody", "--loop", "3"], "No such option"),
+        (
+            ["collect", "--campaign", "/tmp/made-by-nobody", "--profile", "huge"],
+            "'huge' is unknown; choose from quick, default, full",
+        ),
         (["collect"], "Missing option '--campaign'"),
         (["summary", "/nowhere"], "/nowhere is no campaign"),
         (["verify", "/nowhere"], "/nowhere is no campaign"),
-        (["export", "/nowhere", "--pyperf", "/tmp/x"], "/nowhere is no campaign"),
-        (["html", "/nowhere", "--out", "/tmp/x"], "/nowhere is no campaign"),
-        (["mail", "/nowhere", "/tmp/x", "--branch", "x"], "/nowhere: No such file or directory"),
+        (["export", "/nowhere", "--pyperf", "/tmp/made-by-nobody"], "/nowhere is no campaign"),
+        (["html", "/nowhere", "--out", "/tmp/made-by-nobody"], "/nowhere is no campaign"),
+        (["mail", "/nowhere", "/tmp/made-by-nobody", "--branch", "x"], "/nowhere: No such file or directory"),
         (["reply", "/nowhere", "--cells", "guest=mde"], "/nowhere is no campaign"),
         (["plan", "--board", "toaster"], "board 'toaster' is unknown"),
         (["collect", "--campaign", "/proc/x/y", "--profile", "quick"], "/proc/x: No such file or directory"),
@@ -57,7 +60,7 @@ def test_help_teaches() -> None:
 )
 def test_nonsense_is_refused_in_one_line(words: list[str], says: str) -> None:
     assert says in refused(run(*words))
-    assert not Path("/tmp/x").exists()
+    assert not Path("/tmp/made-by-nobody").exists()
 
 
 def test_plan_shows_every_visit_and_measures_none(tmp_path: Path) -> None:
