@@ -31,7 +31,7 @@ def rows(say: Callable[[str], None]) -> Iterator[Row]:
     """Measure all rows."""
     say("a study with nothing to do (1 minute)")
     yield warm(PAIRS)
-    say("analyze.ipynb beside bare nbclient (3 minutes)")
+    say("analyze.ipynb beside bare nbclient (8 minutes)")
     yield beside_nbclient(PAIRS)
     say("the command's start")
     yield started(PAIRS)

@@ -23,7 +23,7 @@ LOCK = paths.ROOT / "requirements.lock"
 
 def rows(say: Callable[[str], None]) -> Iterator[Row]:
     """Start cold, once: into a folder without a cache, and an environment without packages."""
-    say("a cold start: Python packages, images and rigs, fetched and built anew (6 minutes)")
+    say("a cold start: Python packages, images and rigs, fetched and built anew (3 minutes)")
     with tempfile.TemporaryDirectory() as place, mock.patch.dict(os.environ, STUDY_CACHE=f"{place}/cache"):
         python = packages(Path(place))
         boards = images()
