@@ -38,14 +38,18 @@ def write_whole(path: Path, text: str | bytes, *, new: bool = False) -> None:
 
 
 def append(path: Path, text: str) -> None:
-    """Append to a file and sync it. If that fails half way, such as on a full disk, the file stays what it was."""
-    is_new = not path.exists()
+    """Append to a file and sync it. If only a part can be written, such as on a full disk, the file stays what it was.
+
+    What an interruption finds written to its end stays: somebody may have read it already.
+    """
+    is_new, data = not path.exists(), text.encode()
     with _open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)) as file:
         size = os.fstat(file).st_size
         try:
-            _write(file, text.encode(), path)
-        except BaseException:
-            os.ftruncate(file, size)
+            _write(file, data, path)
+        except BaseException as error:
+            if isinstance(error, OSError) or os.fstat(file).st_size < size + len(data):
+                os.ftruncate(file, size)
             raise
     if is_new:
         sync_folder(path.parent)

@@ -34,6 +34,33 @@ def test_what_cannot_be_appended_whole_is_not_appended(tmp_path: Path, little_ro
     assert path.read_text() == "x" * 80 + "\n"
 
 
+def test_what_is_written_whole_stays_when_an_interruption_comes_before_it_is_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "visits.jsonl"
+    monkeypatch.setattr(os, "fsync", lambda _: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        disk.append(path, "whole\n")
+    assert path.read_text() == "whole\n"
+
+
+def test_half_a_line_goes_when_an_interruption_comes_before_the_other_half(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, write = tmp_path / "visits.jsonl", os.write
+
+    def half(file: int, data: bytes) -> int:
+        write(file, data[: len(data) // 2])
+        signal.raise_signal(signal.SIGINT)
+        raise AssertionError("not interrupted")
+
+    disk.append(path, "whole\n")
+    monkeypatch.setattr(os, "write", half)
+    with pytest.raises(KeyboardInterrupt):
+        disk.append(path, "torn\n")
+    assert path.read_text() == "whole\n"
+
+
 def test_what_cannot_be_written_whole_leaves_what_was_there(tmp_path: Path, little_room: None) -> None:
     disk.write_whole(tmp_path / "f", "old")
     with pytest.raises(OSError, match="File too large"):
