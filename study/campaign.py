@@ -159,10 +159,9 @@ class Campaign:
         return campaign
 
     def boots(self) -> list[Path]:
-        """Return the folders of all boots, by name."""
-        return sorted(
-            path.parent for path in self.folder.glob(f"{BOOTS}/*/{BOOT}") if not (path.parent.is_symlink() or path.is_symlink())
-        )
+        """Return the folders of all boots, by board and number."""
+        found = [path.parent for path in self.folder.glob(f"{BOOTS}/*/{BOOT}") if not path.is_symlink()]
+        return sorted((boot for boot in found if not boot.is_symlink()), key=lambda boot: by_number(boot.name))
 
     def records(self) -> Iterator[Record]:
         """Yield every recorded visit, boot by boot in the order of measurement.
@@ -485,6 +484,11 @@ def legible(text: str, most: int = LONGEST) -> str:
     if shown == text and len(text) <= most:
         return text
     return f"{shown[: most - 10]}..{hashlib.sha256(text.encode('utf-8', 'replace')).hexdigest()[:8]}"
+
+
+def by_number(name: str) -> list[str | int]:
+    """Return what sorts names as people do: the tenth after the ninth."""
+    return [int(part) if number % 2 else part for number, part in enumerate(re.split(r"(\d+)", name))]
 
 
 def slug(name: str) -> str:

@@ -46,6 +46,14 @@ def test_resuming_is_the_visits_that_have_no_line(tmp_path: Path) -> None:
     assert campaign.verify() == []
 
 
+def test_the_tenth_boot_comes_after_the_ninth(tmp_path: Path) -> None:
+    campaign = recorded(tmp_path / "c", 1)
+    names = ["b.1", "b.2", "b.2.2", "b.2.10", "b.10", "c-9.9", "c-9.10", "c-10.2"]
+    for name in names[1:]:
+        shutil.copytree(tmp_path / "c/boots/b.1", tmp_path / "c/boots" / name)
+    assert [boot.name for boot in campaign.boots()] == names
+
+
 def test_commands_that_start_a_campaign_at_once_share_it(tmp_path: Path) -> None:
     def freeze(number: int) -> list[str]:
         return [Campaign.freeze(tmp_path / f"c{n}", SMALL).designs["kvm"].to_json()["version"] for n in range(40)]
