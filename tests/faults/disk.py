@@ -252,6 +252,7 @@ NOTEBOOKS: dict[str, list[str]] = {
         "notebook",
         "analyze",
         "{out}/notebooks/analyze.ipynb",
+        "--again",
         "-p",
         "campaign",
         "{campaign}",
