@@ -236,18 +236,19 @@ def references(cells: pd.DataFrame, base: pd.Series) -> pd.Series:
     """
     chosen = cells.assign(as_it_is=cells["strategy"].isin(AS_IT_IS))
     main = chosen[chosen["arm"] == MAIN]
-    of_base = main["strategy"] == base[main.index]
-    near = dict(zip(_keys(main[of_base], NEAR), main.index[of_base], strict=True))
-    # Of the first kernel: its baselines, and itself as it is.
-    wide = [*CONTEXT, "as_it_is"]
-    at_first = main[of_base | main["as_it_is"]]
-    first = dict(zip(_keys(at_first, wide)[::-1], at_first.index[::-1], strict=True))
-    any_first = dict(zip(_keys(main[of_base], CONTEXT)[::-1], main.index[of_base][::-1], strict=True))
-    found = [
-        first.get(far, any_first.get(far[:-1], -1)) if near.get(exact) == number else near.get(exact, any_first.get(far[:-1], -1))
-        for number, far, exact in zip(chosen.index, _keys(chosen, wide), _keys(chosen, NEAR), strict=True)
-    ]
-    return pd.Series(found, cells.index)
+    baselines = main[main["strategy"] == base[main.index]]
+    near = _number_of(chosen, baselines, NEAR)
+    # A baseline is compared with the first kernel's: with itself as it is there, or with the baseline.
+    alike = main[main["as_it_is"] | main.index.isin(baselines.index)]
+    elsewhere = _number_of(chosen, alike, [*CONTEXT, "as_it_is"])
+    found = near.mask(near == chosen.index, elsewhere).fillna(_number_of(chosen, baselines, CONTEXT))
+    return found.fillna(-1).astype(int)
+
+
+def _number_of(cells: pd.DataFrame, rows: pd.DataFrame, tags: list[str]) -> pd.Series:
+    """Return for each cell the number of the first of some rows that has the same tags; NaN where none has."""
+    first = dict(zip(_keys(rows, tags)[::-1], rows.index[::-1], strict=True))
+    return pd.Series([first.get(key, np.nan) for key in _keys(cells, tags)], cells.index)
 
 
 def effects(visits: pd.DataFrame, reference: npt.NDArray[np.intp]) -> Spread:

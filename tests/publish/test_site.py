@@ -27,7 +27,7 @@ from tests.publish import hostile
 
 PAGES = ["reference/index.html", "reference/reference/analyze.html", "reference/reference/cover-letter.html",
          "hostile/index.html", "hostile/evil/analyze.html", "hostile/evil/cover-letter.html"]  # fmt: skip
-every_page = pytest.mark.parametrize("name", PAGES)
+every_page = pytest.mark.parametrize("name", PAGES, scope="module")
 SIZES = {"telephone": (360, 740), "desk": (1400, 900)}
 
 
@@ -85,13 +85,14 @@ class Visit:
         page.goto(path.as_uri())
 
 
-@pytest.fixture(params=SIZES)
+@pytest.fixture(scope="module", params=SIZES)
 def size(request: pytest.FixtureRequest) -> tuple[int, int]:
     return SIZES[request.param]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def visit(chromium: Browser, pages: Path, name: str, size: tuple[int, int]) -> Iterator[Visit]:
+    """A page that is loaded once for all that is looked at in it."""
     context = chromium.new_context(viewport={"width": size[0], "height": size[1]})
     yield Visit(context.new_page(), pages / name)
     context.close()
