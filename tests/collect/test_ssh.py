@@ -138,13 +138,15 @@ def test_nothing_stays_on_the_board(lab: Lab, measured: Campaign) -> None:
     assert left(lab) == ""
 
 
-def test_strategies_take_the_module_that_is_named(lab: Lab, tmp_path: Path) -> None:
-    small = ["--strategies", "lazy,eager", "--guests", "untouched", *HOW]
+def test_strategies_take_the_module_that_is_named_and_perf_an_event_of_one_s_own(lab: Lab, tmp_path: Path) -> None:
+    small = ["--strategies", "lazy,eager", "--guests", "untouched", "--events", "stalled-cycles-frontend", *HOW]
     assert "name it there in STUDY_MODULE" in refused(collect(lab, tmp_path / "none", *small))
     assert "/nowhere: No such file" in refused(collect(lab, tmp_path / "none", *small, STUDY_MODULE="/nowhere"))
     done = collect(lab, tmp_path / "c", *small, STUDY_MODULE=str(lab.module))
     assert done.returncode == 0, done.stderr
-    switches = frame.tidy(Campaign(tmp_path / "c")).query("metric == 'module-switches'")
+    values = frame.tidy(Campaign(tmp_path / "c"))
+    assert set(values.query("metric.str.startswith('stalled-cycles-frontend')")["value"].fillna(0)) == {0}
+    switches = values.query("metric == 'module-switches'")
     assert switches.groupby("strategy", observed=True)["value"].median().round(1).to_dict() == {"lazy": 0.0, "eager": 1.0}
     assert left(lab) == ""
 
