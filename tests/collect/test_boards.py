@@ -33,7 +33,7 @@ from tests.conftest import BIN, BOARDS, refused, run
 
 # Small, but with every strategy, the floor that fails the oracle among them, and every kind of guest.
 SMALL = ["--strategies", "stock,lazy,eager,control-scan,none", "--guests", "untouched,mde,one,touch"]
-SMALL += ["--processes", "1", "--boots", "1", "--values", "3", "--warmups", "1"]
+SMALL += ["--processes", "1", "--boots", "1", "--values", "2", "--warmups", "1", "--loops", "2000"]
 KILLED_AFTER = 3  # visits, on the first board
 VIRTUAL = "virt,virtualization=on,gic-version=3"
 
@@ -361,8 +361,8 @@ def test_a_missing_tool_names_its_package() -> None:
 def test_the_guest_s_numbers_are_finite(measured: Campaign) -> None:
     values = frame.tidy(measured)
     # Where there is nothing to count, a difference of two windows misses zero: Python's own instructions between switching
-    # the counters on and off vary by some thousand, over 3600 round trips.
-    assert all(math.isfinite(value) and value > -2 for value in values["value"])
+    # the counters on and off vary by some thousand, over 1800 round trips.
+    assert all(math.isfinite(value) and value > -4 for value in values["value"])
 
 
 def _link(path: Path) -> str:

@@ -20,7 +20,7 @@ from study.collect import build, cache, debian
 from study.collect.boards.emulated import EmulatedBoard
 from study.publish import letter
 
-FACTORS = 'Factors(strategies=("stock", "lazy"), guests=("untouched", "mde"), processes=1)'
+FACTORS = 'Factors(strategies=("stock", "lazy"), guests=("untouched", "mde"), processes=1, values=3, warmups=1, loops=2000)'
 COLLECT = f"""
 import sys
 from pathlib import Path

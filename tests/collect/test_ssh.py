@@ -31,7 +31,7 @@ from tests.faults import ssh
 WHAT = ["--strategies", "stock", "--guests", "untouched,mde"]
 HOW = ["--loops", "200", "--values", "2", "--processes", "1", "--boots", "1"]
 SMALL = [*WHAT, *HOW]
-SLOW = [*SMALL, "--loops", "40000"]  # so that a visit is seen at work from outside
+SLOW = [*SMALL, "--loops", "15000"]  # so that a visit is seen at work from outside
 LONG = {"chosen": "stock", "state": "mde", "host": "none", "leave": "hvc", "gic": True, "pmu": False}
 LONG |= {"loops": 2_000_000, "values": 1, "warmups": 0}
 STOP = r"""for process in /proc/[0-9]*; do
