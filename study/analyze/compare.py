@@ -22,6 +22,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import special  # Student's t: stdtr() is its distribution, stdtrit() the inverse; scipy.stats takes a second to import
 
+from study.analyze.rounding import OF_A_CHANCE, rounded
 from study.collect.onboard.factors import EXITS, GUEST_STATES, HOST_STATES, KVM, STRATEGIES, kind_of
 from study.design import CONTROL, LEAST_BOOTS, MAIN
 
@@ -109,11 +110,13 @@ def over_boots(unit: npt.NDArray[np.intp], boot: npt.NDArray[Any], level: Array,
         How many units there are.
     """
     rows = pd.DataFrame({"unit": unit, "boot": boot, "level": level})
-    boots = rows.groupby(["unit", "boot"], observed=True)["level"].median().groupby("unit").agg(["mean", "std", "size"])
+    of_boots = rows.groupby(["unit", "boot"], observed=True)["level"].median().groupby("unit")
+    boots = of_boots.agg(["mean", "std", "size", "min", "max"])
     single = rows.groupby("unit")["level"].agg(["min", "max", "std", "size"])
     error = boots["std"] / np.sqrt(boots["size"])
     # Boots may agree by chance where a clock is coarse; then visits must say how sure their mean is.
-    error = error.where(error > 0, single["std"] / np.sqrt(single["size"])).where(boots["size"] >= LEAST_BOOTS)
+    agree = boots["min"] == boots["max"]  # and not a deviation of 0, which rounding misses
+    error = error.where(~agree, single["std"] / np.sqrt(single["size"])).where(boots["size"] >= LEAST_BOOTS)
     error = error.mask((single["min"] == single["max"]) & (single["size"] > 1), 0.0)
     found = pd.DataFrame({"middle": boots["mean"], "error": error, "freedom": np.maximum(boots["size"] - 1, 1)})
     wide = found.reindex(range(count))
@@ -148,10 +151,7 @@ def summarise(frame: pd.DataFrame, baselines: Mapping[str, str]) -> pd.DataFrame
     effect = effects(visits, reference.to_numpy())
     itself = (reference == cells.index).to_numpy()
     effect = Spread(effect.middle, np.where(itself, np.nan, effect.error), effect.freedom)
-    low, high = effect.interval()
-    compared = cells.assign(
-        ratio=np.exp(effect.middle), ratio_low=np.exp(low), ratio_high=np.exp(high), baseline=_words(cells, reference, base)
-    )
+    compared = cells.assign(**ratios(effect), baseline=_words(cells, reference, base))
     compared = compared.join(judge(effect, cells.groupby("metric").ngroup().to_numpy()))
     compared.loc[itself, ["ratio", "ratio_low", "ratio_high"]] = 1.0
     compared.loc[itself, "verdict"] = BASELINE
@@ -212,7 +212,7 @@ def estimate(visits: pd.DataFrame) -> pd.DataFrame:
     level = np.where(on_log[unit], np.log(np.where(on_log[unit], value / scale[unit], 1.0)), value)
     spread = over_boots(unit, visits["boot"].to_numpy(), level, len(cells))
     for name, ends in zip(("median", "ci_low", "ci_high"), (spread.middle, *spread.interval()), strict=True):
-        cells[name] = np.where(on_log, np.exp(np.where(on_log, ends, 0.0)), ends) * scale
+        cells[name] = rounded(np.where(on_log, np.exp(np.where(on_log, ends, 0.0)), ends) * scale)
     return cells.join(sizes)
 
 
@@ -289,6 +289,13 @@ def _of_ratios(unit: npt.NDArray[np.intp], boot: npt.NDArray[Any], ratio: Array,
     return Spread(spread.middle + np.log(scale), spread.error, spread.freedom)
 
 
+def ratios(effect: Spread) -> dict[str, Array]:
+    """Return the ratios whose logarithms are given, and the ends of their intervals, by the names of their columns."""
+    low, high = effect.interval()
+    logs = {"ratio": effect.middle, "ratio_low": low, "ratio_high": high}
+    return {name: rounded(np.exp(log)) for name, log in logs.items()}
+
+
 def judge(effect: Spread, family: npt.NDArray[np.intp]) -> pd.DataFrame:
     """Say of each effect whether it is a difference.
 
@@ -319,7 +326,7 @@ def judge(effect: Spread, family: npt.NDArray[np.intp]) -> pd.DataFrame:
     with np.errstate(invalid="ignore"):
         sure = p <= 1 - LEVEL
     verdict = np.where(~sure, CANNOT, np.where(effect.middle > 0, HIGHER, LOWER))
-    return pd.DataFrame({"p": p, "least": least, "verdict": verdict})
+    return pd.DataFrame({"p": rounded(p, OF_A_CHANCE), "least": rounded(least, OF_A_CHANCE), "verdict": verdict})
 
 
 def holm(p: Array, family: npt.NDArray[np.intp]) -> Array:
@@ -368,9 +375,7 @@ def moved(now: pd.DataFrame, before: pd.DataFrame) -> pd.DataFrame:
     reference = np.full(len(cells), -1)
     reference[pairs["now"]] = pairs["before"]
     effect = effects(visits, reference)
-    low, high = effect.interval()
-    judged = judge(effect, np.zeros(len(cells), dtype=np.intp))
-    judged = judged.assign(ratio=np.exp(effect.middle), ratio_low=np.exp(low), ratio_high=np.exp(high))
+    judged = judge(effect, np.zeros(len(cells), dtype=np.intp)).assign(**ratios(effect))
     found = wide["median"].join(judged.loc[pairs["now"]].set_axis(pairs.index))
     return in_order(found.reset_index().assign(arm=MAIN, kernel=""))[[*SAME, "before", "now", *judged.columns]]
 

@@ -27,6 +27,7 @@ import pandas as pd
 
 from study.analyze import compare
 from study.analyze.compare import Array
+from study.analyze.rounding import rounded
 from study.collect.onboard.factors import GUEST_STATES, MDE, RIG, STRATEGIES
 from study.design import LEAST_BOOTS
 from study.errors import BadRequest
@@ -138,7 +139,8 @@ class Fit:
         """Return what is computed from the costs, and its interval at compare.LEVEL."""
         drawn = np.broadcast_to(np.asarray(what(self.draws), float), RESAMPLES)
         low, high = np.quantile(drawn, [(1 - compare.LEVEL) / 2, (1 + compare.LEVEL) / 2])
-        return float(what(self.costs)), float(low), float(high)
+        middle, low, high = map(float, rounded([what(self.costs), low, high]))
+        return middle, low, high
 
     @property
     def error(self) -> float:
@@ -201,10 +203,10 @@ def fit(rows: pd.DataFrame, guests: Sequence[str] = (), seed: int = 1) -> Fit:
     solved = np.linalg.lstsq((matrix / each[:, None])[used][:, kept], (wide.to_numpy() / each[:, None])[used], rcond=None)[0]
     by_part = np.zeros((len(PARTS), solved.shape[1]))  # parts x boots
     by_part[kept] = solved
-    estimate = by_part.mean(axis=1)
+    estimate = rounded(by_part.mean(axis=1))
     return Fit(
         str(rows["unit"].iloc[0]), Costs(*map(float, estimate)), Costs(*_draw(by_part, seed).T), tuple(PARTS[n] for n in kept),
-        cells.assign(measured=each, fitted=matrix @ estimate, used=used),
+        cells.assign(measured=rounded(each), fitted=rounded(matrix @ estimate), used=used),
     )  # fmt: skip
 
 

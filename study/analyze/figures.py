@@ -27,7 +27,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from PIL import Image
 from scipy import ndimage
 
-from study.analyze import compare, cost, history, tables, texts
+from study.analyze import compare, cost, history, svg, tables, texts
 from study.analyze.tables import label, scale, shorten
 from study.analyze.texts import (
     BROKEN_DOWN,
@@ -571,12 +571,12 @@ def save_all(
         for drawing in drawings:
             drawing.figure.draw_without_rendering()
             drawing.figure.set_layout_engine("none")  # it is laid out once, not for each kind again
-            svg, png, text = (folder / f"{drawing.name}.{ending}" for ending in ("svg", "png", "txt"))
-            write_whole(svg, _svg(drawing.figure))
-            write_whole(png, _png(drawing.figure, pixels))
+            drawn, pixelled, text = (folder / f"{drawing.name}.{ending}" for ending in ("svg", "png", "txt"))
+            write_whole(drawn, svg.canonical(_svg(drawing.figure), drawing.name))
+            write_whole(pixelled, _png(drawing.figure, pixels))
             write_whole(text, drawing.text.encode("ascii", "replace") + b"\n")
-            paths += [svg, png, text]
-            progress(f"{png}: {drawing.alt}")
+            paths += [drawn, pixelled, text]
+            progress(f"{pixelled}: {drawing.alt}")
     write_whole(folder / "alt.json", json.dumps({drawing.name: drawing.alt for drawing in drawings}, indent=1) + "\n")
     write_whole(folder / "figures.md", index(drawings, pixels))
     return paths

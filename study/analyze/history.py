@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from study.analyze import compare
+from study.analyze.rounding import rounded
 from study.collect.onboard.factors import as_it_is, version
 
 TAGS = ["board", "kernel", "mode", "does", "exit", "guest"]
@@ -44,9 +45,9 @@ def generations(visits: pd.DataFrame) -> pd.DataFrame:
     effect = compare.effects(alone, np.where(at == cells.index, -1, at))
     untouched = np.where(at >= 0, cells["median"].reindex(at).to_numpy(), np.nan)
     found = cells.assign(untouched=untouched)
-    for name, ends in zip(("", "_low", "_high"), (effect.middle, *effect.interval()), strict=True):
-        found[f"ratio{name}"] = np.exp(ends)
-        found[f"more{name}"] = untouched * (np.exp(ends) - 1)
+    for name, ratio in compare.ratios(effect).items():
+        found[name] = ratio
+        found[name.replace("ratio", "more")] = rounded(untouched * (ratio - 1))
     found["does"] = [
         as_it_is(row.kernel) if row.strategy == "stock" else row.strategy for row in found[["kernel", "strategy"]].itertuples()
     ]

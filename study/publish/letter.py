@@ -375,7 +375,11 @@ def changes(values: pd.DataFrame, earlier: Campaign, version: int) -> str:
         said.append(f"Of {untold} nobody can say, because one side has fewer than {LEAST_BOOTS} boots.")
     if told.empty:
         return wrap(" ".join(said))
-    most = told.loc[np.log(told["ratio"]).abs().sort_values(ascending=False, kind="stable").index].head(MOST_MOVED).sort_index()
+    most = (
+        told.loc[np.log(told["ratio"]).abs().round(9).sort_values(ascending=False, kind="stable").index]
+        .head(MOST_MOVED)
+        .sort_index()
+    )
     if len(told) > len(most):
         said.append("Those that moved most:")
     body: list[list[str]] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import time
 import zipfile
@@ -22,6 +23,7 @@ from study import paths
 from study.campaign import Campaign
 from study.errors import BadData
 from study.publish import site
+from tests import processors
 from tests.conftest import copy_of_checkout, refused, run
 from tests.publish import hostile
 
@@ -31,16 +33,23 @@ every_page = pytest.mark.parametrize("name", PAGES, scope="module")
 SIZES = {"telephone": (360, 740), "desk": (1400, 900)}
 
 
-# Where and when the same paper is made twice: what differs here must not be seen in it.
+# Where, when and on which processor the same paper is made twice: what differs here must not be seen in it.
 PLACES = {
-    "here": {"TZ": "EARLY-14", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONHASHSEED": "1"},
-    "a b/there": {"TZ": "LATE+11", "LC_ALL": "C.UTF-8", "LANG": "tr_TR.UTF-8", "PYTHONHASHSEED": "2"},
+    "here": {
+        "TZ": "EARLY-14",
+        "LC_ALL": "C",
+        "PYTHONUTF8": "0",
+        "PYTHONCOERCECLOCALE": "0",
+        "PYTHONHASHSEED": "1",
+        **processors.PLAIN,
+    },
+    "a b/there": {"TZ": "LATE+11", "LC_ALL": "C.UTF-8", "LANG": "tr_TR.UTF-8", "PYTHONHASHSEED": "2", **processors.OTHER},
 }
 
 
 @pytest.fixture(scope="module")
 def papers(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Two checkouts in different folders, time zones and locales, in each of which the paper was made from the shipped data."""
+    """Two checkouts in different folders, time zones, locales, and on different processors, in each of which the paper was made."""
     folder = tmp_path_factory.mktemp("checkouts")
 
     def make(name: str) -> Path:
@@ -49,6 +58,10 @@ def papers(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
         command = ["make", "-o", ".venv/ready", "mail", "html", "CAMPAIGN=data/reference"]
         done = subprocess.run(command, cwd=place, env=env, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
+        rows = run("summary", place / "data/reference", "--json", env=env)
+        assert rows.returncode == 0, rows.stderr
+        (place / "paper/summary.json").write_text(rows.stdout)
+        shutil.copy(place / "data/reference/values.parquet", place / "paper")
         return place / "paper"
 
     with ThreadPoolExecutor(2) as pool:
@@ -106,12 +119,19 @@ def test_all_that_is_shipped_is_made_again_without_an_emulator(papers: list[Path
     assert not (papers[0].parent / "cache").exists()
 
 
-def test_paper_and_pages_are_the_same_whatever_folder_time_zone_and_locale(papers: list[Path]) -> None:
+def test_the_processors_do_differ() -> None:
+    plain, other = (processors.looks_like(env) for env in (processors.PLAIN, processors.OTHER))
+    assert plain == ([], processors.CORES[0], 1)
+    assert other == (processors.FEATURES, processors.CORES[1], min(2, os.cpu_count() or 1))
+
+
+def test_paper_pages_and_numbers_are_the_same_whatever_folder_time_zone_locale_and_processor(papers: list[Path]) -> None:
     here, there = (
         {path.relative_to(paper): path.read_bytes() for path in paper.rglob("*") if path.is_file()} for paper in papers
     )
     assert here.keys() == there.keys()
-    assert {Path("html/index.html"), Path("html/reference/analyze.html"), Path("html/reference/reference.zip")} <= here.keys()
+    known = ["html/index.html", "html/reference/analyze.html", "html/reference/reference.zip", "summary.json", "values.parquet"]
+    assert set(map(Path, known)) <= here.keys()
     assert [name for name in here if here[name] != there[name]] == []
 
 
