@@ -9,7 +9,10 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import py_compile
 import shlex
+import sys
+import tempfile
 import zipfile
 from importlib.metadata import distribution
 from pathlib import Path
@@ -62,6 +65,9 @@ ADVICE = {
     "Broken pipe": AGAIN,
     "nothing was asked for": AGAIN,
 }
+
+# The folder is fresh: nobody need compare a compiled module with its source.
+UNCHECKED = py_compile.PycInvalidationMode.UNCHECKED_HASH
 
 # Seconds without a request after which the board takes us for dead: more than a visit may take, which is ten minutes.
 SILENCE = 660.0
@@ -130,13 +136,18 @@ def _words(command: str) -> list[str]:
 
 
 def pack(module: bytes) -> bytes:
-    """Return an archive of all that runs on a board: the agent, pyperf, the guest, and the module if there is one."""
+    """Return an archive of all that runs on a board: the agent, pyperf, the guest, and the module if there is one.
+
+    Modules go along compiled, too: a board with the Python of this machine takes them as they are, and another one the sources.
+    """
     packages = {"onboard": paths.ONBOARD, "pyperf": Path(str(distribution("pyperf").locate_file("pyperf")))}
     stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive, tempfile.TemporaryDirectory() as scratch:
         for name, folder in packages.items():
             for path in sorted(folder.glob("*.py")):
                 archive.write(path, f"{name}/{path.name}")
+                compiled = py_compile.compile(str(path), f"{scratch}/pyc", path.name, True, invalidation_mode=UNCHECKED)
+                archive.write(str(compiled), f"{name}/__pycache__/{path.stem}.{sys.implementation.cache_tag}.pyc")
         archive.write(build.payload(), "payload.bin")
         if module:
             archive.writestr("dbgswitch.ko", module)
