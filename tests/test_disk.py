@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,21 +17,23 @@ from study import disk
 from study.errors import Busy
 
 
-@pytest.fixture
-def little_room():
-    """Nobody may write a file beyond 100 bytes."""
+@contextlib.contextmanager
+def little_room() -> Iterator[None]:
+    """Nobody may write a file beyond 100 bytes; nor may pytest its log, so this is left before a test ends."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    signal.signal(signal.SIGXFSZ, ignored)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
 
 
-def test_what_cannot_be_appended_whole_is_not_appended(tmp_path: Path, little_room: None) -> None:
+def test_what_cannot_be_appended_whole_is_not_appended(tmp_path: Path) -> None:
     path = tmp_path / "visits.jsonl"
     disk.append(path, "x" * 80 + "\n")
-    with pytest.raises(OSError, match="File too large"):
+    with little_room(), pytest.raises(OSError, match="File too large"):
         disk.append(path, "y" * 80 + "\n")
     assert path.read_text() == "x" * 80 + "\n"
 
@@ -61,9 +65,9 @@ def test_half_a_line_goes_when_an_interruption_comes_before_the_other_half(
     assert path.read_text() == "whole\n"
 
 
-def test_what_cannot_be_written_whole_leaves_what_was_there(tmp_path: Path, little_room: None) -> None:
+def test_what_cannot_be_written_whole_leaves_what_was_there(tmp_path: Path) -> None:
     disk.write_whole(tmp_path / "f", "old")
-    with pytest.raises(OSError, match="File too large"):
+    with little_room(), pytest.raises(OSError, match="File too large"):
         disk.write_whole(tmp_path / "f", "new" * 100)
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("f", "old")]
 
