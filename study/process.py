@@ -17,6 +17,7 @@ PACKAGES = {
     "apt-cache": "apt",
     "dpkg-deb": "dpkg",
     "cpio": "cpio",
+    "env": "coreutils",
     "git": "git",
     "make": "make",
     "perf": "linux-perf",

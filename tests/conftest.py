@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import pandas as pd
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from playwright.sync_api import Browser, sync_playwright
 
 from study import paths
@@ -19,12 +25,59 @@ from study.analyze import compare, frame
 from study.campaign import Campaign
 from study.process import need
 
-# A machine that is busy with emulators is slow now and then: that is no failure.
-settings.register_profile("study", deadline=None)
+# A machine that is busy with emulators is slow now and then: that is no failure. What is drawn is the same in every run.
+settings.register_profile("study", deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("study")
 
 BIN = Path(sys.executable).parent
 BOARDS = ["qemu-neoverse-n1", "qemu-cortex-a57"]
+T = TypeVar("T")
+
+# What of the environment the tests keep: where programs, temporary files and the cache are, and how the network is reached.
+KEPT = re.compile(
+    r"PATH|LD_\w+|USER|LOGNAME|TMPDIR|STUDY_CACHE|STUDY_APT_SOURCES|APT_CONFIG|PIP_\w+|SSL_\w+|\w+_(proxy|PROXY)|PYTEST_\w+"
+)
+SET = {"LANG": "C.UTF-8", "TZ": "UTC"}
+
+
+def ordinary_signals() -> None:
+    """Let signals do what they do to what a login shell starts: nohup ignores some, a background job without job control others."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM, signal.SIGCHLD, signal.SIGTSTP, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+
+
+def ordinary_environment() -> None:
+    """Give the tests, and all that they start, an environment that is the same for everyone, and a home of their own."""
+    os.umask(0o022)
+    home = Path(tempfile.mkdtemp(prefix="study-home-"))
+    atexit.register(shutil.rmtree, home, ignore_errors=True)
+    (home / ".gitconfig").write_text(f"[safe]\n\tdirectory = {paths.ROOT}\n")  # whoever owns the checkout
+    kept = {name: value for name, value in os.environ.items() if KEPT.fullmatch(name)}
+    if "STUDY_CACHE" in kept:
+        kept["STUDY_CACHE"] = str(paths.cache())  # wherever the tests are started from
+    os.environ.clear()
+    os.environ.update({**kept, **SET, "HOME": str(home)})
+    time.tzset()
+
+
+ordinary_signals()
+if "PYTEST_XDIST_WORKER" not in os.environ:  # a worker has what the process that started it has
+    ordinary_environment()
+
+
+def own_address() -> str:
+    """Return an address of this machine that no other process of tests uses: all its ports are this one's."""
+    number = os.getpid()
+    return f"127.{64 + (number >> 16)}.{number >> 8 & 255}.{number & 255}"
+
+
+def some(things: Iterable[T], least: int = 1) -> list[T]:
+    """Return things as a list, after checking that there are so many at least: what is said of each of none is always true."""
+    found = list(things)
+    assert len(found) >= least, f"{len(found)} instead of {least} or more: {found}"
+    return found
 
 
 def run(

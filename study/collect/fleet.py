@@ -414,6 +414,10 @@ def go(errand: Errand) -> str:
 def _run(errand: Errand, wanted: Callable[[], bool], say: Say) -> str:
     """Run ``study collect``, pass on what it says, and return why it failed; empty if it did not."""
     argv = [need("setpriv"), "--pdeathsig", "KILL", "--"]  # nothing is measured without the worker that tells of it
+    argv += [
+        need("env"),
+        "--default-signal=INT",
+    ]  # which ends it, also where a shell started the worker in the background, deaf to it
     argv += [*errand.before, sys.executable, "-P", "-m", "study.cli", "collect", "--brief", *errand.options]
     own = f"{errand.board}: "
     with (

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ from pathlib import Path
 from study.collect import build, cache, debian
 from study.collect.boards.emulated import EmulatedBoard
 from study.process import run
+from tests.conftest import own_address
 
 BOARD = "qemu-neoverse-n1"
 NETWORK = ["failover", "net_failover", "virtio_net"]  # modules, in the order in which they are loaded
@@ -45,10 +46,10 @@ USERS = "root:*:0:0::/root:/bin/sh\nsshd:*:100:65534::/run/sshd:/bin/false\n"
 # Names for OpenSSH's client: the board, and what can go wrong on the way to it.
 NAMES = """
 Host lab stranger unknown changed
-  HostName 127.0.0.1
+  HostName {address}
   Port {port}
 Host shut
-  HostName 127.0.0.1
+  HostName {address}
   Port {shut}
 Host missing
   HostName missing.invalid
@@ -65,6 +66,8 @@ Host *
   UserKnownHostsFile {folder}/known
   GlobalKnownHostsFile /dev/null
 """
+
+PORTS = itertools.count(2200)  # of an address that is ours
 
 
 @dataclass(frozen=True)
@@ -93,17 +96,17 @@ def lab(folder: Path, *, kernel: str = "", words: str = "", cpus: int = 1) -> It
     """
     for key in ("key", "host_key", "other"):
         run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", folder / key])
-    port, shut = _free_ports()
+    address, port, shut = own_address(), next(PORTS), next(PORTS)  # one for the board, and one on which nothing listens
     for file, key in (("known", "host_key"), ("others", "other")):
-        (folder / file).write_text(f"[127.0.0.1]:{port} {(folder / f'{key}.pub').read_text()}")
-    (folder / "names").write_text(NAMES.format(port=port, shut=shut, folder=folder))
+        (folder / file).write_text(f"[{address}]:{port} {(folder / f'{key}.pub').read_text()}")
+    (folder / "names").write_text(NAMES.format(address=address, port=port, shut=shut, folder=folder))
 
     launch = EmulatedBoard(BOARD, append=f"STUDY_UNDER=/start {words}").launch(folder / "console.log", ("stock",), kernel)
     image = Path(launch.argv[launch.argv.index("-initrd") + 1])
     release = json.loads((image.parent / "image.json").read_text())["release"]
     _pack(folder, server(release), image, cpus)
     argv = [str(folder / "initrd") if word == str(image) else word for word in launch.argv]
-    network = ["-netdev", f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:22", "-device", "virtio-net-device,netdev=net"]
+    network = ["-netdev", f"user,id=net,restrict=on,hostfwd=tcp:{address}:{port}-:22", "-device", "virtio-net-device,netdev=net"]
     if cpus > 1:
         at = argv.index("-icount")
         argv[at : at + 2] = ["-accel", "tcg,thread=multi", "-smp", str(cpus)]
@@ -116,14 +119,6 @@ def lab(folder: Path, *, kernel: str = "", words: str = "", cpus: int = 1) -> It
             yield Lab(folder / "names", build.module(release, debian.kernel(kernel or debian.KERNEL) / "headers"))
         finally:
             process.kill()
-
-
-def _free_ports() -> list[int]:
-    """Return a port for the board, and one on which nothing listens."""
-    with socket.socket() as one, socket.socket() as other:
-        for each in (one, other):
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in (one, other)]
 
 
 def server(release: str) -> Path:

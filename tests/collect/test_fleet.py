@@ -21,13 +21,14 @@ from study import paths
 from study.analyze import frame
 from study.campaign import VISITS, Campaign
 from study.collect import fleet
-from tests.conftest import BIN, refused, run
+from tests.conftest import BIN, own_address, refused, run
 
 RIGS = ["rig-cortex-a15", "rig-cortex-a57", "rig-neoverse-n1"]
 DOWN = "serial:/dev/no-such-port"
 SMALL = ["--profile", "quick", "--strategies", "lazy,eager", "--guests", "mde", "--hosts", "none"]
 LONG = [*SMALL, "--processes", 12]
 LONG_VISITS = 36
+ENDLESS = [*SMALL, "--processes", 400]  # for what is interrupted long before its end
 PATIENCE = 240.0  # seconds: other tests may keep the machine busy
 
 
@@ -138,7 +139,7 @@ def test_two_of_three_boards_killed_at_random_moments_leave_the_third_alone(tmp_
     folder, words = tmp_path / "campaign", command(shelf_of(tmp_path, *RIGS), *LONG)
     *victims, survivor = draw.sample(RIGS, 3)
     ways = draw.sample(sorted(VICTIMS), 2)
-    moments = [draw.randrange(1, LONG_VISITS // 2) for _ in victims]
+    moments = [draw.randrange(1, LONG_VISITS // 3) for _ in victims]
     running = start(*words)
 
     def kill(board: str, way: str, moment: int) -> None:
@@ -185,7 +186,7 @@ def test_two_of_three_boards_killed_at_random_moments_leave_the_third_alone(tmp_
 @pytest.mark.parametrize("end", ["the terminal", "at once"])
 def test_an_interruption_ends_everything_and_spoils_nothing(tmp_path: Path, end: str) -> None:
     boards = RIGS[:2]
-    words = command(shelf_of(tmp_path, *boards), *LONG)
+    words = command(shelf_of(tmp_path, *boards), *ENDLESS)
     running = start(*words, session=True)
     wait_for(lambda: all(recorded(tmp_path / "campaign", board) > 2 for board in boards))
     if end == "the terminal":
@@ -200,7 +201,7 @@ def test_an_interruption_ends_everything_and_spoils_nothing(tmp_path: Path, end:
     campaign = Campaign(tmp_path / "campaign")
     assert all("its boot was interrupted" in problem.says for problem in campaign.verify())
     for board in boards:
-        assert 2 < recorded(campaign.folder, board) < LONG_VISITS
+        assert 2 < recorded(campaign.folder, board) < len(planned(campaign, board))
 
 
 def test_a_kind_that_cannot_have_the_design_stops_no_other(tmp_path: Path) -> None:
@@ -252,7 +253,7 @@ def worker(scheduler: str, tmp_path: Path) -> Iterator[Callable[..., psutil.Proc
     started: list[subprocess.Popen[bytes]] = []
 
     def begin(name: str, *more: str) -> psutil.Process:
-        words = ["worker", scheduler, "--host", "127.0.0.1", "--name", name, "--nthreads", "1", "--no-dashboard"]
+        words = ["worker", scheduler, "--host", own_address(), "--name", name, "--nthreads", "1", "--no-dashboard"]
         words += ["--local-directory", str(tmp_path / "scratch"), *more]
         started.append(subprocess.Popen([BIN / "dask", *words], cwd="/", stderr=subprocess.DEVNULL))
         return psutil.Process(started[-1].pid)
@@ -286,9 +287,8 @@ def test_a_lost_worker_s_task_is_not_run_again_where_it_comes_back(
     """The scheduler allows failures, and the worker comes back under its name and address."""
     board, file = RIGS[1], shelf_of(tmp_path / "shelf", RIGS[1])
     folder = file.parent / "campaign"
-    port = str(random.Random(board).randrange(20_000, 30_000))
-    worker(board, "--resources", "board=1", "--worker-port", port)
-    running = start(*command(file, *LONG, "--scheduler", scheduler))
+    worker(board, "--resources", "board=1", "--worker-port", "9000")
+    running = start(*command(file, *ENDLESS, "--scheduler", scheduler))
     wait_for(lambda: recorded(folder, board) > 2)
     parent = collecting(folder, board).parent()
     assert parent
@@ -300,13 +300,28 @@ def test_a_lost_worker_s_task_is_not_run_again_where_it_comes_back(
     wait_for(lambda: at_work(folder) == [])
 
     # What a worker does ends when nobody waits for it any more.
-    running = start(*command(file, *LONG, "--scheduler", scheduler))
+    running = start(*command(file, *ENDLESS, "--scheduler", scheduler))
     before = recorded(folder, board)
     wait_for(lambda: recorded(folder, board) > before)
     running.kill()
     ended(running)
     wait_for(lambda: at_work(folder) == [])
-    assert recorded(folder, board) < LONG_VISITS
+    assert recorded(folder, board) < len(planned(Campaign(folder), board))
+
+
+def test_a_worker_that_is_deaf_to_interruptions_ends_its_board_in_good_order(tmp_path: Path) -> None:
+    """A shell without job control starts what runs in the background so: it is interrupted all the same, and not killed."""
+    board, folder = RIGS[1], tmp_path / "campaign"
+    options = ("--board", board, "--campaign", str(folder), *map(str, ENDLESS))
+    errand = fleet.Errand(board, options, (), {}, tmp_path / "ticket", "topic")
+    heard = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        reason = fleet._run(errand, wanted=lambda: recorded(folder, board) < 3, say=lambda text: None)
+    finally:
+        signal.signal(signal.SIGINT, heard)
+    assert reason.startswith("interrupted; ")
+    assert 3 <= recorded(folder, board) < len(planned(Campaign(folder), board))
+    assert at_work(folder) == []
 
 
 def test_a_scheduler_that_goes_away_is_said_in_a_line(
@@ -314,7 +329,7 @@ def test_a_scheduler_that_goes_away_is_said_in_a_line(
 ) -> None:
     board, file = RIGS[1], shelf_of(tmp_path / "shelf", RIGS[1])
     worker(board, "--resources", "board=1")
-    running = start(*command(file, *LONG, "--scheduler", scheduler))
+    running = start(*command(file, *ENDLESS, "--scheduler", scheduler))
     wait_for(lambda: recorded(file.parent / "campaign", board) > 2)
     (serving,) = [child for child in psutil.Process().children() if "scheduler" in child.cmdline()]
     serving.kill()
