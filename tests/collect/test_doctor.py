@@ -212,9 +212,9 @@ EXAMINE = """python3 - <<END
 import platform, time
 from pathlib import Path
 from onboard import doctor
-start = time.perf_counter()
+start = time.process_time()
 rows = doctor.examine(doctor.Board(Path("/"), 0, platform.release(), "vhe", (6, 4)))
-print(len(rows), time.perf_counter() - start, flush=True)
+print(len(rows), time.process_time() - start, flush=True)
 END
 exit
 """
@@ -229,7 +229,7 @@ def test_what_is_part_of_every_boot_is_cheap(tmp_path: Path) -> None:
         process.stdin.flush()
         count, seconds = process.stdout.readline().split()
     assert int(count) == len(doctor.CHECKS)
-    assert 0.04 <= float(seconds) < 0.1, "two short sleeps, and little else"
+    assert 0 < float(seconds) < 0.05, "two short sleeps, which are not in it, and little else"
 
 
 def test_a_boot_keeps_what_its_board_was_examined_for_and_the_tables_show_it(tmp_path: Path) -> None:

@@ -179,9 +179,7 @@ def test_what_the_kernel_forbids_is_a_line_that_says_how_to_allow_it() -> None:
     level = int(Path("/proc/sys/kernel/perf_event_paranoid").read_text())
     powerless = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if os.getuid() == 0 else []
     command = [*powerless, sys.executable, "-m", "pyperf", "timeit", *WORKER, "--hook", "perf_stat", "pass"]
-    done = subprocess.run(
-        command, env={**os.environ, VARIABLE: "page-faults:k"}, capture_output=True, text=True, timeout=60, check=False
-    )
+    done = subprocess.run(command, env={**os.environ, VARIABLE: "page-faults:k"}, capture_output=True, text=True, check=False)
     if level < 2:  # then everyone may count the kernel's events
         assert (done.returncode, done.stderr) == (0, "")
         return
@@ -215,7 +213,7 @@ def test_a_benchmark_that_fails_says_its_own_error() -> None:
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_a_worker_that_is_ended_leaves_no_perf_and_no_file(tmp_path: Path, end: signal.Signals) -> None:
-    mine = ["-s", f"import os, time; {CHILDREN}", "print(*children(), flush=True); time.sleep(60)"]
+    mine = ["-s", f"import os, time; {CHILDREN}", "print(*children(), flush=True); time.sleep(9999)"]
     command = [sys.executable, "-m", "pyperf", "timeit", *WORKER, "--hook", "perf_stat", *mine]
     env = {**os.environ, VARIABLE: "page-faults", "TMPDIR": str(tmp_path)}
     with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as worker:
@@ -224,7 +222,7 @@ def test_a_worker_that_is_ended_leaves_no_perf_and_no_file(tmp_path: Path, end: 
         perf = Path("/proc", pid)
         assert (perf / "comm").read_text().startswith("perf")
         worker.send_signal(end)
-    patience = time.monotonic() + 20
+    patience = time.monotonic() + 120
     while alive(perf):
         assert time.monotonic() < patience, "perf outlives the worker"
         time.sleep(0.05)

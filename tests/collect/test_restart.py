@@ -46,15 +46,15 @@ def test_a_right_boot_is_left_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("boots", "words"), [("6.1", "it runs 6.1; it was restarted"), ("", "it runs ; it was restarted")])
 def test_a_board_that_boots_another_kernel_is_said(tmp_path: Path, boots: str, words: str) -> None:
-    machine = Machine(tmp_path, "7.3")
+    machine = Machine(tmp_path, "7.3", down=0)
     with pytest.raises(WrongBoot, match=words):
-        restart.until_right(machine.look, machine.command, {"STUDY_KERNEL": boots}, patience=0.2, pause=0.05)
+        restart.until_right(machine.look, machine.command, {"STUDY_KERNEL": boots}, patience=0, pause=0)
 
 
 def test_a_board_that_stays_down_is_said(tmp_path: Path) -> None:
     machine = Machine(tmp_path, "7.3", down=10**6)
     with pytest.raises(BoardFailed, match="does not answer; it was restarted 0 min ago"):
-        restart.until_right(machine.look, machine.command, {"STUDY_KERNEL": "7.3"}, patience=0.2, pause=0.05)
+        restart.until_right(machine.look, machine.command, {"STUDY_KERNEL": "7.3"}, patience=0, pause=0)
 
 
 def test_a_command_that_fails_is_said(tmp_path: Path) -> None:

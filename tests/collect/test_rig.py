@@ -10,12 +10,13 @@ import json
 import re
 import subprocess
 import sys
+import termios
 import time
 import zlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pandas as pd
 import pytest
@@ -31,7 +32,7 @@ from study.collect.boards.rig import RIGS, EmulatedRig
 from study.collect.onboard.factors import EXITS, GUEST_STATES, HOST_STATES, RIG, STRATEGIES, names
 from study.collect.rig import build
 from study.collect.rig.script import GUEST, HOST, HOSTS, LANDMARKS, LEAVE, STRIDE, Machine, Script, oracle, states
-from study.design import PROFILES, STATES, Factors, choose
+from study.design import PROFILES, STATES, Factors, Visit, choose
 from study.errors import BoardFailed
 from study.publish import letter
 from tests.conftest import refused, run
@@ -40,6 +41,7 @@ ONE_OF_EACH = ["rig-cortex-a15", "rig-cortex-a57"]
 REAL = [name for name in names(STRATEGIES, RIG) if STRATEGIES[name].correct]
 SEQUENCES = 1000  # for each architecture, each under every strategy
 LEAVES = names(EXITS, RIG)
+PATIENCE = 120.0  # seconds; the machine may be busy
 each = pytest.mark.parametrize("machine", ONE_OF_EACH, indirect=True)
 
 
@@ -438,21 +440,29 @@ def test_a_wrong_command_is_refused_and_the_next_one_works(machine: Asked, line:
 
 @each
 def test_a_line_of_rubbish_does_not_stop_it(machine: Asked) -> None:
-    machine.link._send(b"\xff\x00\x1b[31m" * 1000 + b"\n" + b"x" * 200_000 + b"\n", time.monotonic() + 20)
+    machine.link._send(b"\xff\x00\x1b[31m" * 1000 + b"\n" + b"x" * 200_000 + b"\n", time.monotonic() + PATIENCE)
     for _ in range(2):
-        machine.link._line(time.monotonic() + 20)
+        machine.link._line(time.monotonic() + PATIENCE)
     assert machine.link.ask("facts")["watchpoints"] == 4
+
+
+def waiting(pipe: IO[bytes]) -> int:
+    """Return how many bytes a pipe holds that nobody has read: ioctl(2), FIONREAD."""
+    return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 @each
 def test_a_long_answer_is_whole_though_nobody_reads_it_for_a_while(machine: Asked) -> None:
     link = machine.link
     assert link._process.stdout
-    fcntl.fcntl(link._process.stdout, fcntl.F_SETPIPE_SZ, 4096)
+    size = fcntl.fcntl(link._process.stdout, fcntl.F_SETPIPE_SZ, 4096)
     request = "id=7 script strategy=eager bv0=fffffff8" + " bv0" * 4095
-    link._send(f"{request}\n".encode(), time.monotonic() + 20)
-    time.sleep(1)
-    answer = rig.read(link._line(time.monotonic() + 20), request)
+    end = time.monotonic() + PATIENCE
+    link._send(f"{request}\n".encode(), end)
+    while waiting(link._process.stdout) < size:
+        assert time.monotonic() < end, "the pipe is never full"
+        time.sleep(0.01)
+    answer = rig.read(link._line(end), request)
     assert answer["result"]["reads"] == ["fffffff8"] * 4095
     assert machine.link.ask("facts")["breakpoints"] == machine.machine.breakpoints
 
@@ -532,7 +542,13 @@ class BadLine(EmulatedRig):
         good = super().launch(console, *asked)
         answer = 3 + 2 + 1  # facts and two windows, a visit's measurement and oracle, then this
         wrapped = [sys.executable, str(Path(__file__).with_name("garbler.py")), self.how, str(answer), *good.argv]
-        return dataclasses.replace(good, argv=wrapped, patience=3.0)
+        return dataclasses.replace(good, argv=wrapped)
+
+    def measure(self, link: Link, visit: Visit, factors: Factors) -> dict[str, Any]:
+        measured = super().measure(link, visit, factors)
+        if self.how == "silence":
+            rig.VISIT_PATIENCE = 0.5  # the next answer never comes
+        return measured
 
 
 @pytest.mark.parametrize("how", FAULTS)
@@ -544,8 +560,8 @@ def test_a_bad_line_is_noticed_and_the_campaign_goes_on(how: str, tmp_path: Path
         rig_.how = how
         return rig_
 
-    monkeypatch.setattr(rig, "VISIT_PATIENCE", 3.0)
     with monkeypatch.context() as patch:
+        patch.setattr(rig, "VISIT_PATIENCE", PATIENCE)
         patch.setitem(boards.BOARDS, board, bad)
         with pytest.raises(BoardFailed, match=FAULTS[how]) as failed:
             session.collect(board, tmp_path / "c", SMALL)
@@ -631,7 +647,7 @@ def test_u_boot_starts_it_and_a_serial_port_is_enough(bootloader: tuple[str, str
     port, command = bootloader
     done = run("collect", "--board", f"serial:{port}", "--campaign", tmp_path / "early", "--profile", "quick")
     assert "no rig answered" in refused(done)
-    with serial.Serial(port, 115200, timeout=20) as line:
+    with serial.Serial(port, 115200, timeout=PATIENCE) as line:
         line.write(b"\r")  # that was not for U-Boot, and neither is this
         line.read_until(b"=> ")
         line.write(b"setenv bootargs earlycon=pl011,0x9000000 of the test\r")
