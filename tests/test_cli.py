@@ -8,6 +8,8 @@ import pytest
 from study import paths
 from tests.conftest import refused, run
 
+NEW = "a folder that is not there"
+
 
 def test_help_teaches() -> None:
     shown = run("--help").stdout
@@ -33,34 +35,35 @@ def test_help_teaches() -> None:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["collect", "--campaign", "/tmp/made-by-nobody", "--board", "toaster"], "board 'toaster' is unknown; choose from local"),
+        (["collect", "--campaign", NEW, "--board", "toaster"], "board 'toaster' is unknown; choose from local"),
         (
-            ["collect", "--campaign", "/tmp/made-by-nobody", "--strategies", "fast"],
+            ["collect", "--campaign", NEW, "--strategies", "fast"],
             "'fast' is unknown on a Linux board; choose from stock, lazy",
         ),
-        (["collect", "--campaign", "/tmp/made-by-nobody", "--guests", "nobody"], "'nobody' is unknown"),
-        (["collect", "--campaign", "/tmp/made-by-nobody", "--loops", "0"], "loops is 0"),
-        (["collect", "--campaign", "/tmp/made-by-nobody", "--loops", "-3"], "loops is -3"),
-        (["collect", "--campaign", "/tmp/made-by-nobody", "--loop", "3"], "No such option"),
+        (["collect", "--campaign", NEW, "--guests", "nobody"], "'nobody' is unknown"),
+        (["collect", "--campaign", NEW, "--loops", "0"], "loops is 0"),
+        (["collect", "--campaign", NEW, "--loops", "-3"], "loops is -3"),
+        (["collect", "--campaign", NEW, "--loop", "3"], "No such option"),
         (
-            ["collect", "--campaign", "/tmp/made-by-nobody", "--profile", "huge"],
+            ["collect", "--campaign", NEW, "--profile", "huge"],
             "'huge' is unknown; choose from quick, default, full",
         ),
         (["collect"], "Missing option '--campaign'"),
         (["summary", "/nowhere"], "/nowhere is no campaign"),
         (["verify", "/nowhere"], "/nowhere is no campaign"),
-        (["export", "/nowhere", "--pyperf", "/tmp/made-by-nobody"], "/nowhere is no campaign"),
-        (["html", "/nowhere", "--out", "/tmp/made-by-nobody"], "/nowhere is no campaign"),
-        (["mail", "/nowhere", "/tmp/made-by-nobody", "--branch", "x"], "/nowhere: No such file or directory"),
+        (["export", "/nowhere", "--pyperf", NEW], "/nowhere is no campaign"),
+        (["html", "/nowhere", "--out", NEW], "/nowhere is no campaign"),
+        (["mail", "/nowhere", NEW, "--branch", "x"], "/nowhere: No such file or directory"),
         (["reply", "/nowhere", "--cells", "guest=mde"], "/nowhere is no campaign"),
         (["plan", "--board", "toaster"], "board 'toaster' is unknown"),
         (["collect", "--campaign", "/proc/x/y", "--profile", "quick"], "/proc/x: No such file or directory"),
         (["fly"], "No such command 'fly'"),
     ],
 )
-def test_nonsense_is_refused_in_one_line(words: list[str], says: str) -> None:
-    assert says in refused(run(*words))
-    assert not Path("/tmp/made-by-nobody").exists()
+def test_nonsense_is_refused_in_one_line(tmp_path: Path, words: list[str], says: str) -> None:
+    new = tmp_path / "made-by-nobody"
+    assert says in refused(run(*(new if word == NEW else word for word in words)))
+    assert not new.exists()
 
 
 def test_plan_shows_every_visit_and_measures_none(tmp_path: Path) -> None:
