@@ -372,8 +372,24 @@ class Campaign:
             write_sums(self.folder, {**sums, DESIGN: digest_of(self.folder / DESIGN)})
         self.designs = {IMPORTED: draw(factors)}
 
+    def recorded(self) -> int:
+        """Return how many visits are there.
+
+        Raises
+        ------
+        BadRequest
+            If there is none: of nothing all can be said.
+        """
+        files = [boot / VISITS for boot in self.boots() if (boot / VISITS).exists()]
+        count = sum(path.read_bytes().count(b"\n") for path in files)
+        if not count:
+            raise BadRequest(f"{self.folder} holds no visit yet; collect some with: study collect --campaign {self.folder}")
+        return count
+
     def incomplete(self) -> list[str]:
-        """Say for each board whose visits are not all there how many are."""
+        """Say for each board whose visits are not all there how many are; or that no board was measured."""
+        if not self.boots():
+            return ["no visit of any board is there"]
         sizes = {board: (left, len(self.asked(board))) for board, left in self.lacking().items()}
         return [f"{planned - left} of {planned} visits of {board} are there" for board, (left, planned) in sizes.items()]
 

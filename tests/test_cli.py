@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from study import paths
+from study.campaign import Campaign
+from study.design import Factors
 from tests.conftest import refused, run
 
 NEW = "a folder that is not there"
@@ -94,9 +96,26 @@ def test_summary_is_a_table_for_people() -> None:
     assert "path length in instructions" in " ".join(run("summary", "data/reference").stdout.split())
 
 
-def test_verify_says_that_all_is_whole() -> None:
+def test_verify_says_that_all_is_whole_and_how_much_that_is(reference: Campaign) -> None:
     done = run("verify", "data/reference")
-    assert (done.returncode, done.stdout) == (0, "data/reference: every file is whole\n")
+    files, visits = len(reference.raw_files()), sum(1 for _ in reference.records())
+    assert (done.returncode, done.stdout) == (0, f"data/reference: every file is whole: {files} files, {visits} visits\n")
+    assert (files, visits) == (82, 3868)
+
+
+@pytest.mark.parametrize("boots", [0, 1])
+def test_of_a_campaign_without_visits_nothing_good_is_said(tmp_path: Path, boots: int) -> None:
+    campaign = Campaign.freeze(tmp_path / "c", Factors())
+    for number in range(1, boots + 1):
+        boot = campaign.open_boot("b", number)
+        boot.begin()
+        boot.describe({"board": "b", "kernel": "k", "mode": "vhe", "emulated": True})
+    campaign.close("b")
+    assert campaign.verify() == []
+    for words in (["verify"], ["summary"], ["export", "--pyperf", tmp_path / "out"]):
+        assert f"{campaign.folder} holds no visit yet" in refused(run(words[0], campaign.folder, *words[1:]))
+    assert not (tmp_path / "out").exists()
+    assert "of any board" in campaign.describe() if not boots else "0 of 90 visits of b are there" in campaign.describe()
 
 
 def test_verify_names_each_bad_file(tmp_path: Path) -> None:

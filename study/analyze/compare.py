@@ -452,8 +452,8 @@ def of_kind(rows: pd.DataFrame, kind: str) -> pd.DataFrame:
 
 
 def exact(rows: pd.DataFrame) -> bool:
-    """Say whether every visit of every cell gave the same, so that nothing is left for an interval to say."""
-    return bool((rows["visits"] > 1).all() and (rows["ci_low"] == rows["ci_high"]).all())
+    """Say whether every visit of every cell gave the same, so that nothing is left for an interval to say; of no cell it is not so."""
+    return bool(len(rows) and (rows["visits"] > 1).all() and (rows["ci_low"] == rows["ci_high"]).all())
 
 
 def control_arm(summary: pd.DataFrame) -> pd.DataFrame:

@@ -82,6 +82,7 @@ def tidy(campaign: Campaign) -> pd.DataFrame:
     BadData
         If a visit is damaged.
     """
+    campaign.recorded()
     starts: dict[tuple[str, str], str] = {}
     places = Counter[tuple[str, str]]()
     visits: list[tuple[Any, ...]] = []
@@ -93,8 +94,6 @@ def tidy(campaign: Campaign) -> pd.DataFrame:
         tags, measured = _read(record, boot, places[board, boot], campaign.design_of(board).factors)
         series += [(len(visits), one) for one in measured]
         visits.append(tags)
-    if not visits:
-        raise BadRequest(f"{campaign.folder} holds no visit yet; collect some with: study collect --campaign {campaign.folder}")
     sizes = np.array([len(one.values) for _, one in series])
     of_visit = np.bincount([number for number, _ in series], sizes, len(visits)).astype(int)
     columns = {name: _column(values, of_visit) for name, values in zip(TAGS, zip(*visits, strict=True), strict=True)}
@@ -239,10 +238,20 @@ def _in_instructions(run: dict[str, Any]) -> dict[str, Any]:
 
 
 def export_pyperf(campaign: Campaign, folder: Path) -> list[Path]:
-    """Write pyperf_suites() into a folder, one file each, and return their paths."""
+    """Write pyperf_suites() into a folder, one file each, and return their paths.
+
+    Raises
+    ------
+    BadRequest
+        If there is none to write.
+    """
+    campaign.recorded()
+    suites = pyperf_suites(campaign)
+    if not suites:
+        raise BadRequest(f"{campaign.folder} holds nothing that pyperf timed, only what perf counted: see study summary --json")
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
-    for name, suite in sorted(pyperf_suites(campaign).items()):
+    for name, suite in sorted(suites.items()):
         path = folder / f"{name}.json"
         write_whole(path, json.dumps(suite) + "\n")
         paths.append(path)

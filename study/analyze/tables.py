@@ -37,7 +37,7 @@ NOTE = (
     'distinguished is indistinct. "again" is the control arm: the baseline measured a second time. A kernel behind a '
     "slash: the ratio is to that kernel's baseline."
 )
-EXACT = "Every visit of a cell gave the same count, the control arm's too: here a difference is a difference."
+EXACT = "Every visit of a cell gave the same count{}: here a difference is a difference."
 TOO_FEW = (
     f"A cell of fewer than {LEAST_BOOTS} boots, whose visits differ, supports no interval and no verdict, however far it is from "
     f"the baseline: measure on {LEAST_BOOTS} boots or more."
@@ -298,7 +298,8 @@ def all_tables(summary: pd.DataFrame, style: str = "text") -> str:
     for heading, rows in contexts(summary):
         parts += [title(heading, style), costs(rows, style), ""]
         if compare.exact(rows):
-            parts += [_prose(f"{sizes(rows)} {EXACT}", style), ""]
+            control = "" if compare.control_arm(rows).empty else ", the control arm's too"
+            parts += [_prose(f"{sizes(rows)} {EXACT.format(control)}", style), ""]
         else:
             parts += [comparison(rows, style), "", _prose(could_see(rows), style), ""]
     return "\n".join([*parts, _prose(NOTE, style)]) + "\n"

@@ -9,6 +9,7 @@ from study import paths
 from study.collect import boards
 from study.collect.boards import Link
 from study.collect.onboard.doctor import BAD, GOOD
+from study.errors import BoardFailed
 
 Row = Mapping[str, str]
 MOST = 64  # columns for what there is; what is longer pushes its verdict to the right
@@ -29,14 +30,17 @@ def examine(name: str, kernel: str = "") -> list[dict[str, str]]:
     BadRequest
         If there is no such board.
     BoardFailed
-        If it does not start, or does not answer.
+        If it does not start, does not answer, or examined nothing.
     """
     board = boards.find(name)
     folder = paths.cache() / "doctor"
     folder.mkdir(parents=True, exist_ok=True)
     launch = board.launch(folder / f"{name.replace('/', '-')}.log", (), kernel)
     with Link(name, launch) as link:
-        return board.doctor(link)
+        rows = board.doctor(link)
+    if not rows:
+        raise BoardFailed(f"{name}: it answered, but examined nothing, so nothing is known of it (its words: {launch.console})")
+    return rows
 
 
 def well(rows: Sequence[Row]) -> bool:

@@ -89,6 +89,12 @@ def test_a_board_that_repeats_itself_exactly_is_believed() -> None:
     assert (rows["ci_low"] == rows["ci_high"]).all()
 
 
+def test_no_cells_repeat_nothing_exactly() -> None:
+    rows = summary(lazy=[[0.1, 0.1], [0.1, 0.1]])
+    assert compare.exact(rows)
+    assert not compare.exact(rows[:0])
+
+
 def test_one_visit_does_not_repeat_itself() -> None:
     assert math.isnan(row(summary(lazy=[[100.0]]), "lazy")["ci_low"])
 

@@ -12,6 +12,10 @@ BASE = [[100.0, 101.0], [100.5, 99.0], [100.0, 101.5]]
 HIGH = [[120.0, 121.0], [118.0, 122.0], [119.0, 121.0]]
 
 
+def one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
 def summary(**strategies: list[list[float]]) -> pd.DataFrame:
     return compare.summarise(tidy(**strategies), {"b": "lazy"})
 
@@ -39,6 +43,13 @@ def test_what_supports_no_interval_is_said_and_not_judged() -> None:
     assert re.search(r"^  eager +120 +1\.\d{3} +2/4/4 +no interval$", text, re.MULTILINE)
     assert "fewer than 3 boots" in " ".join(text.split())
     assert "higher" not in text
+
+
+def test_the_control_arm_is_spoken_of_where_there_is_one() -> None:
+    same = {"lazy": [[0.1, 0.1]] * 2, "eager": [[0.3, 0.3]] * 2}
+    said = "gave the same count, the control arm's too: here a difference is a difference."
+    assert said in one_line(tables.all_tables(summary(**same, lazy_control=same["lazy"])))
+    assert said.replace(", the control arm's too", "") in one_line(tables.all_tables(summary(**same)))
 
 
 def test_what_the_design_could_have_seen_is_said() -> None:

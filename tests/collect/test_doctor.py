@@ -17,8 +17,10 @@ from study.campaign import Campaign
 from study.collect import doctor as host
 from study.collect.boards import Link
 from study.collect.boards.emulated import EmulatedBoard
+from study.collect.boards.rig import EmulatedRig
 from study.collect.onboard import doctor
 from study.collect.onboard.doctor import ADVICE, BAD, GOOD
+from study.errors import BoardFailed
 from tests.conftest import refused, run
 
 CPU = "sys/devices/system/cpu"
@@ -169,6 +171,12 @@ def test_the_lines_are_aligned_and_bad_decides() -> None:
 
 def test_this_machine_is_said_to_be_none_that_can_be_measured() -> None:
     assert "not arm64" in refused(run("doctor", "local"))
+
+
+def test_a_board_that_examined_nothing_is_not_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(EmulatedRig, "doctor", lambda *_: [])
+    with pytest.raises(BoardFailed, match="rig-cortex-a57: it answered, but examined nothing"):
+        host.examine("rig-cortex-a57")
 
 
 def test_an_unknown_board_is_refused() -> None:
