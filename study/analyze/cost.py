@@ -416,11 +416,12 @@ def rankings(summary: pd.DataFrame, strategies: Sequence[str] = ("lazy", "eager"
     Returns
     -------
     DataFrame
-        Index guest, a column for each board; a cell is like ``lazy < control-scan < eager``.
+        Index guest, a column for each board; a cell is like ``lazy < control-scan < eager``. Empty where not all were measured.
     """
-    table = costs(summary)
-    named = table[[name for name in strategies if name in table]]
-    ranked = named.dropna().apply(lambda row: " < ".join(row.sort_values(kind="stable").index), axis=1)
+    named = costs(summary).reindex(columns=list(strategies)).dropna()
+    if named.empty:
+        return pd.DataFrame()
+    ranked = named.apply(lambda row: " < ".join(row.sort_values(kind="stable").index), axis=1)
     wide = ranked.unstack("board")
     return wide.reindex([name for name in GUEST_STATES if name in wide.index])
 

@@ -251,7 +251,9 @@ def traps(summary: pd.DataFrame) -> str:
     words = {board: tables.UNITS[units[board]] for board in traps.index}
     shown = ", ".join(f"{value * words[board][0]:.0f} {words[board][1]} on {board}" for board, value in traps.items())
     sentence = f"One trapped access to a debug register costs under control-scan: {shown}."
-    return f"{sentence} {WHY_TRAPS_DIFFER} {ranks(summary)}" if {KVM, RIG} <= set(map(kind_of, traps.index)) else sentence
+    if not {KVM, RIG} <= set(map(kind_of, traps.index)):
+        return sentence
+    return f"{sentence} {WHY_TRAPS_DIFFER} {ranks(summary)}".rstrip()
 
 
 def meetings(fits: Mapping[str, cost.Fit]) -> list[str]:
@@ -278,8 +280,10 @@ def _with_interval(middle: float, low: float, high: float) -> str:
 
 
 def ranks(summary: pd.DataFrame) -> str:
-    """Return for which guests the boards rank lazy, eager and control-scan alike, in a sentence."""
-    table = cost.rankings(summary)
+    """Return for which guests the boards rank lazy, eager and control-scan alike, in a sentence; empty if no guest was ranked by all."""
+    table = cost.rankings(summary).dropna()
+    if table.empty:
+        return ""
     alike = table.nunique(axis=1) == 1
     same, apart = (", ".join(table.index[chosen]) for chosen in (alike, ~alike))
     if not apart:
@@ -461,11 +465,15 @@ def control_arm(summary: pd.DataFrame) -> str:
     worst = (rows["ratio"] - 1).abs().max()
     if (rows["visits"] == 1).all():
         return "Control arm: with a single visit of each cell it cannot say how far the baseline is from itself."
-    told = int((rows["verdict"] != compare.CANNOT).sum())
-    return (
+    said = (
         f"Control arm: {rows['baseline'].iloc[0]}, measured a second time under another name, differs from itself by at most "
-        f"{worst:.2%} in {len(rows)} cells, and is told apart from itself in {told} of them."
+        f"{worst:.2%} in {len(rows)} cells"
     )
+    judged = rows.dropna(subset="ratio_low")
+    if judged.empty:
+        return f"{said}; without intervals nobody can say whether it is told apart from itself."
+    told = int((judged["verdict"] != compare.CANNOT).sum())
+    return f"{said}, and is told apart from itself in {told} of {'them' if len(judged) == len(rows) else len(judged)}."
 
 
 def wrap(text: str, indent: int = 0) -> str:

@@ -347,7 +347,7 @@ def _board(campaign: Campaign, board: str, rows: pd.DataFrame) -> dict[str, Any]
     days = sorted({str(facts.get("started") or facts.get("imported") or "-")[:10] for facts in boots})
     shown = compare.in_focus(rows)
     compared = shown[(shown["verdict"] != compare.BASELINE) & (shown["arm"] == "main")]
-    control = compare.control_arm(rows)
+    control = compare.control_arm(rows).dropna(subset="ratio_low")
     told = int((control["verdict"] != compare.CANNOT).sum())
     counts = [int((compared["verdict"] == verdict).sum()) for verdict in (compare.LOWER, compare.HIGHER, compare.CANNOT)]
     last = rows[rows["kernel"] == compare.in_order(rows)["kernel"].iloc[-1]]
@@ -361,7 +361,7 @@ def _board(campaign: Campaign, board: str, rows: pd.DataFrame) -> dict[str, Any]
         "emulated": bool((rows["metric"] == "clock").any()),
         "finding": f"{', '.join(costs)} {word} on each hvc round trip" if costs else "",
         "counts": counts,
-        "told": f"{told} of {len(control)}",
+        "told": f"{told} of {len(control)}" if len(control) else "not known",
         "baseline": shown["baseline"].iloc[0],
         "verdicts": "{} lower, {} higher, {} indistinct".format(*counts) + f" than {shown['baseline'].iloc[0]}",
     }

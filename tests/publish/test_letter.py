@@ -100,6 +100,26 @@ def test_the_chart_says_what_the_summary_says(reference: Campaign, summary: pd.D
             assert f"{row.ratio:.3f} {tables.SHORT.get(row.verdict, row.verdict)}" in shown[tables.label(row.strategy, row.arm)]
 
 
+def test_a_control_arm_that_could_not_be_told_apart_is_not_praised(reference: Campaign, values: pd.DataFrame) -> None:
+    def said(rows: pd.DataFrame) -> str:
+        return letter.control_arm(compare.summarise(rows, reference.baselines()))
+
+    own = values[
+        (values["board"] == BOARDS[0]) & (values["metric"] == "clock") & values["kernel"].astype(str).str.startswith("6.1.")
+    ]
+    assert "is told apart from itself in 0 of them." in said(own)
+    assert said(own[own["arm"] == "main"]) == "The control arm was not measured."
+    two = own[own["boot"].isin(list(own["boot"].unique())[:2])]
+    assert said(two).endswith("cells; without intervals nobody can say whether it is told apart from itself.")
+
+
+def test_boards_that_ranked_nothing_rank_nothing_alike(summary: pd.DataFrame) -> None:
+    assert letter.ranks(summary[summary["board"] == BOARDS[0]]).startswith("All boards rank")
+    assert letter.ranks(summary[summary["strategy"] != "eager"]) == ""
+    kept = (summary["board"] == BOARDS[0]) | (summary["guest"] == "mde")
+    assert letter.ranks(summary[kept]).endswith("alike, for every guest: mde.")
+
+
 def test_changes_since_the_last_version_name_what_moved(reference: Campaign, values: pd.DataFrame, tmp_path: Path) -> None:
     unchanged = letter.changes(values, reference, 2)
     assert "0 moved for sure by more than 1%; 0 are new, 0 are gone." in one_line(unchanged)
