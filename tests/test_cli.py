@@ -8,7 +8,7 @@ import pytest
 from study import paths
 from study.campaign import Campaign
 from study.design import Factors
-from tests.conftest import refused, run
+from tests.conftest import refused, run, some
 
 NEW = "a folder that is not there"
 
@@ -122,9 +122,11 @@ def test_verify_names_each_bad_file(tmp_path: Path) -> None:
     import shutil
 
     shutil.copytree(paths.DATA / "reference", tmp_path / "c")
-    bad = sorted((tmp_path / "c").glob("boots/*/visits.jsonl"))[:2]
+    bad = some(sorted((tmp_path / "c").glob("boots/*/visits.jsonl"))[:2], 2)
     for path in bad:
-        path.write_bytes(path.read_bytes().replace(b'"loops": 2000', b'"loops": 2001', 1))
+        before, after = b'"loops": 2000', b'"loops": 2001'
+        assert before in path.read_bytes()
+        path.write_bytes(path.read_bytes().replace(before, after, 1))
     done = run("verify", tmp_path / "c")
     assert done.returncode == 1
     assert all(str(path) in done.stderr for path in bad)
