@@ -17,14 +17,14 @@ import pytest
 from study import notebooks, paths
 from study.design import KINDS, Factors, choose, from_parameters
 from study.errors import StudyError
-from tests.conftest import refused, run
+from tests.conftest import refused, run, some
 
-NOTEBOOKS = sorted(paths.NOTEBOOKS.glob("*.ipynb"))
+NOTEBOOKS = some(sorted(paths.NOTEBOOKS.glob("*.ipynb")), 4)
 names = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
 def cells(path: Path, kind: str = "code") -> list[nbformat.NotebookNode]:
-    return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == kind]
+    return some(cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == kind)
 
 
 @names
@@ -40,7 +40,7 @@ def test_a_notebook_tells_and_modules_do(path: Path) -> None:
 @names
 def test_every_parameter_is_typed_and_explained(path: Path) -> None:
     (parameters,) = [cell for cell in cells(path) if "parameters" in cell.metadata.get("tags", [])]
-    lines = parameters.source.splitlines()
+    lines = some(parameters.source.splitlines(), 2)
     assert all(isinstance(node, ast.AnnAssign) for node in ast.parse(parameters.source).body)
     assert all("  # " in line for line in lines)
     shown = run("--help-notebook", path, program="papermill").stdout
