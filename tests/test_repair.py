@@ -14,7 +14,7 @@ from study.campaign import Campaign, digest_of, line_digest
 from study.design import Factors
 from study.errors import BadRequest, Busy
 from tests import lines
-from tests.conftest import refused, run
+from tests.conftest import refused, run, some
 
 SMALL = Factors(strategies=("stock", "lazy"), guests=("untouched",), processes=2, boots=2)
 OPTIONS = [
@@ -201,7 +201,7 @@ def test_nobody_repairs_what_is_being_recorded_or_records_twice(tmp_path: Path) 
 def test_the_command_repairs_and_measures_again(tmp_path: Path) -> None:
     folder = tmp_path / "c"
     assert run("collect", "--board", RIG, "--campaign", folder, *OPTIONS).returncode == 0
-    values = {record.line["visit"]: record.line["sha256"] for record in Campaign(folder).records()}
+    values = {record.line["visit"]: record.line["sha256"] for record in some(Campaign(folder).records(), 6)}
     flip(next(folder.glob("boots/*.1/visits.jsonl")))
     words = refused(run("collect", "--board", RIG, "--campaign", folder, *OPTIONS))
     assert f"nothing is measured until this is mended, with: study repair {folder}" in words
