@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from study.analyze import compare, figures, history, tables, texts
+from tests.conftest import some
 
 KERNELS = {"6.1.0-56-arm64": "stock", "6.12.117+deb12-arm64": "dirty-bit", "6.18.15+deb13-arm64": "owner", "7.3.4": "owner"}
 UNTOUCHED = dict(zip(KERNELS, (1150, 1170, 1250, 1660), strict=True))
@@ -38,7 +39,7 @@ def test_what_a_guest_pays_on_top_is_found_on_each_kernel() -> None:
     assert list(dict.fromkeys(rows["kernel"])) == list(KERNELS)
     assert list(rows.drop_duplicates("kernel")["does"]) == ["dirty-bit", "dirty-bit", "owner", "owner"]
     hvc = rows[rows["exit"] == "hvc"].set_index(["board", "kernel", "guest"])
-    for (_, kernel, guest), row in hvc.iterrows():
+    for (_, kernel, guest), row in some(hvc.iterrows(), 2 * len(KERNELS) * 2):
         truth = 380 if guest == "mde" else 390 if "owner" in row["does"] else 1700
         assert row["more_low"] < row["more"] < row["more_high"]
         assert row["more"] == pytest.approx(truth, abs=15)
@@ -57,7 +58,7 @@ def test_the_words_follow_the_figures(charges: bool, verdict: str) -> None:
 
 def test_too_few_boots_decide_nothing() -> None:
     paragraphs = texts.generations(history.generations(compare.medians(campaign(True, boots=2))))
-    assert all("too few to say" in text for text in paragraphs)
+    assert all("too few to say" in text for text in some(paragraphs, 2))
 
 
 def test_every_kernel_has_a_baseline_of_its_own() -> None:
