@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -219,4 +220,6 @@ def test_a_campaign_from_elsewhere_connects_to_nobody(tmp_path: Path) -> None:
     flip(campaign.folder / "boots/ssh-somebody.1/visits.jsonl")
     done = run("repair", campaign.folder)
     assert done.returncode == 0
-    assert f"go on with: study collect --board ssh:somebody --campaign {campaign.folder} --profile" in done.stdout
+    assert (
+        f"go on with: study collect --board ssh:somebody --campaign {shlex.quote(str(campaign.folder))} --profile" in done.stdout
+    )
