@@ -15,7 +15,7 @@ from study.analyze import compare, frame, tables
 from study.campaign import Campaign
 from study.collect import imported
 from study.publish import letter
-from tests.conftest import BOARDS, refused, run
+from tests.conftest import BOARDS, refused, run, some
 
 
 def one_line(text: str) -> str:
@@ -216,7 +216,7 @@ def test_a_reply_is_short_narrow_and_says_what_it_is(reference: Campaign, cells:
     assert len(lines) <= letter.REPLY
     assert max(map(len, lines)) <= tables.WIDTH
     assert tables.EMULATED in lines
-    assert done.stdout.count("lazy again") == len(re.findall(r"^(mde|untouched|touch-4)$", done.stdout, re.MULTILINE))
+    assert done.stdout.count("lazy again") == len(some(re.findall(r"^(mde|untouched|touch-4)$", done.stdout, re.MULTILINE), 2))
     assert lines[-1] == f"Data: {reference.digest()}"
 
 
