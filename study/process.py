@@ -33,6 +33,22 @@ PACKAGES = {
     "strip": "binutils",
 }
 
+# What a git hook, or rebase --exec, tells of its own repository. We say which one we mean.
+OF_A_HOOK = (
+    "GIT_DIR",
+    "GIT_WORK_TREE",
+    "GIT_INDEX_FILE",
+    "GIT_PREFIX",
+    "GIT_COMMON_DIR",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_NAMESPACE",
+)
+
+
+def environment() -> dict[str, str]:
+    """Return what programs find in their environment: ours, without what would lead git to another repository than is named."""
+    return {name: value for name, value in os.environ.items() if name not in OF_A_HOOK}
+
 
 def need(program: str) -> str:
     """Return the path of `program`.
@@ -81,7 +97,7 @@ def run(
         done = subprocess.run(
             [program, *map(str, argv[1:])],
             cwd=cwd,
-            env={**os.environ, "LC_ALL": "C", **(env or {})},
+            env={**environment(), "LC_ALL": "C", **(env or {})},
             input=stdin,
             stdout=stdout,
             stderr=subprocess.PIPE,

@@ -10,6 +10,7 @@ from typing import Any
 
 from study import __version__, paths
 from study.collect.cache import digest, tree_digest
+from study.process import environment
 
 
 def of_the_host() -> dict[str, Any]:
@@ -42,7 +43,7 @@ def _commit() -> str:
     """Return the commit of the checkout, with a plus sign if the code has changes; empty where there is no git."""
     try:
         commit, code = (
-            subprocess.run(["git", "-C", str(paths.ROOT), *words], capture_output=True, text=True, check=False)
+            subprocess.run(["git", "-C", str(paths.ROOT), *words], env=environment(), capture_output=True, text=True, check=False)
             for words in (["rev-parse", "--short=12", "HEAD"], ["status", "--porcelain", "--", "study", "notebooks"])
         )
     except OSError:

@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from study import paths
+from study.collect import provenance
 from study.errors import BadRequest, MissingTool, StudyError
 from study.publish import series as subject
 from study.publish.series import Series, put
@@ -193,6 +194,18 @@ def test_settings_that_the_environment_gives_stay(topic: Series, tmp_path: Path,
     for name, value in {"COUNT": "1", "KEY_0": "format.subjectPrefix", "VALUE_0": "RFC PATCH"}.items():
         monkeypatch.setenv(f"GIT_CONFIG_{name}", value)
     assert prefix(put(SMALL, topic, tmp_path / "out", "git")[0]) == "[RFC PATCH 0/2]"
+
+
+def test_in_a_hook_of_another_repository_the_one_that_is_named_is_meant(
+    topic: Series, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = git(paths.ROOT, "rev-parse", "--short=12", "HEAD")
+    other = make(tmp_path / "another", "another", patches=1).repo
+    for name, place in {"GIT_DIR": other / ".git", "GIT_WORK_TREE": other, "GIT_INDEX_FILE": other / ".git/index"}.items():
+        monkeypatch.setenv(name, str(place))
+    for tool in subject.TOOLS:
+        assert holds(put(SMALL, topic, tmp_path / tool, tool)[0], SMALL)
+    assert provenance._commit().rstrip("+") == ours
 
 
 LINES = st.text(string.ascii_letters + string.digits + string.punctuation + " ", min_size=1, max_size=75).map(str.rstrip)
