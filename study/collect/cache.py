@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -39,13 +40,15 @@ def tree_digest(folder: Path) -> str:
 def cached(kind: str, recipe: str, build: Callable[[Path], None]) -> Path:
     """Return the folder that `build` made for this `recipe`, building it only if it is not there yet.
 
-    The folder appears whole or not at all: it is built under another name and renamed.
+    The folder appears whole or not at all: it is built under another name and renamed. Everyone may read it: it becomes part of
+    images in which others than root run.
     """
     place = paths.cache() / f"{kind}-{recipe[:16]}"
     if place.is_dir():
         return place
     paths.cache().mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=f"{kind}-", suffix=".part", dir=paths.cache()))
+    mask = os.umask(0o022)
     try:
         build(aside)
         aside.chmod(0o755)
@@ -55,5 +58,6 @@ def cached(kind: str, recipe: str, build: Callable[[Path], None]) -> Path:
             if not place.is_dir():
                 raise
     finally:
+        os.umask(mask)
         shutil.rmtree(aside, ignore_errors=True)
     return place

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
 import platform
 import re
 import shutil
@@ -20,7 +21,7 @@ import pytest
 from study import notebooks, paths
 from study.analyze import compare, frame
 from study.campaign import Campaign
-from study.collect import boards, build, debian, session
+from study.collect import boards, build, cache, debian, session
 from study.collect.boards import Link
 from study.collect.boards.emulated import EmulatedBoard
 from study.collect.onboard import facts as onboard_facts
@@ -29,7 +30,7 @@ from study.collect.perfstat import parse
 from study.design import Factors
 from study.errors import BoardFailed, MissingTool, StudyError
 from study.process import run as run_program
-from tests.conftest import BIN, BOARDS, refused, run
+from tests.conftest import BIN, BOARDS, refused, run, some
 
 # Small, but with every strategy, the floor that fails the oracle among them, and every kind of guest.
 SMALL = ["--strategies", "stock,lazy,eager,control-scan,none", "--guests", "untouched,mde,one,touch"]
@@ -42,7 +43,7 @@ VIRTUAL = "virt,virtualization=on,gic-version=3"
 def measured(tmp_path_factory: pytest.TempPathFactory) -> Campaign:
     """A small campaign on both emulated boards. On the first, the command is killed after a few visits and run again."""
     folder = tmp_path_factory.mktemp("data") / "small"
-    run("image")
+    assert run("image").returncode == 0
     command = ["collect", "--campaign", folder, *SMALL]
 
     def first(board: str) -> None:
@@ -92,8 +93,9 @@ def test_a_killed_campaign_loses_nothing_and_repeats_nothing(measured: Campaign)
 
 def test_no_emulator_outlives_a_killed_command(measured: Campaign) -> None:
     console = f"{measured.folder}/boots"
-    running = [path for path in Path("/proc").glob("[0-9]*/cwd") if _link(path).startswith(console)]
-    assert running == []
+    folders = [_link(path) for path in Path("/proc").glob("[0-9]*/cwd")]
+    assert str(Path.cwd()) in folders, "our own, or nothing was looked at"
+    assert [folder for folder in folders if folder.startswith(console)] == []
 
 
 def test_a_complete_campaign_is_not_measured_again(measured: Campaign) -> None:
@@ -141,7 +143,7 @@ def test_the_module_counts_what_each_strategy_says(cells: pd.DataFrame) -> None:
         ("control-scan", "touch"): (0, 1), ("none", "untouched"): (0, 0), ("none", "mde"): (0, 0), ("none", "one"): (0, 0),
         ("none", "touch"): (0, 1),
     }  # fmt: skip
-    for (board, strategy, guest), row in cells.drop("stock", level="strategy").iterrows():
+    for (board, strategy, guest), row in some(cells.drop("stock", level="strategy").iterrows(), 2 * len(expected)):
         switches, traps = expected[strategy, guest]
         where = f"{board} {strategy} {guest}"
         assert row["module-switches"] == pytest.approx(switches, abs=0.01), where
@@ -152,17 +154,20 @@ def test_the_module_counts_what_each_strategy_says(cells: pd.DataFrame) -> None:
 
 
 def test_perf_counts_every_exit_and_a_constant(measured: Campaign) -> None:
-    for record in measured.records():
-        if record.line["cell"]["guest"] == "touch":
-            continue
-        for window in record.line["windows"]:
-            for count in parse(window["perf"]):
-                if count.event == "kvm:kvm_exit":
-                    assert 0 < count.value - window["loops"] <= 5
+    more = [
+        count.value - window["loops"]
+        for record in measured.records()
+        if record.line["cell"]["guest"] != "touch"
+        for window in record.line["windows"]
+        for count in parse(window["perf"])
+        if count.event == "kvm:kvm_exit"
+    ]
+    assert all(0 < constant <= 5 for constant in some(more, 2 * 2 * 6 * 3))  # boards, windows, arms and guests
 
 
 def test_pyperf_and_perf_agree(cells: pd.DataFrame) -> None:
     counted = cells["instructions"] + cells["user-instructions"]
+    assert len(cells) == 2 * 5 * 4
     assert ((counted / cells["clock"] - 1).abs() < 0.03).all()
     assert ((cells["instructions"] / cells["clock"] - 1).abs() < 0.03).all()
     assert cells.xs("untouched", level="guest")["guest-instructions"].eq(6).all()
@@ -170,6 +175,7 @@ def test_pyperf_and_perf_agree(cells: pd.DataFrame) -> None:
 
 def test_an_emulated_board_reports_no_time(measured: Campaign) -> None:
     metrics = frame.tidy(measured)[["metric", "unit"]].drop_duplicates()
+    assert "clock" in set(metrics["metric"])
     assert "time" not in set(metrics["metric"])
     assert "s" not in set(metrics["unit"])
 
@@ -354,6 +360,24 @@ def test_what_is_built_is_built_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert build.image() == place
 
 
+def test_what_is_built_is_the_same_for_a_user_whose_files_nobody_else_may_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def build_it(place: Path) -> None:
+        (place / "a/b").mkdir(parents=True)
+        (place / "a/b/c").write_text("")
+
+    monkeypatch.setenv("STUDY_CACHE", str(tmp_path))
+    mask = os.umask(0o077)
+    try:
+        built = cache.cached("x", "recipe", build_it)
+        assert os.umask(0o077) == 0o077
+    finally:
+        os.umask(mask)
+    modes = [path.stat().st_mode & 0o777 for path in (built, built / "a", built / "a/b", built / "a/b/c")]
+    assert modes == [0o755, 0o755, 0o755, 0o644]
+
+
 def test_a_missing_tool_names_its_package() -> None:
     assert str(MissingTool("perf", "linux-perf")) == "perf is not installed; install it with: sudo apt-get install linux-perf"
 
@@ -362,7 +386,7 @@ def test_the_guest_s_numbers_are_finite(measured: Campaign) -> None:
     values = frame.tidy(measured)
     # Where there is nothing to count, a difference of two windows misses zero: Python's own instructions between switching
     # the counters on and off vary by some thousand, over 1800 round trips.
-    assert all(math.isfinite(value) and value > -4 for value in values["value"])
+    assert all(math.isfinite(value) and value > -4 for value in some(values["value"], 2 * 6 * 4 * 2))
 
 
 def _link(path: Path) -> str:
