@@ -13,7 +13,7 @@ from study.campaign import Campaign
 from study.collect import debian
 from study.collect.onboard.factors import EXITS
 from study.errors import BadRequest
-from tests.conftest import refused, run
+from tests.conftest import refused, run, some
 
 KERNELS = {"6.12": "dirty-bit", "7.3": "owner"}  # the reference data have those between
 
@@ -59,7 +59,7 @@ def test_the_dirty_bit_traps_every_write_and_an_owner_one_after_each_vcpu_put(gr
 
 def test_monitor_debug_mode_costs_on_every_kernel_and_a_write_only_before_owners(grown: Campaign) -> None:
     rows = history.generations(compare.medians(frame.tidy(grown))).query("exit == 'hvc'").set_index(["does", "guest"])
-    assert rows["more"].xs("mde", level="guest").between(250, 500).all()
+    assert rows["more"].xs("mde", level="guest").between(250, 500).tolist() == [True] * len(KERNELS)
     assert rows["ratio"]["dirty-bit", "touch"].item() == pytest.approx(2.5, abs=0.3)
     assert rows["median"]["owner", "touch"].item() == pytest.approx(rows["median"]["owner", "mde"].item(), rel=ABOUT)
 
@@ -68,7 +68,7 @@ def test_a_host_that_debugs_costs_nothing_more_and_is_armed_after_every_exit(gro
     clock = _medians(grown, "instructions")
     for series in KERNELS:
         assert clock[series, "all", "hvc", "mde"] == pytest.approx(clock[series, "none", "hvc", "mde"], rel=ABOUT)
-    for record in grown.records():
+    for record in some(grown.records(), 2 * 9):
         fired = record.line["checks"]["host"]
         registers = record.facts["breakpoints"] + record.facts["watchpoints"]
         assert fired == [[1] * (registers if record.line["cell"]["host"] == "all" else 0)] * len(fired)
@@ -76,7 +76,7 @@ def test_a_host_that_debugs_costs_nothing_more_and_is_armed_after_every_exit(gro
 
 
 def test_a_tracepoint_that_a_kernel_lacks_is_data_with_a_reason(grown: Campaign) -> None:
-    for record in grown.records():
+    for record in some(grown.records(), 2 * 9):
         (traps,) = (count for count in record.line["counts"] if count["event"] == "kvm:trap_reg")
         assert (traps["value"] is None) == (traps["why"] == "not on this kernel") == record.facts["kernel"].startswith("7.3")
 

@@ -25,7 +25,7 @@ from study.design import Factors
 from study.errors import BadRequest, BoardFailed
 from tests.collect import sshd
 from tests.collect.sshd import Lab
-from tests.conftest import BIN, own_address, refused, run
+from tests.conftest import BIN, own_address, refused, run, some
 from tests.faults import ssh
 
 WHAT = ["--strategies", "stock", "--guests", "untouched,mde"]
@@ -126,7 +126,7 @@ def test_it_gives_the_columns_that_every_board_gives(measured: Campaign, values:
 
 
 def test_a_boot_says_what_it_was_and_how_it_was_reached(measured: Campaign) -> None:
-    for boot in measured.boots():
+    for boot in some(measured.boots(), 2):
         known = measured.facts(boot)
         assert (known["board"], known["ssh_host"], known["emulated"], known["mode"]) == ("ssh:lab", "lab", False, "vhe")
         assert (known["breakpoints"], known["watchpoints"], len(known["boot_id"])) == (6, 4, 36)
@@ -237,5 +237,6 @@ def test_a_machine_that_is_no_arm64_linux_says_so_before_anything_is_sent_there(
 
 
 def test_what_is_killed_on_either_side_loses_nothing_and_leaves_nothing(lab: Lab, tmp_path: Path) -> None:
-    rows = ssh.kills(lab, tmp_path, 2, 1, print)  # make faults makes many
+    rows = some(ssh.kills(lab, tmp_path, 2, 1, print), 2)  # make faults makes many
+    assert sum(row["tried"] for row in rows) >= 2
     assert [row for row in rows if not ssh.well(row)] == []
