@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shlex
 import signal
 import socket
 import subprocess
@@ -21,7 +22,7 @@ from study import paths
 from study.analyze import frame
 from study.campaign import VISITS, Campaign
 from study.collect import fleet
-from tests.conftest import BIN, own_address, refused, run
+from tests.conftest import BIN, own_address, refused, run, some
 
 RIGS = ["rig-cortex-a15", "rig-cortex-a57", "rig-neoverse-n1"]
 DOWN = "serial:/dev/no-such-port"
@@ -155,7 +156,7 @@ def test_two_of_three_boards_killed_at_random_moments_leave_the_third_alone(tmp_
     line = refused(done)
     assert done.returncode == 1
     assert "2 of 3 boards incomplete: " in line
-    assert f"go on with: study {' '.join(words)}" in line
+    assert f"go on with: study {shlex.join(words)}" in line
     for board, way in zip(victims, ways, strict=True):
         assert any(text.startswith(f"{board}: ") and SAYS[way] in text for text in done.stdout.splitlines()), done.stdout
         assert board in line
@@ -164,12 +165,12 @@ def test_two_of_three_boards_killed_at_random_moments_leave_the_third_alone(tmp_
 
     campaign = Campaign(folder)
     assert names_of(campaign, survivor) == planned(campaign, survivor)
-    assert all("its boot was interrupted" in problem.says for problem in campaign.verify())
+    assert all("its boot was interrupted" in problem.says for problem in campaign.verify())  # or its command could still close it
     first = {board: recorded(folder, board) for board in victims}
     for board in victims:
         assert [path.name for path in folder.glob(f"boots/{board}.*")] == [f"{board}.1"], "it was begun a second time"
         visits = [row["visit"] for row in Campaign(folder).lines_of(folder / f"boots/{board}.1")]
-        assert visits == planned(campaign, board)[: len(visits)]
+        assert some(visits) == planned(campaign, board)[: len(visits)]
 
     again = run(*words)
     assert again.returncode == 0, again.stderr
@@ -199,7 +200,9 @@ def test_an_interruption_ends_everything_and_spoils_nothing(tmp_path: Path, end:
         assert "Traceback" not in ended(running).stderr
     wait_for(lambda: at_work(tmp_path) == [])
     campaign = Campaign(tmp_path / "campaign")
-    assert all("its boot was interrupted" in problem.says for problem in campaign.verify())
+    open_ = [] if end == "the terminal" else some(campaign.verify(), len(boards))
+    assert all("its boot was interrupted" in problem.says for problem in open_)
+    assert open_ == campaign.verify()
     for board in boards:
         assert 2 < recorded(campaign.folder, board) < len(planned(campaign, board))
 
