@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from study import disk, schema, sense
+from study import disk, progress, schema, sense
 from study.collect.onboard.factors import IMPORTED, KVM, kind_of
 from study.design import Design, Factors, Visit, differences, draw
 from study.disk import write_whole
@@ -172,7 +172,8 @@ class Campaign:
             At the first line that is damaged, or is not what lines_of() lets pass.
         """
         seen: Seen = {}
-        for boot in self.boots():
+        boots = self.boots()
+        for boot in progress.bar(f"reading {self.name}", len(boots), "boots", aside=True, over=boots):
             facts = self.facts(boot)
             for line in self.lines_of(boot, seen):
                 yield Record(boot.name, facts, line)

@@ -117,9 +117,7 @@ def plan(board: str, **options: Any) -> None:
     drawn = design.draw(design.choose(kind=design.kind_of(board), **options))
     visits = drawn.visits()
     print(design.describe(drawn.factors))
-    boot, visit_ = machine.seconds
-    seconds = len(visits) * visit_ + drawn.factors.starts * boot
-    print(f"{'time:':<12}about {session.duration(seconds)} on an emulated board\n")
+    print(f"{'time:':<12}{session.planned(machine, len(visits), drawn.factors.starts)} on an emulated board\n")
     for visit in visits:
         cell = visit.cell
         arm = "" if cell.arm == design.MAIN else f" ({cell.arm} arm)"

@@ -7,20 +7,22 @@ import contextlib
 import dataclasses
 import os
 import signal
-import sys
 import tempfile
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from study import paths, terminal, uptodate
+from study import paths, progress, terminal, uptodate
 from study.collect.onboard import tied
 from study.design import Factors
 from study.errors import BadRequest, StudyError
 
 # The last cell of every notebook calls finished(), which prints this: papermill calls dead notebooks completed.
 END = "The notebook ran to its end."
+
+# What papermill calls the way in which it executes them here.
+ENGINE = "study"
 
 # The notebook that makes what it reads: what counts is how the campaign is afterwards.
 MEASURING = "collect"
@@ -121,8 +123,8 @@ def run(name: str, out: Path, parameters: Mapping[str, Any], again: bool = False
     started, went_in = time.time(), _inputs(source, parameters, own=False)
     import nbformat
     import papermill
-    from jupyter_client import AsyncKernelManager  # type: ignore[attr-defined]
     from nbclient.exceptions import CellControlSignal
+    from papermill.engines import papermill_engines
     from papermill.exceptions import PapermillException
     from traitlets.config import Config
 
@@ -130,21 +132,13 @@ def run(name: str, out: Path, parameters: Mapping[str, Any], again: bool = False
     aside.parent.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
     words = aside.with_suffix(".log")
-
-    class Quiet(AsyncKernelManager):
-        """Keeps what a kernel says of its own affairs: being shut down, it would say so, beside the one line of what is wrong."""
-
-        async def start_kernel(self, **how: Any) -> None:  # type: ignore[override]
-            with open(words, "wb") as said:
-                await super().start_kernel(stderr=said, **how)
-
     try:
-        with terminal.quiet(), tempfile.TemporaryDirectory(prefix="study-") as sockets:
-            kernels = {"transport": "ipc", "ip": f"{sockets}/kernel"}
+        with terminal.quiet(), progress.Retold() as told, tempfile.TemporaryDirectory(prefix="study-") as sockets:
+            papermill_engines.register(ENGINE, _engine(f"running {source.name}", told, words))
             papermill.execute_notebook(
                 str(source), str(aside), parameters=dict(parameters), cwd=str(paths.ROOT), kernel_name="python3",
-                progress_bar=False, log_output=False, stdout_file=sys.stdout, record_timing=False,
-                config=Config({"KernelManager": kernels, "PapermillNotebookClient": {"kernel_manager_class": Quiet}}),
+                engine_name=ENGINE, progress_bar=False, log_output=False, stdout_file=told, record_timing=False,
+                config=Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}}),
             )  # fmt: skip
     except (PapermillException, CellControlSignal, RuntimeError, TimeoutError) as error:  # a cell failed; its kernel did
         why = getattr(error, "evalue", "") or str(error) or type(error).__name__
@@ -168,6 +162,42 @@ def run(name: str, out: Path, parameters: Mapping[str, Any], again: bool = False
     with contextlib.suppress(OSError):  # what another notebook left unfinished stays
         aside.parent.rmdir()
     return True
+
+
+def _engine(name: str, told: progress.Retold, words: Path) -> Any:
+    """Return an engine for papermill that tells how far the notebook is, and what its cells tell of their progress.
+
+    What a kernel says of its own affairs goes to the file `words`: being shut down, it would say so, beside the one line of what
+    is wrong.
+    """
+    from jupyter_client import AsyncKernelManager  # type: ignore[attr-defined]
+    from papermill.clientwrap import PapermillNotebookClient
+    from papermill.engines import NBClientEngine
+
+    class Quiet(AsyncKernelManager):
+        async def start_kernel(self, **how: Any) -> None:  # type: ignore[override]
+            with open(words, "wb") as said:
+                await super().start_kernel(stderr=said, **how)
+
+    class Client(PapermillNotebookClient):  # type: ignore[misc]
+        def process_message(self, message: dict[str, Any], cell: Any, index: int) -> Any:
+            total = len(self.nb.cells)
+            if message["msg_type"] == "execute_input":
+                told.hear(f"{name}: {index}/{total} cells, {total - index} left")
+            elif message["msg_type"] in ("display_data", "update_display_data"):
+                told.hear(message["content"]["data"].get("text/plain", ""))
+            return super().process_message(message, cell, index)
+
+    class Engine(NBClientEngine):  # type: ignore[misc]
+        @classmethod
+        def execute_managed_notebook(cls, nb_man: Any, kernel_name: str, **how: Any) -> Any:
+            options = {key: how[key] for key in ("stdout_file", "record_timing", "config")}
+            names = {"kernel_name": kernel_name, "kernel_manager_class": Quiet, "startup_timeout": how["start_timeout"]}
+            done = Client(nb_man, **names, **options).execute()
+            told.hear(f"{name}: {len(done.cells)}/{len(done.cells)} cells, 0 left")
+            return done
+
+    return Engine
 
 
 def _inputs(source: Path, parameters: Mapping[str, Any], own: bool = True) -> str:

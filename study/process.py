@@ -6,7 +6,8 @@ import contextlib
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from study.errors import MissingTool, StudyError
@@ -105,6 +106,28 @@ def run(
         )
     printed = (done.stdout or b"").decode(errors="replace")
     if done.returncode != 0:
-        words = (done.stderr.decode(errors="replace") or printed).strip().splitlines()
-        raise StudyError(f"{Path(program).name} failed with exit status {done.returncode}: " + " | ".join(words[-3:]))
+        raise _failed(program, done.returncode, done.stderr.decode(errors="replace") or printed)
     return printed
+
+
+def follow(argv: Sequence[str | os.PathLike[str]], hear: Callable[[str], object], cwd: Path | None = None) -> None:
+    """Run a program to its end and pass on each line that it prints, as it is printed; it fails as with run()."""
+    program = need(str(argv[0]))
+    with (
+        tempfile.TemporaryFile("w+", errors="replace") as errors,
+        subprocess.Popen(
+            [program, *map(str, argv[1:])], cwd=cwd, env={**os.environ, "LC_ALL": "C"}, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=errors, text=True, errors="replace",
+        ) as process,
+    ):  # fmt: skip
+        assert process.stdout
+        for line in process.stdout:
+            hear(line.rstrip("\n"))
+        if status := process.wait():
+            errors.seek(0)
+            raise _failed(program, status, errors.read())
+
+
+def _failed(program: str, status: int, words: str) -> StudyError:
+    last = " | ".join(words.strip().splitlines()[-3:])
+    return StudyError(f"{Path(program).name} failed with exit status {status}: {last}")

@@ -19,7 +19,15 @@ STUDY = paths.ROOT / "study"
 # Who may import whom, by folder: all that is below study/ and is not named here is refused.
 ALLOWED = {
     "study/collect/onboard": {"study.collect.onboard"},
-    "study/analyze": {"study.analyze", "study.campaign", "study.design", "study.disk", "study.errors", "study.paths"},
+    "study/analyze": {
+        "study.analyze",
+        "study.campaign",
+        "study.design",
+        "study.disk",
+        "study.errors",
+        "study.paths",
+        "study.progress",
+    },
     "study/publish": {
         "study.publish",
         "study.analyze",

@@ -277,7 +277,7 @@ def test_figures_have_the_width_that_is_asked_for(values: pd.DataFrame, tmp_path
     drawing = figures.Drawing("x", plt.figure(figsize=(figures.WIDTH, 3)), "alt 1", "text")
     plt.close(drawing.figure)
     for pixels in (800, 1600):
-        figures.save_all([drawing], tmp_path, pixels, progress=lambda text: None)
+        figures.save_all([drawing], tmp_path, pixels)
         assert Image.open(tmp_path / "x.png").width == pixels
         assert f"PNG of {pixels} pixels" in (tmp_path / "figures.md").read_text()
     assert f'width="{figures.WIDTH * 72:.0f}pt"' in (tmp_path / "x.svg").read_text()

@@ -6,7 +6,7 @@ import dataclasses
 import io
 import json
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from PIL import Image
 from scipy import ndimage
 
+from study import progress
 from study.analyze import compare, cost, history, svg, tables, texts
 from study.analyze.tables import label, scale, shorten
 from study.analyze.texts import (
@@ -542,9 +543,7 @@ def _taken_apart(visits: pd.DataFrame, summary: pd.DataFrame, fits: Mapping[str,
         yield Drawing(name, parts(rows, measured, titles), texts.describe_parts(rows), texts.text_parts(rows, titles))
 
 
-def save_all(
-    drawings: list[Drawing], folder: Path, pixels: int = PIXELS, progress: Callable[[str], object] = print
-) -> list[Path]:
+def save_all(drawings: list[Drawing], folder: Path, pixels: int = PIXELS) -> list[Path]:
     """Write each figure as SVG, PNG and plain text, and an index of what each shows. The same data give the same bytes.
 
     Parameters
@@ -555,8 +554,6 @@ def save_all(
         Where they go; ``figures.md`` in it is the index, ``alt.json`` the same for programs.
     pixels : int
         The width of a PNG. An SVG is as wide as WIDTH says, whatever the PNG has.
-    progress : callable
-        Is told of each figure.
 
     Raises
     ------
@@ -568,7 +565,7 @@ def save_all(
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     with plt.style.context(STYLE):
-        for drawing in drawings:
+        for drawing in progress.bar("drawing figures", len(drawings), "figures", aside=True, over=drawings):
             drawing.figure.draw_without_rendering()
             drawing.figure.set_layout_engine("none")  # it is laid out once, not for each kind again
             drawn, pixelled, text = (folder / f"{drawing.name}.{ending}" for ending in ("svg", "png", "txt"))
@@ -576,7 +573,6 @@ def save_all(
             write_whole(pixelled, _png(drawing.figure, pixels))
             write_whole(text, drawing.text.encode("ascii", "replace") + b"\n")
             paths += [drawn, pixelled, text]
-            progress(f"{pixelled}: {drawing.alt}")
     write_whole(folder / "alt.json", json.dumps({drawing.name: drawing.alt for drawing in drawings}, indent=1) + "\n")
     write_whole(folder / "figures.md", index(drawings, pixels))
     return paths

@@ -7,7 +7,6 @@ Welch's test see the values of all visits and boots as one sample, as ``pyperf c
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +16,7 @@ import pandas as pd
 from pyperf._utils import is_significant
 from scipy import stats
 
+from study import progress
 from study.analyze import compare
 from study.analyze.compare import Array, Spread
 from study.design import LEAST_BOOTS
@@ -206,8 +206,8 @@ def prove(noise: str, size: Size, campaigns: int, seed: int) -> dict[str, Any]:
     return {"noise": noise, "size": str(size), "campaigns": campaigns} | shares | told
 
 
-def table(campaigns: int, seed: int, progress: Callable[[str], object] = print) -> pd.DataFrame:
-    """Return a row of prove() for each of NOISES and SIZES, and say after each how long the rest will take.
+def table(campaigns: int, seed: int) -> pd.DataFrame:
+    """Return a row of prove() for each of NOISES and SIZES.
 
     Raises
     ------
@@ -218,13 +218,11 @@ def table(campaigns: int, seed: int, progress: Callable[[str], object] = print) 
         if value < least:
             raise BadRequest(f"{name} is {value}: it must be a whole number of at least {least}")
     cells = [(noise, size) for noise in NOISES for size in SIZES]
-    rows, started = [], time.monotonic()
-    work = sum(size.boots for _, size in cells)
-    for noise, size in cells:
-        rows.append(prove(noise, size, campaigns, seed))
-        done = sum(size.boots for _, size in cells[: len(rows)])
-        left = (time.monotonic() - started) / done * (work - done)
-        progress(f"{len(rows)}/{len(cells)} {noise}, {size}: about {left:.0f} s left")
+    rows = []
+    with progress.bar("simulating campaigns", campaigns * sum(size.boots for _, size in cells), "boots") as shown:
+        for noise, size in cells:
+            rows.append(prove(noise, size, campaigns, seed))
+            shown.update(campaigns * size.boots)
     return pd.DataFrame(rows)
 
 

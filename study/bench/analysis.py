@@ -109,7 +109,7 @@ def steps(folder: Path, *, all_of_it: bool = False) -> dict[str, float]:
     timed("tables", lambda: tables.save_all(summary, folder / "out"))
     if all_of_it:
         timed("cost model", lambda: cost.fits(compare.medians(values)))
-        timed("figures", lambda: figures.save_all(figures.draw_all(values, summary), folder / "out", progress=lambda text: None))
+        timed("figures", lambda: figures.save_all(figures.draw_all(values, summary), folder / "out"))
     return {
         **took,
         "seconds": sum(took.values()),

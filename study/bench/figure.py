@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -48,6 +47,6 @@ def draw(rows: list[Row]) -> Drawing:
     return Drawing("bench", figure, alt, chart.intervals({"": marks}, "row", at=1.0))
 
 
-def save(rows: list[Row], folder: Path, progress: Callable[[str], object] = lambda text: None) -> list[Path]:
+def save(rows: list[Row], folder: Path) -> list[Path]:
     """Write the figure as SVG, PNG and plain text."""
-    return save_all([draw(rows)], folder, progress=progress)
+    return save_all([draw(rows)], folder)

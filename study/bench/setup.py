@@ -16,7 +16,7 @@ from study import paths
 from study.bench.rows import Row, ratio, seconds
 from study.collect import build, debian
 from study.collect.rig import build as rig
-from study.process import run
+from study.process import follow, run
 
 LOCK = paths.ROOT / "requirements.lock"
 
@@ -57,13 +57,16 @@ def timed_apt() -> Iterator[list[float]]:
     """Note how long each run of apt-get takes: it is all that fetches."""
     took: list[float] = []
 
-    def timed(argv: list[Any], **how: Any) -> str:
-        started = time.perf_counter()
-        try:
-            return run(argv, **how)
-        finally:
-            if argv[0] == "apt-get":
-                took.append(time.perf_counter() - started)
+    def timed(runs: Callable[..., Any]) -> Callable[..., Any]:
+        def timed_run(argv: list[Any], *more: Any, **how: Any) -> Any:
+            started = time.perf_counter()
+            try:
+                return runs(argv, *more, **how)
+            finally:
+                if argv[0] == "apt-get":
+                    took.append(time.perf_counter() - started)
 
-    with mock.patch.object(debian, "run", timed):
+        return timed_run
+
+    with mock.patch.multiple(debian, run=timed(run), follow=timed(follow)):
         yield took

@@ -11,8 +11,8 @@ import tempfile
 from importlib.metadata import distribution
 from pathlib import Path
 
-from study import paths
-from study.collect.cache import cached, digest, digest_of, say, tree_digest
+from study import paths, progress
+from study.collect.cache import cached, digest, digest_of, tree_digest
 from study.collect.debian import BOARD_MODULES, KERNEL, kernel, packages
 from study.collect.onboard import factors, strategy
 from study.errors import StudyError
@@ -61,6 +61,7 @@ def user_space() -> Path:
     base = packages(*USER_SPACE)
 
     def build(place: Path) -> None:
+        progress.say("compiling the board's user space (about 10 s)")
         shutil.copytree(base, place, symlinks=True, dirs_exist_ok=True)
         for name in LEFT_OUT:
             shutil.rmtree(place / "root" / name, ignore_errors=True)
@@ -80,7 +81,7 @@ def payload() -> Path:
     compiler = cross("gcc")
 
     def build(place: Path) -> None:
-        say("assembling the guest")
+        progress.say("assembling the guest")
         run([compiler, "-c", "-o", place / "payload.o", source])
         run([cross("objcopy"), "-O", "binary", "-j", ".text", place / "payload.o", place / "payload.bin"])
 
@@ -117,7 +118,7 @@ def module(release: str, root: Path | None = None) -> Path:
         )
 
     def build(place: Path) -> None:
-        say(f"building the module for {release}")
+        progress.say(f"building the module for {release} (about 10 s)")
         for source in paths.MODULE.iterdir():
             shutil.copy(source, place)
         tree, variables = _unpacked_headers(headers, root, place / "headers") if root else (headers, [])
@@ -187,7 +188,7 @@ def image(series: str = "") -> Path:
     recipe = digest(RECIPE, *parts, driver.read_bytes() if driver else b"", pyperf.version)
 
     def build(place: Path) -> None:
-        say(f"assembling the board's image with kernel {versions['release']}")
+        progress.say(f"assembling the board's image with kernel {versions['release']} (about 10 s)")
         for name in ("vmlinuz", "config"):
             shutil.copy(system / name, place)
         with tempfile.TemporaryDirectory(dir=place) as scratch:

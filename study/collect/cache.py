@@ -12,11 +12,6 @@ from pathlib import Path
 from study import paths
 
 
-def say(text: str) -> None:
-    """Tell the user what is being made; it takes a while the first time."""
-    print(text, flush=True)
-
-
 def digest(*parts: str | bytes) -> str:
     """Return the SHA-256 of `parts`, each with its length, in hexadecimal."""
     total = hashlib.sha256()

@@ -10,12 +10,14 @@ import lzma
 import os
 import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
-from study.collect.cache import cached, digest, say
+from study import progress
+from study.collect.cache import cached, digest
 from study.collect.onboard import factors
 from study.errors import BadRequest, StudyError
-from study.process import need, run
+from study.process import follow, need, run
 
 # Which kernel an emulated board boots unless it is asked otherwise: that of the user space's release. Others are from the
 # suites that follow it, and from backports, of the archive that the machine uses itself.
@@ -63,6 +65,20 @@ def unpack(archives: list[Path], into: Path) -> None:
         run(["dpkg-deb", "--extract", archive, into])
 
 
+def fetch(apt: list[str], *words: str, names: Sequence[str], cwd: Path | None = None) -> None:
+    """Let apt-get fetch the packages `names` by a command of these words, and show how far it is, by what it says of itself."""
+    command = ["apt-get", *apt, "-qq", *words, *names]
+    sizes = [int(line.split()[2]) for line in run([*command, "--print-uris"], cwd=cwd).splitlines() if line.startswith("'")]
+    others = " and others" if len(sizes) > 1 else ""
+    with progress.bar(f"fetching {names[0]}{others}", round(sum(sizes) / 1e6), "MB") as shown:
+
+        def hear(line: str) -> None:
+            if line.startswith("dlstatus:"):
+                shown.reach(round(float(line.split(":")[2]) / 100 * shown.total))
+
+        follow([*command, "-o", "APT::Status-Fd=1"], hear, cwd)
+
+
 def packages(*names: str) -> Path:
     """Fetch Debian's packages of that name for arm64, with all that they depend on.
 
@@ -74,10 +90,10 @@ def packages(*names: str) -> Path:
     need("apt-get")
 
     def build(place: Path) -> None:
-        say(f"fetching {', '.join(names)} for arm64 (once)")
+        progress.say("asking Debian's archive which packages it has for arm64 (once, about 5 s)")
         apt = _apt(place / "apt", "arm64")
         run(["apt-get", *apt, "update"])
-        run(["apt-get", *apt, "install", "-y", "--download-only", "--no-install-recommends", *names])
+        fetch(apt, "install", "--download-only", "--no-install-recommends", names=names)
         archives = sorted((place / "apt/cache/archives").glob("*.deb"))
         unpack(archives, place / "root")
         (place / "versions.json").write_text(json.dumps(_versions(archives), indent=1))
@@ -138,7 +154,7 @@ def kernel(series: str) -> Path:
     sources = os.environ.get("STUDY_APT_SOURCES", "")
 
     def build(place: Path) -> None:
-        say(f"fetching Debian's arm64 kernel {series} (about 100 MB, once)")
+        progress.say(f"asking Debian's archive for its arm64 kernel {series} (once, about 20 s)")
         apt, host_apt = of_kernels(place, "arm64"), of_kernels(place, host)
         fetched = place / "archives"
         fetched.mkdir()
@@ -148,7 +164,7 @@ def kernel(series: str) -> Path:
         release = newest([name.split()[0].removeprefix("linux-image-") for name in names], series)
         image = f"linux-image-{release}"
         parts = [image, *_depends(apt, image, *(f"linux-{part}-{release}" for part in ("base", "binary", "modules")))]
-        run(["apt-get", *apt, "download", *parts], cwd=fetched)
+        fetch(apt, "download", names=parts, cwd=fetched)
         unpack(sorted(fetched.glob("*.deb")), place / "unpacked")
         wanted = ["vmlinuz", "config", *(f"{name}.ko" for name in BOARD_MODULES)]
         for found in (place / "unpacked").rglob("*"):
@@ -158,8 +174,8 @@ def kernel(series: str) -> Path:
         if factors.fits(release):
             headers = f"linux-headers-{release}"
             common, kbuild = (_depends(apt, headers, f"linux-{part}-")[0] for part in ("headers", "kbuild"))
-            run(["apt-get", *apt, "download", headers, common], cwd=fetched)
-            run(["apt-get", *host_apt, "download", kbuild], cwd=fetched)
+            fetch(apt, "download", names=[headers, common], cwd=fetched)
+            fetch(host_apt, "download", names=[kbuild], cwd=fetched)
             unpack([path for name in (headers, common, kbuild) for path in fetched.glob(f"{name}_*.deb")], place / "headers")
         versions = _versions(sorted(fetched.glob("*.deb")))
         (place / "versions.json").write_text(json.dumps({"release": release, "packages": versions}, indent=1))

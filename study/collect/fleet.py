@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from study import __version__, terminal
+from study import __version__, progress, terminal
 from study.campaign import Campaign, slug
 from study.collect.shelf import BoardEntry
 from study.design import choose, kind_of
@@ -82,7 +82,6 @@ def collect(
     scheduler: str = "",
     again: str = "run the same command again",
     patience: float = PATIENCE,
-    say: Say = lambda text: print(text, flush=True),
 ) -> Campaign:
     """Measure on all boards what a campaign still lacks.
 
@@ -100,8 +99,6 @@ def collect(
         How to go on, for people.
     patience : float
         Seconds until each board must have a worker.
-    say : callable
-        Takes each line of progress, and each board's reason for being incomplete.
 
     Returns
     -------
@@ -119,11 +116,15 @@ def collect(
     reasons = _frozen(entries, folder, options)
     able = [entry for entry in entries if entry.name not in reasons]
     if able:
-        with terminal.quiet(), _client(distributed, [entry.name for entry in able], scheduler) as client:
-            reasons |= _measure(client, able, folder.absolute(), options, patience, say)
+        with (
+            terminal.quiet(),
+            progress.Retold() as told,
+            _client(distributed, [entry.name for entry in able], scheduler) as client,
+        ):
+            reasons |= _measure(client, able, folder.absolute(), options, patience, told.tell)
     for entry in entries:
         if entry.name in reasons:
-            say(f"{entry.name}: {reasons[entry.name]}")
+            print(f"{entry.name}: {reasons[entry.name]}", flush=True)
     if reasons:
         raise BoardFailed(
             f"{len(reasons)} of {len(entries)} boards incomplete: {', '.join(reasons)}; what was recorded stays, go on with: {again}"

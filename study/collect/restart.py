@@ -6,6 +6,7 @@ import shlex
 import time
 from collections.abc import Callable, Mapping
 
+from study import progress
 from study.errors import BadRequest, BoardFailed, WrongBoot
 from study.process import run
 
@@ -18,7 +19,7 @@ def until_right(
     environment: Mapping[str, str],
     patience: float = PATIENCE,
     pause: float = PAUSE,
-    say: Callable[[str], object] = lambda text: print(text, flush=True),
+    say: Callable[[str], object] = progress.say,
 ) -> None:
     """Return when the right boot answers: at once, or after the command has restarted the board.
 

@@ -8,25 +8,22 @@ import json
 import shlex
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from study import schema, sense
+from study import progress, schema, sense
 from study.campaign import VISITS, Campaign, OpenBoot
 from study.collect import boards, doctor, provenance, restart
 from study.collect.boards import Board, Link
 from study.design import LEAST_BOOTS, Factors, Kernel, Visit, options
 from study.disk import cut_torn_line
 from study.errors import BadData, BoardFailed, WrongBoot
+from study.progress import duration
 
 # What a board must still be when it goes on with a campaign: all, or all but the kernel where kernels are compared.
 SAME = ("kernel", "architecture", "identity", "model", "breakpoints", "watchpoints", "frequency")
-
-# Seconds between two lines of progress.
-MOMENT = 1.0
-
 
 # The width of the widest interval among the comparisons of one board, as a share of its ratio.
 Widest = Callable[[Campaign, str], float]
@@ -90,22 +87,27 @@ def _collect(machine: Board, campaign: Campaign, factors: Factors, widest: Wides
         print(f"{campaign.name}: all {planned} visits of {board} are there")
         campaign.close(board)
         return Campaign(folder)
-    progress = Progress(board, total=planned, left=len(missing), boots=len({v.boot for v in missing}), each=machine.seconds)
+    pace = Pace(machine.seconds, boots=len({visit.boot for visit in missing}))
+    done = planned - len(missing)
     try:
-        for number, visits in itertools.groupby(missing, key=lambda visit: visit.boot):
-            left = list(visits)
-            untouched = len(left) == len(factors.cells_of(number)) * factors.processes  # an interrupted boot is gone on with
-            if widest and factors.until and number > LEAST_BOOTS * max(1, len(factors.kernels)) and untouched:
-                width = widest(campaign, board)
-                print(f"{board}: after {number - 1} boots the widest interval is {width:.2%} of its ratio", flush=True)
-                if width <= factors.until:
-                    campaign.enough(board, number - 1, width)
-                    break
-            if reboot and left[0].kernel:
-                kernel = Kernel.of(left[0].kernel)
-                wanted = {"STUDY_KERNEL": kernel.release, "STUDY_LABEL": kernel.label}
-                restart.until_right(partial(_look, machine, campaign, left[0]), reboot, wanted)
-            _walk_boot(machine, campaign, campaign.open_boot(board, number), left, progress, tune)
+        with progress.bar(board, planned, "visits", done=done, expected=pace.expected) as shown:
+            for number, visits in itertools.groupby(missing, key=lambda visit: visit.boot):
+                left = list(visits)
+                untouched = len(left) == len(factors.cells_of(number)) * factors.processes  # an interrupted boot is gone on with
+                if widest and factors.until and number > LEAST_BOOTS * max(1, len(factors.kernels)) and untouched:
+                    width = widest(campaign, board)
+                    progress.say(f"{board}: after {number - 1} boots the widest interval is {width:.2%} of its ratio")
+                    if width <= factors.until:
+                        campaign.enough(board, number - 1, width)
+                        break
+                if reboot and left[0].kernel:
+                    kernel = Kernel.of(left[0].kernel)
+                    wanted = {"STUDY_KERNEL": kernel.release, "STUDY_LABEL": kernel.label}
+                    restart.until_right(partial(_look, machine, campaign, left[0]), reboot, wanted)
+                pace.booting()
+                for seconds in _walk_boot(machine, campaign, campaign.open_boot(board, number), left, tune):
+                    pace.visited(seconds)
+                    shown.update()
     except BaseException:
         with contextlib.suppress(OSError):  # a full disk has been named already
             campaign.close(board)
@@ -136,19 +138,17 @@ def _look(board: Board, campaign: Campaign, visit: Visit) -> None:
             _right_kernel(campaign, board.name, visit, board.describe(link, factors))
 
 
-def _walk_boot(
-    board: Board, campaign: Campaign, boot: OpenBoot, visits: list[Visit], progress: Progress, tune: bool = False
-) -> None:
+def _walk_boot(board: Board, campaign: Campaign, boot: OpenBoot, visits: list[Visit], tune: bool = False) -> Iterator[float]:
+    """Measure visits of one boot, and yield how many seconds each took once it is recorded."""
     wanted = visits[0].kernel
     factors, kernel = campaign.design_of(board.name).factors.on(wanted), Kernel.of(wanted)
     launch = board.launch(boot.console, factors.strategies, kernel.release)
     boot.begin()
-    progress.booting()
     with Link(board.name, launch) as link:
         changed = board.tune(link) if tune else {}
         facts = {**board.describe(link, factors), **changed, **launch.facts}
         if changed:
-            print(f"{board.name}: {doctor.tuned(changed['tuned'])}", flush=True)
+            progress.say(f"{board.name}: {doctor.tuned(changed['tuned'])}")
         if wanted:
             _right_kernel(campaign, board.name, visits[0], facts)
             facts |= {"kernel": kernel.label, "release": facts["kernel"]} if kernel.label else {}
@@ -157,7 +157,7 @@ def _walk_boot(
         for visit in visits:
             started = time.monotonic()
             boot.record(line_of(board, visit, factors, board.measure(link, visit, factors)))
-            progress.visited(visit, time.monotonic() - started)
+            yield time.monotonic() - started
 
 
 def facts_of(board: Board, said: dict[str, Any]) -> dict[str, Any]:
@@ -264,53 +264,36 @@ def other_kernel(wanted: Kernel, kernels: Sequence[Kernel], known: Sequence[Mapp
     return ""
 
 
-class Progress:
-    """One line for each visit: done, left, time expected. In a terminal it stays on one line."""
+class Pace:
+    """How long visits take: as long as those of this run took; until there are some, as long as the board's usually do.
 
-    def __init__(
-        self,
-        board: str,
-        *,
-        total: int,
-        left: int,
-        boots: int,
-        each: tuple[float, float],
-        write: Callable[[str], object] = lambda text: print(text, flush=True),
-    ) -> None:
-        self._board, self._total, self._left, self._boots, self._write = board, total, left, boots, write
-        self._boot, self._visit = each
-        self._seconds: list[float] = []
-        self._said = -MOMENT
+    Parameters
+    ----------
+    each : pair of float
+        The usual seconds of a boot and of a visit.
+    boots : int
+        How many boots are left.
+    """
 
-    def expected(self) -> float:
-        """Return the seconds that are left, by the mean of this run's visits."""
-        each = sum(self._seconds) / len(self._seconds) if self._seconds else self._visit
-        return self._left * each + self._boots * self._boot
+    def __init__(self, each: tuple[float, float], boots: int) -> None:
+        self._boot, self._usual = each
+        self._boots, self._visits, self._seconds = boots, 0, 0.0
 
     def booting(self) -> None:
-        """Say that a boot begins."""
-        self._write(f"{self._board}: booting; {self._left} of {self._total} visits left, about {duration(self.expected())}")
+        """Note that one of the boots begins."""
         self._boots -= 1
 
-    def visited(self, visit: Visit, seconds: float) -> None:
-        """Say that a visit is done, unless the last one was a moment ago: a rig makes dozens a second."""
-        self._left -= 1
-        self._seconds.append(seconds)
-        if self._left and time.monotonic() - self._said < MOMENT:
-            return
-        self._said = time.monotonic()
-        cell = visit.cell
-        host = "" if cell.host == "none" else f"host-{cell.host}"
-        what = " ".join(filter(None, (cell.strategy, cell.guest, host, cell.exit))) + (
-            " (control arm)" if cell.arm != "main" else ""
-        )
-        self._write(
-            f"{self._board}: {self._total - self._left}/{self._total} {what}, {seconds:.1f} s; about {duration(self.expected())} left"
-        )
+    def visited(self, seconds: float) -> None:
+        """Note how long a visit took."""
+        self._visits += 1
+        self._seconds += seconds
+
+    def expected(self, visits: int) -> float:
+        """Return the seconds that so many visits will take, with the boots that are left."""
+        each = self._seconds / self._visits if self._visits else self._usual
+        return visits * each + self._boots * self._boot
 
 
-def duration(seconds: float) -> str:
-    """Say a duration as a person would."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+def planned(board: Board, visits: int, boots: int) -> str:
+    """Say how long so many visits on so many boots usually take."""
+    return f"about {duration(Pace(board.seconds, boots).expected(visits))}"

@@ -83,7 +83,7 @@ def test_figure_table_and_text_speak_of_every_kernel(tmp_path: Path) -> None:
         assert f"on {name}" in drawing.alt
         assert kernel not in table
     assert max(map(len, (table + drawing.text).splitlines())) <= tables.WIDTH
-    assert figures.save_all([drawing], tmp_path, progress=lambda text: None)
+    assert figures.save_all([drawing], tmp_path)
 
 
 def test_a_board_of_one_kernel_has_no_history() -> None:

@@ -30,6 +30,7 @@ from study.collect.perfstat import parse
 from study.design import Factors
 from study.errors import BoardFailed, MissingTool, StudyError
 from study.process import run as run_program
+from tests.collect.test_fleet import recorded, wait_for
 from tests.conftest import BIN, BOARDS, refused, run, some
 
 # Small, but with every strategy, the floor that fails the oracle among them, and every kind of guest.
@@ -48,12 +49,10 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Campaign:
 
     def first(board: str) -> None:
         with subprocess.Popen(
-            [str(BIN / "study"), *map(str, command), "--board", board], cwd=paths.ROOT, stdout=subprocess.PIPE, text=True
+            [str(BIN / "study"), *map(str, command), "--board", board], cwd=paths.ROOT, stdout=subprocess.DEVNULL
         ) as process:
-            assert process.stdout
-            for line in process.stdout:
-                if f" {KILLED_AFTER}/" in line:
-                    process.kill()
+            wait_for(lambda: recorded(folder, board) >= KILLED_AFTER)
+            process.kill()
         again(board)
 
     def again(board: str) -> None:

@@ -120,7 +120,7 @@ def test_a_fleet_measures_boards_of_both_kinds_into_one_campaign(tmp_path: Path)
     assert (campaign.boards(), campaign.verify(), campaign.incomplete()) == (boards, [], [])
     said = done.stdout.splitlines()
     for board in boards:
-        assert any(line.startswith(f"{board}: 2/2 lazy mde") for line in said)
+        assert any(line == f"{board}: 2/2 visits, 0 left" for line in said)
         assert names_of(campaign, board) == planned(campaign, board)
     assert said[-1] == f"digest: {campaign.digest()}"
     values = frame.tidy(campaign)

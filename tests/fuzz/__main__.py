@@ -28,7 +28,7 @@ from random import Random
 from types import FrameType
 from typing import Any
 
-from study import paths
+from study import paths, progress
 from study.errors import StudyError
 from tests.fuzz.formats import FORMATS, Bench, Nonsense, make, seeds_of
 
@@ -267,7 +267,7 @@ class Worker:
         return bool(self.at[1]) and time.monotonic() - self.at[1] > HUNG
 
 
-def run(names: Sequence[str], inputs: int, seed: int, processes: int, kept: Path, progress: Progress | None = None) -> Report:
+def run(names: Sequence[str], inputs: int, seed: int, processes: int, kept: Path) -> Report:
     """Read many inputs in several processes.
 
     Parameters
@@ -282,12 +282,10 @@ def run(names: Sequence[str], inputs: int, seed: int, processes: int, kept: Path
         How many workers; one that dies is replaced, and the input that it died of is a failure.
     kept : path
         Folder for the inputs that failed.
-    progress : Progress, optional
-        Is told after every chunk.
     """
     left = chunks(names, inputs, seed)
     report = Report(seed, {name: Row() for name in names})
-    with _base() as base:
+    with _base() as base, progress.bar("reading mutated files", inputs, "inputs") as shown:
         seeds = seeds_of(base)
         workers = [Worker(number, seed, base, seeds) for number in range(processes)]
         try:
@@ -315,8 +313,7 @@ def run(names: Sequence[str], inputs: int, seed: int, processes: int, kept: Path
                         left += [(name, part) for part in others if part]
                         workers[place] = Worker(place, seed, base, seeds)
                         workers[place].give(left.pop() if left else None)
-                    if progress:
-                        progress.tell(report)
+                shown.reach(report.total().inputs)
         finally:
             for worker in workers:
                 worker.process.kill()
@@ -341,29 +338,6 @@ def _base() -> Iterator[Path]:
         base.mkdir()
         make(base)
         yield base
-
-
-class Progress:
-    """A line that says how far it is and what is left, at most once a second; where nobody watches, now and then a line."""
-
-    def __init__(self, inputs: int) -> None:
-        self._inputs, self._began, self._said = inputs, time.monotonic(), 0.0
-        self._watched = sys.stderr.isatty()
-
-    def tell(self, report: Report) -> None:
-        """Say it, unless it was said a moment ago."""
-        now, total = time.monotonic(), report.total()
-        if now - self._said < (1.0 if self._watched else 15.0) or not total.inputs:
-            return
-        self._said = now
-        left = (now - self._began) / total.inputs * max(0, self._inputs - total.inputs)
-        text = f"{total.inputs} of {self._inputs} inputs, {total.uncaught} uncaught, about {left:.0f} s left"
-        print(f"\r{text:<78}" if self._watched else text, end="" if self._watched else "\n", file=sys.stderr, flush=True)
-
-    def end(self) -> None:
-        """Leave the line."""
-        if self._watched:
-            print(f"\r{'':<78}\r", end="", file=sys.stderr, flush=True)
 
 
 def repeat(name: str, seed: int, number: int, kept: Path) -> int:
@@ -414,9 +388,8 @@ def main() -> int:
             parser.error("--input is a number of one format: name it with --format")
         return repeat(asked.format, asked.seed, asked.input, asked.kept)
     names = [asked.format] if asked.format else list(FORMATS)
-    progress, began = Progress(asked.inputs), time.monotonic()
-    report = run(names, asked.inputs, asked.seed, asked.processes, asked.kept, progress)
-    progress.end()
+    began = time.monotonic()
+    report = run(names, asked.inputs, asked.seed, asked.processes, asked.kept)
     print(report.table())
     total = report.total()
     print(

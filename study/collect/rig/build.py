@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from study import paths
+from study import paths, progress
 from study.collect.build import cross
-from study.collect.cache import cached, digest, say
+from study.collect.cache import cached, digest
 from study.process import run
 
 RECIPE = Path(__file__).read_bytes()
@@ -62,7 +62,7 @@ def image(architecture: str) -> Path:
     version = run([compiler, "--version"]).splitlines()[0]
 
     def build(place: Path) -> None:
-        say(f"building the rig for {architecture}")
+        progress.say(f"building the rig for {architecture}")
         common = [compiler, *FLAGS, *how.flags, *(f"-I{folder}" for folder in folders), "-c"]
         objects = []
         # The switch is assembled twice: as it is measured, and as it counts itself.
