@@ -104,7 +104,7 @@ class Bar(Progress):
     def format_dict(self) -> dict[str, Any]:
         """What BAR is made of, with room behind it for the ^C that a terminal writes there."""
         known = super().format_dict
-        return {**known, "ncols": known["ncols"] and known["ncols"] - len("^C ")}
+        return {**known, "ncols": known["ncols"] - len("^C ") if known["ncols"] else None}
 
     def close(self) -> None:
         """End it: what is left of it is a line above the bars that are there."""

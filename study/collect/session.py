@@ -99,6 +99,7 @@ def _collect(machine: Board, campaign: Campaign, factors: Factors, widest: Wides
                     progress.say(f"{board}: after {number - 1} boots the widest interval is {width:.2%} of its ratio")
                     if width <= factors.until:
                         campaign.enough(board, number - 1, width)
+                        shown.total = shown.n
                         break
                 if reboot and left[0].kernel:
                     kernel = Kernel.of(left[0].kernel)

@@ -22,6 +22,7 @@ def test_a_campaign_stops_at_the_width_that_its_design_states(tmp_path: Path) ->
     command = ["collect", "--board", "rig-cortex-a57", "--campaign", tmp_path / "c", *QUICK, "--boots", "7", "--until", "0.01"]
     said = run(*command).stdout
     assert "rig-cortex-a57: after 3 boots the widest interval is 0.00% of its ratio" in said
+    assert "rig-cortex-a57: 18/18 visits, 0 left" in said.splitlines()
     assert "all visits of each board are there" in said
     campaign = Campaign(tmp_path / "c")
     assert sorted(boot.name for boot in campaign.boots()) == [f"rig-cortex-a57.{number}" for number in (1, 2, 3)]
