@@ -285,7 +285,8 @@ def run(names: Sequence[str], inputs: int, seed: int, processes: int, kept: Path
     """
     left = chunks(names, inputs, seed)
     report = Report(seed, {name: Row() for name in names})
-    with _base() as base, progress.bar("reading mutated files", inputs, "inputs") as shown:
+    planned = sum(len(numbers) for _, numbers in left)
+    with _base() as base, progress.bar("reading mutated files", planned, "inputs") as shown:
         seeds = seeds_of(base)
         workers = [Worker(number, seed, base, seeds) for number in range(processes)]
         try:
