@@ -29,6 +29,7 @@ def study() -> None:
         study plan    --profile quick
         study collect --profile quick --campaign data/first
         study summary data/first
+
     \b
     With the figures, the letter and the page:
         make study
@@ -203,6 +204,7 @@ def import_(campaign: Path, files: tuple[Path, ...], tags: tuple[str, ...], base
     Two pyperf suites; a file's name is its strategy, the first is the baseline:
         study import data/mine before.json after.json
         study summary data/mine
+
     \b
     perf stat around a program that makes 4000 round trips, once on each boot:
         perf stat -j -o lazy-1.txt ./bench 4000
@@ -425,9 +427,6 @@ def main() -> None:
     except (KeyboardInterrupt, click.Abort):
         print(f"study: interrupted; {terminal.STAYS}", file=sys.stderr)
         raise SystemExit(terminal.INTERRUPTED) from None
-    except BrokenPipeError:  # the reader, such as head, has seen enough
-        sys.stderr.close()
-        raise SystemExit(0) from None
     except OSError as error:
         print(f"study: {error.filename or 'the system'}: {error.strerror or error}", file=sys.stderr)
         raise SystemExit(1) from None
