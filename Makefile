@@ -4,6 +4,7 @@ BOARD    ?= qemu-neoverse-n1
 PROFILE  ?= default
 KERNEL   ?=
 comma    := ,
+blank    := $() $()
 CAMPAIGN ?= data/$(PROFILE)$(addprefix -,$(subst =,-,$(subst :,-,$(subst $(comma),-,$(KERNEL)))))
 TITLE    ?= KVM: arm64: switch the debug registers only when needed
 VERSION  ?= 1
@@ -22,31 +23,33 @@ PORT     ?= 8000
 PYTHON   ?= python3
 BIN      := .venv/bin
 STUDY    := $(BIN)/study
-OUT      := paper/$(notdir $(CAMPAIGN:/=))
+# The last part of the campaign's path: what is a blank there, make would take for the end of a word.
+PATHS    := $(subst $(blank),|,$(CAMPAIGN))
+OUT      := paper/$(subst |,$(blank),$(notdir $(PATHS:/=)))
 PAGES    := $(OUT)/notebooks
 
 # Free text reaches a recipe through the environment, so that the shell never reads it as code.
-export BOARD FLEET KERNEL CAMPAIGN TITLE VERSION SINCE REPO BRANCH BASE TOOL TO COPY CELLS PIXELS
+export BOARD PROFILE FLEET KERNEL CAMPAIGN TITLE VERSION SINCE REPO BRANCH BASE TOOL TO COPY CELLS PIXELS PORT PYTHON OUT PAGES
 
 .DEFAULT_GOAL := help
 .PHONY: help study fleet setup setup-python setup-system setup-board doctor collect analyze figures mail reply html serve lab module simulation bench \
         test faults fuzz lint lock clean
 
 help:  ## explain every target
-	@echo "make study            everything: set up, collect, analyse, letter and page ($(BOARD), PROFILE=$(PROFILE))"
+	@echo "make study            everything: set up, collect, analyse, letter and page ($$BOARD, PROFILE=$$PROFILE)"
 	@echo "make test             the tests, on real emulated boards"
 	@echo
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read name what; do printf '  %-14s %s\n' "$$name" "$$what"; done
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read name what; do printf '  %-14s %s\n' "$$name" "$$what"; done
 	@echo
 	@echo "Variables, with what they are now:"
-	@echo "  BOARD=$(BOARD)   what is measured; $(STUDY) boards lists them"
-	@echo "  KERNEL=$(KERNEL)   which kernels, such as 7.3 or 6.1,6.12,6.18,7.3; empty for 6.1 on an emulated board, and any on yours"
-	@echo "  PROFILE=$(PROFILE)   quick (1 min), default (3 min) or full (20 min a board); a rig takes half a minute"
-	@echo "  CAMPAIGN=$(CAMPAIGN)   folder of the data; results go to $(OUT)"
+	@echo "  BOARD=$$BOARD   what is measured; $(STUDY) boards lists them"
+	@echo "  KERNEL=$$KERNEL   which kernels, such as 7.3 or 6.1,6.12,6.18,7.3; empty for 6.1 on an emulated board, and any on yours"
+	@echo "  PROFILE=$$PROFILE   quick (1 min), default (3 min) or full (20 min a board); a rig takes half a minute"
+	@echo "  CAMPAIGN=$$CAMPAIGN   folder of the data; results go to $$OUT"
 	@echo "  TITLE, VERSION   of the series, for the letter; SINCE=data/v1 is what its last version reported"
 	@echo "  BRANCH=topic REPO=../linux BASE=v7.3   with make mail: put the letter into that series; TOOL=git or b4, TO=, COPY="
 	@echo "  CELLS='board=qemu-neoverse-n1 exit=hvc guest=mde'   what make reply shows"
-	@echo "  PIXELS=$(PIXELS)   width of the figures as PNG"
+	@echo "  PIXELS=$$PIXELS   width of the figures as PNG"
 	@echo "  STUDY_MODULE, STUDY_SSH_PYTHON, STUDY_SSH_CONFIG   for BOARD=ssh:HOST: the module's file, Python there, ssh's configuration"
 	@echo "  STUDY_APT_SOURCES   a sources.list for the emulated board, where the machine's own will not do"
 
@@ -55,51 +58,48 @@ study:  ## set up, collect, analyse, write letter, figures and page
 	@$(MAKE) --no-print-directory collect
 	@$(MAKE) --no-print-directory analyze mail html
 	@echo
-	@echo "letter:   $(OUT)/letter.txt"
-	@echo "figures:  $(OUT)/figures.md"
+	@echo "letter:   $$OUT/letter.txt"
+	@echo "figures:  $$OUT/figures.md"
 	@echo "page:     paper/html/index.html"
 
-setup: setup-system setup-python setup-board  ## install what is needed, and build the emulated board
+setup: setup-board  ## install what is needed, and build the emulated board
 
 # --- what must be there -------------------------------------------------------------------------------------------
 
-# Programs, or files, and the Debian packages that bring them. An arm64 machine builds with its own compiler.
-NATIVE := $(filter aarch64,$(shell uname -m))
-CROSS  := $(if $(NATIVE),gcc=gcc objcopy=binutils,aarch64-linux-gnu-gcc=gcc-aarch64-linux-gnu)
-ARMV7  := arm-linux-gnueabihf-gcc=gcc-arm-linux-gnueabihf
-QEMU   := qemu-system-aarch64=qemu-system-arm
-# What each kind of board needs, by the first word of its name.
-TOOLS_qemu  := $(CROSS) $(QEMU) cpio=cpio
-TOOLS_rig   := $(CROSS) $(ARMV7) $(QEMU)
-TOOLS_local := $(CROSS) perf=linux-perf
-TOOLS_ssh   := $(CROSS) ssh=openssh-client
-MAIL   := /usr/lib/git-core/git-send-email=git-email /usr/share/perl5/Mail/Address.pm=libmailtools-perl
-TOOLS_tests := $(TOOLS_qemu) $(TOOLS_rig) $(TOOLS_ssh) $(MAIL) perf=linux-perf chromium=chromium /usr/lib/u-boot/qemu_arm64/u-boot.bin=u-boot-qemu
-KIND         = $(if $(filter test faults,$(MAKECMDGOALS)),tests,$(firstword $(subst -, ,$(subst :, ,$(BOARD)))))
-TOOLS        = make=make git=git $(sort $(TOOLS_$(KIND)))
+# Who cannot begin without a program, as study/packages.txt has it: the tests, or boards of a kind, named by the first word of
+# BOARD. An arm64 machine builds with its own compiler.
+KIND    = $(if $(filter test faults,$(MAKECMDGOALS)),tests,$(if $(filter study setup%,$(MAKECMDGOALS)),$(firstword $(subst -, ,$(subst :, ,$(BOARD))))))
+BUILDER = $(if $(filter aarch64,$(shell uname -m)),native,cross)
+WHO     = all $(KIND) $(if $(filter qemu rig local ssh tests,$(KIND)),$(BUILDER))
+TOOLS   = $(shell sed -En 's/^([a-z\/][^ ]*) +([^ ]+) (.* )?($(subst $(blank),|,$(strip $(WHO))))( .*)?$$/\1=\2/p' study/packages.txt)
+OLDEST := $(shell sed -n 's/^requires-python = ">=\(.*\)"/\1/p' pyproject.toml)
 
 setup-system:
-	@missing=; \
+	@lacking=; packages=; \
 	for tool in $(TOOLS); do \
-	  command -v "$${tool%%=*}" >/dev/null || [ -e "$${tool%%=*}" ] || missing="$$missing $${tool#*=}"; done; \
-	$(PYTHON) -c 'import ensurepip' 2>/dev/null || missing="$$missing python3-venv"; \
-	[ -z "$$missing" ] && exit 0; \
+	  command -v "$${tool%%=*}" >/dev/null || [ -e "$${tool%%=*}" ] || { lacking="$$lacking $${tool%%=*}"; packages="$$packages $${tool#*=}"; }; done; \
+	[ -e .venv/ready ] || "$$PYTHON" -c 'import ensurepip' 2>/dev/null || { lacking="$$lacking $$PYTHON with its ensurepip"; packages="$$packages python3-venv"; }; \
+	[ -z "$$packages" ] && exit 0; \
+	if ! command -v apt-get >/dev/null; then \
+	  echo "Missing, and to be had from this system's own packages:$$lacking (Debian's packages would be:$$packages)" >&2; exit 1; fi; \
 	if [ "$$(id -u)" = 0 ]; then sudo=; elif sudo -n true 2>/dev/null; then sudo=sudo; else \
-	  echo "These packages are needed. Run this, then make again:"; echo "  sudo apt-get install --no-install-recommends$$missing"; exit 1; fi; \
-	echo "installing$$missing"; \
-	$$sudo apt-get -qq update && DEBIAN_FRONTEND=noninteractive $$sudo apt-get -qq install --yes --no-install-recommends $$missing >/dev/null
+	  { echo "These packages are needed. Run this, then make again:"; echo "  sudo apt-get install --no-install-recommends$$packages"; } >&2; exit 1; fi; \
+	echo "installing$$packages"; \
+	$$sudo apt-get -qq update && DEBIAN_FRONTEND=noninteractive $$sudo apt-get -qq install --yes --no-install-recommends $$packages >/dev/null
+	@[ -e .venv/ready ] || "$$PYTHON" -c 'import sys; sys.exit(sys.version_info < ($(subst .,$(comma),$(OLDEST))))' || { \
+	  echo "$$PYTHON is $$("$$PYTHON" --version 2>&1), and Python $(OLDEST) or later is needed: name another with PYTHON=" >&2; exit 1; }
 
 setup-python: .venv/ready
 
-.venv/ready: requirements.lock pyproject.toml
+.venv/ready: requirements.lock pyproject.toml | setup-system
 	@echo "installing the Python packages of requirements.lock into .venv (about a minute)"
-	@$(PYTHON) -m venv .venv
+	@"$$PYTHON" -m venv .venv
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
 setup-board: setup-python
-	@case "$(BOARD)" in \
+	@case "$$BOARD" in \
 	  qemu-*) $(STUDY) image --kernels "$$KERNEL";; \
 	  rig-cortex-a15|rig-cortex-a7) $(STUDY) rig armv7;; \
 	  rig-*) $(STUDY) rig aarch64;; esac
@@ -110,19 +110,19 @@ doctor: setup-python  ## ready to measure? What is wrong with BOARD, and what me
 	@$(STUDY) doctor "$$BOARD"
 
 collect: setup-python  ## measure what the campaign still lacks on BOARD, with notebooks/collect.ipynb
-	@$(STUDY) notebook collect $(PAGES)/collect-$(subst /,-,$(subst :,-,$(BOARD))).ipynb --profile $(PROFILE) -p board "$$BOARD" -p campaign "$$CAMPAIGN" -p kernels "$$KERNEL"
+	@$(STUDY) notebook collect "$$PAGES/collect-$$(printf %s "$$BOARD" | tr /: -).ipynb" --profile "$$PROFILE" -p board "$$BOARD" -p campaign "$$CAMPAIGN" -p kernels "$$KERNEL"
 
 fleet: setup-python  ## measure all boards of the file FLEET at the same time into CAMPAIGN
-	@$(STUDY) collect --fleet "$$FLEET" --campaign "$$CAMPAIGN" --profile $(PROFILE) $(if $(KERNEL),--kernels "$$KERNEL")
+	@$(STUDY) collect --fleet "$$FLEET" --campaign "$$CAMPAIGN" --profile "$$PROFILE" $(if $(KERNEL),--kernels "$$KERNEL")
 
 analyze: setup-python  ## figures and tables of CAMPAIGN, with notebooks/analyze.ipynb
-	@$(STUDY) notebook analyze $(PAGES)/analyze.ipynb -p campaign "$$CAMPAIGN" -p pixels "$$PIXELS"
+	@$(STUDY) notebook analyze "$$PAGES/analyze.ipynb" -p campaign "$$CAMPAIGN" -p pixels "$$PIXELS"
 
 figures: analyze  ## the same: the figures are made with the tables
 
 mail: setup-python  ## the cover letter of CAMPAIGN, with notebooks/cover-letter.ipynb; with BRANCH= into its series
-	@$(STUDY) notebook cover-letter $(PAGES)/cover-letter.ipynb -p campaign "$$CAMPAIGN" -p title "$$TITLE" -p version "$$VERSION" -p since "$$SINCE"
-	@[ -z "$$BRANCH" ] || $(STUDY) mail $(OUT)/letter.txt $(OUT)/series --repo "$$REPO" --branch="$$BRANCH" --base="$$BASE" \
+	@$(STUDY) notebook cover-letter "$$PAGES/cover-letter.ipynb" -p campaign "$$CAMPAIGN" -p title "$$TITLE" -p version "$$VERSION" -p since "$$SINCE"
+	@[ -z "$$BRANCH" ] || $(STUDY) mail "$$OUT/letter.txt" "$$OUT/series" --repo "$$REPO" --branch="$$BRANCH" --base="$$BASE" \
 	  --tool "$$TOOL" --version "$$VERSION" --to="$$TO" --cc="$$COPY"
 
 reply: setup-python  ## a table of CELLS for a reply on the list
@@ -132,8 +132,8 @@ html: analyze  ## static pages of CAMPAIGN, and of all others that were analysed
 	@$(STUDY) html "$$CAMPAIGN"
 
 serve: setup-python  ## show paper/html in a browser, on this machine only
-	@[ -e paper/html/index.html ] || { echo "there is no page yet; make one with: make html CAMPAIGN=$(CAMPAIGN)"; exit 1; }
-	@$(BIN)/python -m http.server --bind 127.0.0.1 --directory paper/html $(PORT)
+	@[ -e paper/html/index.html ] || { echo "there is no page yet; make one with: make html CAMPAIGN='$$CAMPAIGN'"; exit 1; }
+	@$(BIN)/python -m http.server --bind 127.0.0.1 --directory paper/html "$$PORT"
 
 lab: setup-python  ## open the notebooks in JupyterLab, on this machine only
 	@$(BIN)/jupyter lab --ServerApp.ip=127.0.0.1 --notebook-dir=notebooks $(if $(filter 0,$(shell id -u)),--allow-root)
@@ -146,11 +146,11 @@ simulation: setup-python  ## what intervals and verdicts are worth, on campaigns
 
 # --- the house ----------------------------------------------------------------------------------------------------
 
-test: setup-system setup-python  ## lint and test: boots emulated boards, about 25 minutes
+test: setup-python  ## lint and test: boots emulated boards, about 25 minutes
 	@$(MAKE) --no-print-directory lint
 	@$(BIN)/pytest
 
-faults: setup-system setup-python  ## kill, starve and confuse campaigns in every way, and count what is lost (25 minutes)
+faults: setup-python  ## kill, starve and confuse campaigns in every way, and count what is lost (25 minutes)
 	@$(BIN)/python -m tests.faults
 
 fuzz: setup-python  ## feed rubbish to everything that reads a file, 100 000 times (5 minutes)
@@ -166,7 +166,7 @@ bench: setup-python  ## what the study costs beside what it measures, as ratios 
 
 lock: setup-python  ## resolve the Python packages anew (needs uv), and write environment.yml
 	uv pip compile --quiet pyproject.toml --extra dev --generate-hashes --no-emit-index-url --no-emit-find-links \
-	  --no-header --no-annotate --universal --python-version 3.11 --upgrade --output-file requirements.lock
+	  --no-header --no-annotate --universal --python-version $(OLDEST) --upgrade --output-file requirements.lock
 	$(BIN)/pyproject2conda yaml --output environment.yml --overwrite force
 
 clean:  ## remove what was built (campaigns stay)

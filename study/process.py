@@ -12,27 +12,8 @@ from pathlib import Path
 
 from study.errors import MissingTool, StudyError
 
-# Which Debian package brings a program that the study calls.
-PACKAGES = {
-    "apt-get": "apt",
-    "apt-cache": "apt",
-    "dpkg-deb": "dpkg",
-    "cpio": "cpio",
-    "env": "coreutils",
-    "git": "git",
-    "make": "make",
-    "perf": "linux-perf",
-    "setpriv": "util-linux",
-    "ssh": "openssh-client",
-    "qemu-system-aarch64": "qemu-system-arm",
-    "arm-linux-gnueabihf-gcc": "gcc-arm-linux-gnueabihf",
-    "arm-linux-gnueabihf-objcopy": "binutils-arm-linux-gnueabihf",
-    "aarch64-linux-gnu-gcc": "gcc-aarch64-linux-gnu",
-    "aarch64-linux-gnu-objcopy": "binutils-aarch64-linux-gnu",
-    "aarch64-linux-gnu-strip": "binutils-aarch64-linux-gnu",
-    "objcopy": "binutils",
-    "strip": "binutils",
-}
+# Programs and files, Debian's packages that bring them, and who needs them: the Makefile reads it, too.
+PACKAGES = Path(__file__).with_name("packages.txt")
 
 # What a git hook, or rebase --exec, tells of its own repository. We say which one we mean.
 OF_A_HOOK = (
@@ -61,8 +42,14 @@ def need(program: str) -> str:
     """
     found = shutil.which(program)
     if found is None:
-        raise MissingTool(program, PACKAGES.get(program, program))
+        raise MissingTool(program, package(program))
     return found
+
+
+def package(program: str) -> str:
+    """Return the package of Debian that brings a program: one of the same name, if none is known to."""
+    rows = (line.split() for line in PACKAGES.read_text().splitlines() if not line.startswith("#"))
+    return {row[0]: row[1] for row in rows if row}.get(program, program)
 
 
 def run(
