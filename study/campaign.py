@@ -23,6 +23,7 @@ import fcntl
 import hashlib
 import json
 import re
+import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,7 +87,8 @@ class Campaign:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         if not (folder / DESIGN).exists():
-            raise BadRequest(f"{folder} is no campaign: it has no {DESIGN}; collect one with: study collect --campaign {folder}")
+            advice = f"collect one with: study collect --campaign {shlex.quote(str(folder))}"
+            raise BadRequest(f"{folder} is no campaign: it has no {DESIGN}; {advice}")
         self.designs: dict[str, Design] = {}
         self._visits: dict[str, dict[str, Visit]] = {}
         for path in (folder / DESIGN, *sorted(folder.glob(MORE_DESIGNS))):
@@ -200,7 +202,7 @@ class Campaign:
         for number, text in enumerate((boot / VISITS).read_bytes().splitlines(), 1):
             line, why = judge(text)
             if why:
-                raise BadData(f"{boot / VISITS}: line {number} {why}; see: study verify {self.folder}")
+                raise BadData(f"{boot / VISITS}: line {number} {why}; see: study verify {shlex.quote(str(self.folder))}")
             yield line
 
     def judge(self, boot: Path, seen: Seen) -> Callable[[bytes], tuple[dict[str, Any], str]]:

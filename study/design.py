@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import random
+import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -503,7 +504,7 @@ def describe(factors: Factors) -> str:
 
 
 def options(factors: Factors) -> str:
-    """Return the options of ``study collect`` that ask for these factors: a profile, and what differs from it.
+    """Return the options of ``study collect`` that ask for these factors, for a shell: a profile, and what differs from it.
 
     Raises
     ------
@@ -519,7 +520,7 @@ def options(factors: Factors) -> str:
         if value == getattr(base, field.name):
             continue
         name = field.name.replace("_", "-")
-        words.append(f"--{'' if value else 'no-'}{name}" if isinstance(value, bool) else f"--{name} {_show(value)}")
+        words.append(f"--{'' if value else 'no-'}{name}" if isinstance(value, bool) else f"--{name} {shlex.quote(_show(value))}")
     return " ".join(words)
 
 

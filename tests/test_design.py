@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import shlex
 from collections.abc import Mapping
 
 import pytest
@@ -23,7 +24,7 @@ def factors(draw: st.DrawFn) -> Factors:
         return tuple(draw(st.lists(st.sampled_from(names(table, kind)), min_size=1, unique=True)))
 
     strategies, exits = some(STRATEGIES), some(EXITS)
-    kernels = [text for text in ("6.1", "old=6.12:stock", "6.18", "v2=7.3.4+mine") if kind == KVM and "stock" in strategies]
+    kernels = [text for text in ("6.1", "old=6.12:stock", "6.18", "my base=7.3.4+mine") if kind == KVM and "stock" in strategies]
     return Factors(
         kind=kind, strategies=strategies, guests=some(GUEST_STATES), hosts=some(HOST_STATES), exits=exits,
         processes=draw(st.integers(1, 4)), boots=draw(st.integers(1, 3)), seed=draw(st.integers(0, 10**9)),
@@ -83,7 +84,8 @@ def test_options_ask_for_the_same_factors(chosen: Factors) -> None:
     words = design.options(chosen).split(" --")
     changes = {}
     for word in words[1:]:
-        name, _, text = word.partition(" ")
+        name, *given = shlex.split(word)
+        text = "".join(given)
         field = name.removeprefix("no-").replace("-", "_")
         changes[field] = text if text else not name.startswith("no-")
     changes = {name: int(text) if isinstance(text, str) and text.isdigit() else text for name, text in changes.items()}

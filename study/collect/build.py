@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import shutil
 import sys
 import tempfile
@@ -119,29 +120,41 @@ def module(release: str, root: Path | None = None) -> Path:
 
     def build(place: Path) -> None:
         progress.say(f"building the module for {release} (about 10 s)")
-        for source in paths.MODULE.iterdir():
-            shutil.copy(source, place)
-        tree, variables = _unpacked_headers(headers, root, place / "headers") if root else (headers, [])
-        run(["make", "-s", "-C", tree, f"M={place}", *variables, "modules"])
-        run([cross("strip"), "--strip-debug", place / "dbgswitch.ko"])  # it names the folder it was built in
-        if root:
-            shutil.rmtree(tree)
+        with tempfile.TemporaryDirectory(dir=_for_kbuild(Path(tempfile.gettempdir()), Path("/tmp"))) as scratch:
+            beside = Path(scratch)
+            for source in paths.MODULE.iterdir():
+                shutil.copy(source, beside)
+            tree, variables = _unpacked_headers(headers, root, beside) if root else (headers, [])
+            run(["make", "-s", "-C", tree, f"M={beside}", *variables, "modules"])
+            run([cross("strip"), "--strip-debug", beside / "dbgswitch.ko"])
+            shutil.copy(beside / "dbgswitch.ko", place)
 
     return cached("module", digest(RECIPE, release, str(headers), tree_digest(paths.MODULE)), build) / "dbgswitch.ko"
 
 
-def _unpacked_headers(headers: Path, root: Path, tree: Path) -> tuple[Path, list[str]]:
+def _for_kbuild(folder: Path, other: Path) -> Path:
+    """Return a folder, or another one if kbuild cannot work below it: it takes paths apart at blanks and colons."""
+    return other if re.search(r"[\s:]", str(folder.resolve())) else folder
+
+
+def _unpacked_headers(headers: Path, root: Path, beside: Path) -> tuple[Path, list[str]]:
     """Copy Debian's headers so that they work where they were unpacked; return the copy and make's variables for it.
 
     They name their other half and their tools by absolute or relative paths, as if they were installed.
     """
+    tree, other = beside / "headers", _for_kbuild(root, beside / "root")
+    if other != root:
+        shutil.copytree(root, other, symlinks=True)
+        headers, root = other / headers.relative_to(root), other
     shutil.copytree(headers, tree, symlinks=True)
     for name in ("scripts", "tools"):
         (tree / name).unlink()
         (tree / name).symlink_to((headers / name).resolve())
     makefile = tree / "Makefile"
     makefile.write_text(makefile.read_text().replace(" /usr/src/", f" {root.resolve()}/usr/src/"))
-    variables = ["ARCH=arm64", "CONFIG_DEBUG_INFO_BTF_MODULES="]
+    # The module names no folder that it was built in: the same sources give the same bytes.
+    unnamed = " ".join(f"-ffile-prefix-map={folder.resolve()}=." for folder in (beside, other))
+    variables = ["ARCH=arm64", "CONFIG_DEBUG_INFO_BTF_MODULES=", f"KCFLAGS={unnamed}"]
     if platform.machine() != "aarch64":
         need(cross("gcc"))
         variables += ["CROSS_COMPILE=aarch64-linux-gnu-", "DEB_HOST_ARCH=arm64", "DEB_HOST_GNU_TYPE=aarch64-linux-gnu"]

@@ -15,6 +15,7 @@ import io
 import json
 import math
 import os
+import shlex
 import shutil
 import zlib
 from collections import Counter
@@ -263,7 +264,7 @@ def _there(folder: Path) -> Campaign | None:
     if IMPORTED not in campaign.designs:
         raise BadRequest(f"{folder} holds {campaign.origin} results: import into another campaign")
     if damaged := campaign.damaged():
-        raise BadData(f"{damaged[0]}: nothing is imported until this is mended; see: study verify {folder}")
+        raise BadData(f"{damaged[0]}: nothing is imported until this is mended; see: study verify {shlex.quote(str(folder))}")
     return campaign
 
 

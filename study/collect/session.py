@@ -78,7 +78,7 @@ def collect(
 def _collect(machine: Board, campaign: Campaign, factors: Factors, widest: Widest | None, tune: bool, reboot: str) -> Campaign:
     folder, board = campaign.folder, machine.name
     if damaged := campaign.damaged():
-        raise BadData(f"{damaged[0]}: nothing is measured until this is mended, with: study repair {folder}")
+        raise BadData(f"{damaged[0]}: nothing is measured until this is mended, with: study repair {shlex.quote(str(folder))}")
     for path in campaign.unclosed(board):
         if path.name == VISITS and cut_torn_line(path):
             print(f"{path}: the last line was torn by an interruption; it is cut off and measured again", flush=True)

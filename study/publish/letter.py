@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
@@ -157,7 +158,7 @@ def contents(campaign: Campaign, summary: pd.DataFrame, fits: Mapping[str, cost.
         "fair": on_linux is not None and STRATEGIES[on_linux.baseline].module,
         "baseline": on_linux.baseline if on_linux else "",
         "agreement": compare.agreement(summary),
-        "draw": f"make setup figures mail CAMPAIGN={shown_folder(campaign)}",
+        "draw": _broken(f"make setup figures mail CAMPAIGN={shlex.quote(shown_folder(campaign))}"),
         "measure": measuring(campaign),
         "digest": campaign.digest(),
     }
@@ -333,9 +334,9 @@ def monitor_mode(summary: pd.DataFrame, leave: str = "hvc") -> dict[str, list[st
 
 
 def shown_folder(campaign: Campaign) -> str:
-    """Return the campaign's folder as a letter names it: from the checkout."""
+    """Return the campaign's folder as a letter names it: from the checkout, if it lies in it."""
     place = campaign.folder.absolute()
-    return str(place.relative_to(paths.ROOT)) if place.is_relative_to(paths.ROOT) else f"data/{place.name}"
+    return str(place.relative_to(paths.ROOT) if place.is_relative_to(paths.ROOT) else place)
 
 
 def measuring(campaign: Campaign) -> list[str]:
@@ -345,11 +346,15 @@ def measuring(campaign: Campaign) -> list[str]:
     boards: dict[str, list[str]] = {}
     for board in campaign.boards():
         boards.setdefault(options(campaign.design_of(board).factors), []).append(board)
-    lines = []
-    for asked, names in boards.items():
-        words = f"for b in {' '.join(names)}; do .venv/bin/study collect --board $b --campaign data/again {asked}; done"
-        lines += [" \\\n        ".join(textwrap.wrap(words, WIDTH - 10, break_long_words=False, break_on_hyphens=False))]
-    return lines
+    loop = "for b in {}; do .venv/bin/study collect --board $b --campaign data/again {}; done"
+    return [_broken(loop.format(shlex.join(names), asked)) for asked, names in boards.items()]
+
+
+def _broken(command: str) -> str:
+    """Return a command on lines that are narrow enough for a letter, broken between words, and never within quotes."""
+    whole = re.sub(r"'[^']*'", lambda quoted: quoted[0].replace(" ", "\0"), command)
+    lines = textwrap.wrap(whole, WIDTH - 10, break_long_words=False, break_on_hyphens=False)
+    return " \\\n        ".join(lines).replace("\0", " ")
 
 
 def changes(values: pd.DataFrame, earlier: Campaign, version: int) -> str:
@@ -490,7 +495,8 @@ def check(text: str) -> None:
         Naming the line.
     """
     for number, line in enumerate(text.splitlines(), 1):
-        if (len(line) > WIDTH and not LINK.match(line)) or not line.isascii() or line.startswith("#") or line == "---":
+        long = len(line) > WIDTH and len(line.split()) > 1  # a word, such as a path, cannot be broken
+        if (long and not LINK.match(line)) or not line.isascii() or line.startswith("#") or line == "---":
             why = f"over {WIDTH} columns, not ASCII, a comment, or what ends a letter"
             raise StudyError(f"line {number} of the letter is no line for a list ({why}): {line!r}")
     if len(text) > LARGEST:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import shlex
 import shutil
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
@@ -124,7 +125,7 @@ def _analysed(folder: Path, paper: Path) -> tuple[Shown, dict[str, Any]]:
     one = Shown(campaign, paper / campaign.name)
     if one.stale():
         raise BadRequest(
-            f"{one.folder} holds no analysis of {folder} as it is now; make it with: make analyze mail CAMPAIGN={folder}"
+            f"{one.folder} holds no analysis of {folder} as it is now; make it with: make analyze mail CAMPAIGN={shlex.quote(str(folder))}"
         )
     return one, about(campaign)
 

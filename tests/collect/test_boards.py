@@ -10,6 +10,7 @@ import platform
 import re
 import shutil
 import subprocess
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -296,6 +297,19 @@ def test_a_module_for_another_kernel_is_refused(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(BoardFailed, match=r"dbgswitch.ko cannot be loaded into kernel 6\.1\..*make module"):
         session.collect("qemu-neoverse-n1", tmp_path / "c", Factors(guests=("untouched",), processes=1))
     assert Campaign(tmp_path / "c").missing("qemu-neoverse-n1")
+
+
+def test_the_module_is_the_same_wherever_it_is_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """kbuild takes no path with a blank or a colon, neither of what it builds nor of the headers."""
+    release, root = _board_kernel()
+    usual, place = build.module(release, root), tmp_path / "a b: c"
+    shutil.copytree(root, place / "headers", symlinks=True)
+    monkeypatch.setenv("STUDY_CACHE", str(place / "cache"))
+    monkeypatch.setattr(tempfile, "tempdir", str(place))
+    built = build.module(release, place / "headers")
+    assert built.is_relative_to(place / "cache")
+    assert built.read_bytes() == usual.read_bytes()
+    assert sorted(path.name for path in place.iterdir()) == ["cache", "headers"]
 
 
 @pytest.mark.parametrize("release", ["5.10.0-30-arm64", "6.14.0", "7.3.4+deb13-arm64"])
