@@ -386,7 +386,9 @@ class Campaign:
         files = [boot / VISITS for boot in self.boots() if (boot / VISITS).exists()]
         count = sum(path.read_bytes().count(b"\n") for path in files)
         if not count:
-            raise BadRequest(f"{self.folder} holds no visit yet; collect some with: study collect --campaign {self.folder}")
+            raise BadRequest(
+                f"{self.folder} holds no visit yet; collect some with: study collect --campaign {shlex.quote(str(self.folder))}"
+            )
         return count
 
     def incomplete(self) -> list[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import math
-import shlex
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass

@@ -18,6 +18,7 @@ from study.analyze import compare, figures, frame, tables
 from study.campaign import Campaign
 from study.collect import build, cache, debian
 from study.collect.boards.emulated import EmulatedBoard
+from study.process import run
 from study.publish import letter
 from tests.conftest import some
 
@@ -64,8 +65,7 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Campaign:
         process.stdin.flush()
         packed = base64.decodebytes(process.stdout.read())
     assert packed, (folder / "console.log").read_text()
-    with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
-        archive.extractall(folder, filter="data")
+    run(["tar", "--extract", "--gzip", "--directory", folder], stdin=packed)
     return Campaign(folder / "campaign")
 
 

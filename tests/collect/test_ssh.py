@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,7 +21,7 @@ from study import paths
 from study.analyze import frame
 from study.campaign import Campaign
 from study.collect.boards import Link, find
-from study.collect.boards.ssh import SILENCE, SshBoard
+from study.collect.boards.ssh import SILENCE, SshBoard, pack
 from study.collect.onboard.__main__ import VISIT_LIMIT
 from study.design import Factors
 from study.errors import BadRequest, BoardFailed
@@ -240,3 +242,11 @@ def test_what_is_killed_on_either_side_loses_nothing_and_leaves_nothing(lab: Lab
     rows = some(ssh.kills(lab, tmp_path, 2, 1, print), 2)  # make faults makes many
     assert sum(row["tried"] for row in rows) >= 2
     assert [row for row in rows if not ssh.well(row)] == []
+
+
+def test_a_board_finds_a_hook_for_pyperf_which_will_not_start_without_one_on_python_3_9(tmp_path: Path) -> None:
+    with zipfile.ZipFile(io.BytesIO(pack(b""))) as archive:
+        archive.extractall(tmp_path)
+    text = "import sys; sys.path.insert(0, sys.argv[1]); from pyperf._hooks import get_hooks; print([hook.load() for hook in get_hooks()])"
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", text, tmp_path], capture_output=True, text=True, check=False)
+    assert done.stdout == "[<class 'onboard.hook.PerfStat'>]\n", done.stderr

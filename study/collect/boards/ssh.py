@@ -135,6 +135,13 @@ def _words(command: str) -> list[str]:
         raise BadRequest(f"STUDY_SSH_PYTHON is {command!r}: {error}") from None
 
 
+# With Python 3.9, pyperf begins only where something that is installed has a hook for it.
+INSTALLED = {
+    "onboard.dist-info/METADATA": "Metadata-Version: 2.1\nName: onboard\nVersion: 1\n",
+    "onboard.dist-info/entry_points.txt": "[pyperf.hook]\nperf_stat = onboard.hook:PerfStat\n",
+}
+
+
 def pack(module: bytes) -> bytes:
     """Return an archive of all that runs on a board: the agent, pyperf, the guest, and the module if there is one.
 
@@ -148,6 +155,8 @@ def pack(module: bytes) -> bytes:
                 archive.write(path, f"{name}/{path.name}")
                 compiled = py_compile.compile(str(path), f"{scratch}/pyc", path.name, True, invalidation_mode=UNCHECKED)
                 archive.write(str(compiled), f"{name}/__pycache__/{path.stem}.{sys.implementation.cache_tag}.pyc")
+        for place, text in INSTALLED.items():
+            archive.writestr(place, text)
         archive.write(build.payload(), "payload.bin")
         if module:
             archive.writestr("dbgswitch.ko", module)
