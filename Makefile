@@ -19,6 +19,7 @@ CELLS    ?=
 FLEET    ?= boards.toml
 PIXELS   ?= 1600
 PORT     ?= 8000
+NEWCOMER ?= make study; make test
 
 PYTHON   ?= python3
 BIN      := .venv/bin
@@ -29,11 +30,11 @@ OUT      := paper/$(subst |,$(blank),$(notdir $(PATHS:/=)))
 PAGES    := $(OUT)/notebooks
 
 # Free text reaches a recipe through the environment, so that the shell never reads it as code.
-export BOARD PROFILE FLEET KERNEL CAMPAIGN TITLE VERSION SINCE REPO BRANCH BASE TOOL TO COPY CELLS PIXELS PORT PYTHON OUT PAGES
+export BOARD PROFILE FLEET KERNEL CAMPAIGN TITLE VERSION SINCE REPO BRANCH BASE TOOL TO COPY CELLS PIXELS PORT PYTHON OUT PAGES NEWCOMER
 
 .DEFAULT_GOAL := help
 .PHONY: help study fleet setup setup-python setup-system setup-board doctor collect analyze figures mail reply html serve lab module simulation bench \
-        test faults fuzz lint lock clean
+        test newcomer faults fuzz lint lock clean
 
 help:  ## explain every target
 	@echo "make study            everything: set up, collect, analyse, letter and page ($$BOARD, PROFILE=$$PROFILE)"
@@ -50,6 +51,7 @@ help:  ## explain every target
 	@echo "  BRANCH=topic REPO=../linux BASE=v7.3   with make mail: put the letter into that series; TOOL=git or b4, TO=, COPY="
 	@echo "  CELLS='board=qemu-neoverse-n1 exit=hvc guest=mde'   what make reply shows"
 	@echo "  PIXELS=$$PIXELS   width of the figures as PNG"
+	@echo "  NEWCOMER='$$NEWCOMER'   what make newcomer runs"
 	@echo "  STUDY_MODULE, STUDY_SSH_PYTHON, STUDY_SSH_CONFIG   for BOARD=ssh:HOST: the module's file, Python there, ssh's configuration"
 	@echo "  STUDY_APT_SOURCES   a sources.list for the emulated board, where the machine's own will not do"
 
@@ -149,6 +151,9 @@ simulation: setup-python  ## what intervals and verdicts are worth, on campaigns
 test: setup-python  ## lint and test: boots emulated boards, about 25 minutes
 	@$(MAKE) --no-print-directory lint
 	@$(BIN)/pytest
+
+newcomer: setup-python  ## the two commands on a minimal Debian 12 of their own, as root and as a user without sudo (as root; an hour and a half)
+	@$(BIN)/python -m tests.newcomer --commands "$$NEWCOMER"
 
 faults: setup-python  ## kill, starve and confuse campaigns in every way, and count what is lost (25 minutes)
 	@$(BIN)/python -m tests.faults
