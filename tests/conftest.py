@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import pandas as pd
 import pytest
@@ -24,6 +24,10 @@ from study import paths
 from study.analyze import compare, frame
 from study.campaign import Campaign
 from study.process import need
+from tests import forks
+
+if TYPE_CHECKING:
+    from study.analyze.figures import Drawing
 
 # A machine that is busy with emulators is slow now and then: that is no failure. What is drawn is the same in every run.
 settings.register_profile("study", deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow])
@@ -37,6 +41,8 @@ T = TypeVar("T")
 KEPT = re.compile(
     r"PATH|LD_\w+|USER|LOGNAME|TMPDIR|STUDY_CACHE|STUDY_APT_SOURCES|APT_CONFIG|PIP_\w+|SSL_\w+|\w+_(proxy|PROXY)|PYTEST_\w+"
 )
+# Variables that nothing reads before the command is at work.
+READ_LATE = re.compile(r"STUDY_\w+|PATH|GIT_\w+")
 SET = {"LANG": "C.UTF-8", "TZ": "UTC"}
 
 
@@ -84,10 +90,12 @@ def run(
     *words: object, program: str = "study", env: dict[str, str] | None = None, timeout: float = 600
 ) -> subprocess.CompletedProcess[str]:
     """Run a program of the environment to its end, as a user would in the checkout."""
+    argv, whole = list(map(str, words)), {**os.environ, **(env or {})}
+    if program == "study" and all(READ_LATE.fullmatch(name) for name in env or {}):
+        return forks.run(argv, paths.ROOT, whole, timeout)
     return subprocess.run(
-        [str(BIN / program), *map(str, words)], cwd=paths.ROOT, env={**os.environ, **(env or {})}, timeout=timeout,
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        [str(BIN / program), *argv], cwd=paths.ROOT, env=whole, timeout=timeout, capture_output=True, text=True, check=False
+    )
 
 
 def refused(done: subprocess.CompletedProcess[str]) -> str:
@@ -112,6 +120,22 @@ def values(reference: Campaign) -> pd.DataFrame:
 @pytest.fixture(scope="session")
 def summary(reference: Campaign, values: pd.DataFrame) -> pd.DataFrame:
     return compare.summarise(values, reference.baselines())
+
+
+@pytest.fixture(scope="session")
+def posted(reference: Campaign, summary: pd.DataFrame) -> str:
+    """The letter of the shipped data, without words of an author."""
+    from study.publish import letter
+
+    return letter.render(reference, summary, title="A title", version=2)
+
+
+@pytest.fixture(scope="session")
+def drawings(values: pd.DataFrame, summary: pd.DataFrame) -> dict[str, Drawing]:
+    """The figures of the shipped data, by name, drawn once: nobody may change them."""
+    from study.analyze import figures
+
+    return {drawing.name: drawing for drawing in figures.draw_all(values, summary)}
 
 
 def copy_of_checkout(place: Path) -> Path:

@@ -14,6 +14,7 @@ from study import paths
 from study.analyze import compare, frame, tables
 from study.campaign import Campaign
 from study.collect import imported
+from study.errors import BadRequest
 from study.publish import letter
 from tests.conftest import BOARDS, refused, run, some
 
@@ -74,18 +75,17 @@ def test_a_notebook_refuses_such_words_in_one_line_and_leaves_the_letter(tmp_pat
     assert (tmp_path / "reference" / "letter.txt").read_text() == "as it was\n"
 
 
-def test_every_table_of_the_letter_says_first_that_it_is_emulated(reference: Campaign, summary: pd.DataFrame) -> None:
-    lines = letter.render(reference, summary, title="x", version=1, changes="").splitlines()
+def test_every_table_of_the_letter_says_first_that_it_is_emulated(posted: str) -> None:
+    lines = posted.splitlines()
     heads = [number for number, line in enumerate(lines) if re.match(r"(guest|strategy) {2,}\w", line)]
     assert len(heads) == 6
     assert {lines[number - 1] for number in heads} == {tables.EMULATED}
 
 
-def test_the_chart_says_what_the_summary_says(reference: Campaign, summary: pd.DataFrame) -> None:
-    text = letter.render(reference, summary, title="x", version=1)
+def test_the_chart_says_what_the_summary_says(posted: str, summary: pd.DataFrame) -> None:
     for board in BOARDS:
-        (place,) = [match.end() for match in re.finditer(rf"^{board}, .*hvc round trip: ratio", text, re.MULTILINE)]
-        drawn = text[place:].split("\n\n")[1].splitlines()
+        (place,) = [match.end() for match in re.finditer(rf"^{board}, .*hvc round trip: ratio", posted, re.MULTILINE)]
+        drawn = posted[place:].split("\n\n")[1].splitlines()
         rows = compare.in_focus(summary).query(
             "board == @board and exit == 'hvc' and metric == 'clock' and guest == 'mde' and verdict != 'baseline'"
         )
@@ -164,9 +164,8 @@ def test_the_notebook_takes_the_last_version(reference: Campaign, tmp_path: Path
     assert "is no campaign" in refused(run("notebook", "cover-letter", tmp_path / "y.ipynb", "-p", "since", "data/none"))
 
 
-def test_the_commands_of_the_letter_mean_something(reference: Campaign, summary: pd.DataFrame) -> None:
-    text = letter.render(reference, summary, title="x", version=1)
-    lines = re.findall(r"^    (?:.*\\\n)*.*", text[text.index("How to reproduce") :], re.MULTILINE)
+def test_the_commands_of_the_letter_mean_something(posted: str) -> None:
+    lines = re.findall(r"^    (?:.*\\\n)*.*", posted[posted.index("How to reproduce") :], re.MULTILINE)
     assert len(lines) == 3  # a design for each kind of board
     assert lines[0].strip() == "make setup figures mail CAMPAIGN=data/reference"
     shown = 0
@@ -209,21 +208,23 @@ def test_imported_results_have_a_letter_too(tmp_path: Path) -> None:
     "cells",
     ["board=qemu-neoverse-n1 exit=hvc guest=mde,untouched,touch-4", "exit=hvc guest=mde board=qemu-neoverse-n1,qemu-cortex-a57"],
 )
-def test_a_reply_is_short_narrow_and_says_what_it_is(reference: Campaign, cells: str) -> None:
-    done = run("reply", "data/reference", "--cells", cells)
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
+def test_a_reply_is_short_narrow_and_says_what_it_is(reference: Campaign, summary: pd.DataFrame, cells: str) -> None:
+    text = letter.reply(reference, summary, cells)
+    lines = text.splitlines()
     assert len(lines) <= letter.REPLY
     assert max(map(len, lines)) <= tables.WIDTH
     assert tables.EMULATED in lines
-    assert done.stdout.count("lazy again") == len(some(re.findall(r"^(mde|untouched|touch-4)$", done.stdout, re.MULTILINE), 2))
+    assert text.count("lazy again") == len(some(re.findall(r"^(mde|untouched|touch-4)$", text, re.MULTILINE), 2))
     assert lines[-1] == f"Data: {reference.digest()}"
 
 
-def test_a_reply_of_one_strategy_keeps_what_it_is_compared_to(reference: Campaign) -> None:
-    text = run("reply", "data/reference", "--cells", "board=qemu-neoverse-n1 exit=hvc guest=mde strategy=eager").stdout
-    names = re.findall(r"^  ([a-z -]+?)  +\d", text, re.MULTILINE)
-    assert names == ["lazy", "eager", "lazy again"]
+def test_the_command_prints_the_reply_or_says_why_not(reference: Campaign, summary: pd.DataFrame) -> None:
+    cells = "board=qemu-neoverse-n1 exit=hvc guest=mde strategy=eager"
+    done = run("reply", "data/reference", "--cells", cells)
+    assert (done.returncode, done.stdout) == (0, letter.reply(reference, summary, cells)), done.stderr
+    names = re.findall(r"^  ([a-z -]+?)  +\d", done.stdout, re.MULTILINE)
+    assert names == ["lazy", "eager", "lazy again"], "a reply of one strategy keeps what it is compared with"
+    assert "guest 'nobody' was not measured" in refused(run("reply", "data/reference", "--cells", "guest=nobody"))
 
 
 @pytest.mark.parametrize(
@@ -236,12 +237,13 @@ def test_a_reply_of_one_strategy_keeps_what_it_is_compared_to(reference: Campaig
         ("board=rig-cortex-a15 exit=hvc exit=mmio", "exit 'mmio' was not measured there; choose from hvc"),
     ],
 )
-def test_a_reply_that_makes_no_sense_is_refused(cells: str, says: str) -> None:
-    assert says in refused(run("reply", "data/reference", "--cells", cells))
+def test_a_reply_that_makes_no_sense_is_refused(reference: Campaign, summary: pd.DataFrame, cells: str, says: str) -> None:
+    with pytest.raises(BadRequest, match=re.escape(says)):
+        letter.reply(reference, summary, cells)
 
 
 def test_a_line_that_ends_a_letter_is_found() -> None:
-    for line in ("---", "# x", "x" * 76, "\u00e9"):
+    for line in ("---", "# x", "x " * 38, "\u00e9"):
         with pytest.raises(letter.StudyError, match="line 2 of the letter"):
             letter.check(f"fine\n{line}\n")
-    letter.check("Link: https://example.org/" + "x" * 100)
+    letter.check("Link: https://example.org/" + "x" * 100 + "\n    /a/path/" + "x" * 100)
