@@ -34,7 +34,7 @@ export BOARD PROFILE FLEET KERNEL CAMPAIGN TITLE VERSION SINCE REPO BRANCH BASE 
 
 .DEFAULT_GOAL := help
 .PHONY: help study fleet setup setup-python setup-system setup-board doctor collect analyze figures mail reply html serve lab module simulation bench \
-        test newcomer faults fuzz lint lock clean
+        test check newcomer faults fuzz lint lock clean
 
 help:  ## explain every target
 	@echo "make study            everything: set up, collect, analyse, letter and page ($$BOARD, PROFILE=$$PROFILE)"
@@ -70,7 +70,7 @@ setup: setup-board  ## install what is needed, and build the emulated board
 
 # Who cannot begin without a program, as study/packages.txt has it: the tests, or boards of a kind, named by the first word of
 # BOARD. An arm64 machine builds with its own compiler.
-KIND    = $(if $(filter test faults,$(MAKECMDGOALS)),tests,$(if $(filter study setup%,$(MAKECMDGOALS)),$(firstword $(subst -, ,$(subst :, ,$(BOARD))))))
+KIND    = $(if $(filter test faults,$(MAKECMDGOALS)),tests,$(if $(filter check,$(MAKECMDGOALS)),check,$(if $(filter study setup%,$(MAKECMDGOALS)),$(firstword $(subst -, ,$(subst :, ,$(BOARD)))))))
 BUILDER = $(if $(filter aarch64,$(shell uname -m)),native,cross)
 WHO     = all $(KIND) $(if $(filter qemu rig local ssh tests,$(KIND)),$(BUILDER))
 TOOLS   = $(shell sed -En 's/^([a-z\/][^ ]*) +([^ ]+) (.* )?($(subst $(blank),|,$(strip $(WHO))))( .*)?$$/\1=\2/p' study/packages.txt)
@@ -151,6 +151,10 @@ simulation: setup-python  ## what intervals and verdicts are worth, on campaigns
 test: setup-python  ## lint and test: boots emulated boards, about 25 minutes
 	@$(MAKE) --no-print-directory lint
 	@$(BIN)/pytest
+
+check: setup-python  ## lint and all tests that need neither emulator nor browser nor network: about a minute
+	@$(MAKE) --no-print-directory lint
+	@PYTEST_CHECK=yes $(BIN)/pytest -m 'not board and not browser' --numprocesses 2
 
 newcomer: setup-python  ## the two commands on a minimal Debian 12 of their own, as root and as a user without sudo (as root; an hour and a half)
 	@$(BIN)/python -m tests.newcomer --commands "$$NEWCOMER"

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from multiprocessing import forkserver
 from pathlib import Path
 
 FORKS = multiprocessing.get_context("forkserver")
@@ -40,6 +41,11 @@ def run(words: list[str], cwd: Path, env: dict[str, str], timeout: float) -> sub
             raise subprocess.TimeoutExpired(["study", *words], timeout)
         out, errors = (Path(folder, name).read_text() for name in ("out", "err"))
     return subprocess.CompletedProcess(["study", *words], process.exitcode, out, errors)
+
+
+def end() -> None:
+    """End the process that forks and wait for it, so that what was run counts among what the tests took."""
+    forkserver._forkserver._stop()  # type: ignore[attr-defined]
 
 
 def _study(words: list[str], cwd: str, env: dict[str, str], folder: str) -> None:

@@ -73,6 +73,7 @@ def test_the_large_campaigns_are_as_large_as_they_say() -> None:
     assert factors.values in analysis.VALUES
 
 
+@pytest.mark.board
 def test_a_visit_is_compared_with_a_bare_pyperf_program_on_the_board(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(collection, "FEW", 1)
     monkeypatch.setattr(collection, "MANY", 3)
@@ -93,6 +94,7 @@ def test_the_spread_of_like_samples_is_like() -> None:
     assert collection.spread(list(source.normal(1, 0.03, 200)), list(source.normal(1, 0.01, 200))).low > 1
 
 
+@pytest.mark.board
 def test_a_rig_s_campaign_is_compared_with_its_loops_and_side_by_side_counts_the_same() -> None:
     row = collection.rig(1, "quick")
     assert row.value > 0

@@ -12,6 +12,8 @@ import pytest
 from study.campaign import Campaign
 from tests.conftest import copy_of_checkout
 
+pytestmark = pytest.mark.board
+
 CAMPAIGN = "my  run's"
 
 

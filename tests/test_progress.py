@@ -22,6 +22,8 @@ from study.collect.session import Pace
 from tests.conftest import BIN, run
 from tests.test_terminal import EVIL
 
+pytestmark = pytest.mark.board
+
 RIG, OTHER = "rig-cortex-a57", "rig-cortex-a15"
 ROWS, COLUMNS = 24, 80
 SMALL = ["--profile", "quick", "--strategies", "lazy,eager", "--guests", "mde", "--hosts", "none"]

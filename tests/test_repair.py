@@ -199,6 +199,7 @@ def test_nobody_repairs_what_is_being_recorded_or_records_twice(tmp_path: Path) 
     assert not list(campaign.folder.glob("*.lock"))
 
 
+@pytest.mark.board
 def test_the_command_repairs_and_measures_again(tmp_path: Path) -> None:
     folder = tmp_path / "c"
     assert run("collect", "--board", RIG, "--campaign", folder, *OPTIONS).returncode == 0

@@ -13,6 +13,8 @@ from study.campaign import Campaign
 from tests.conftest import run, some
 from tests.publish.test_site import analysed
 
+pytestmark = pytest.mark.board
+
 SMALL = ["--board", "rig-cortex-a57", "--strategies", "lazy,eager", "--guests", "mde", "--hosts", "none", "--loops", "100"]
 SMALL += ["--boots", "1"]
 

@@ -34,6 +34,8 @@ from study.process import run as run_program
 from tests.collect.test_fleet import recorded, wait_for
 from tests.conftest import BIN, BOARDS, refused, run, some
 
+pytestmark = pytest.mark.board
+
 # Small, but with every strategy, the floor that fails the oracle among them, and every kind of guest.
 SMALL = ["--strategies", "stock,lazy,eager,control-scan,none", "--guests", "untouched,mde,one,touch"]
 SMALL += ["--processes", "1", "--boots", "1", "--values", "2", "--warmups", "1", "--loops", "2000"]

@@ -183,6 +183,7 @@ def test_an_unknown_board_is_refused() -> None:
     assert "unknown; choose from" in refused(run("doctor", "pdp-11"))
 
 
+@pytest.mark.board
 def test_the_command_examines_an_emulated_board() -> None:
     done = run("doctor", "qemu-neoverse-n1")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -228,6 +229,7 @@ exit
 """
 
 
+@pytest.mark.board
 def test_what_is_part_of_every_boot_is_cheap(tmp_path: Path) -> None:
     """A board's second is 10^9 instructions, however busy this machine is: a tenth of it is emulated in less than half a second."""
     launch = EmulatedBoard("qemu-neoverse-n1", append='"STUDY_UNDER=sh -s"').launch(tmp_path / "console.log", ())
@@ -240,6 +242,7 @@ def test_what_is_part_of_every_boot_is_cheap(tmp_path: Path) -> None:
     assert 0 < float(seconds) < 0.05, "two short sleeps, which are not in it, and little else"
 
 
+@pytest.mark.board
 def test_a_boot_keeps_what_its_board_was_examined_for_and_the_tables_show_it(tmp_path: Path) -> None:
     folder = tmp_path / "campaign"
     words = [

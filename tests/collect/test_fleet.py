@@ -24,6 +24,8 @@ from study.campaign import VISITS, Campaign
 from study.collect import fleet
 from tests.conftest import BIN, own_address, refused, run, some
 
+pytestmark = pytest.mark.board
+
 RIGS = ["rig-cortex-a15", "rig-cortex-a57", "rig-neoverse-n1"]
 DOWN = "serial:/dev/no-such-port"
 SMALL = ["--profile", "quick", "--strategies", "lazy,eager", "--guests", "mde", "--hosts", "none"]

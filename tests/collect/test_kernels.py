@@ -15,6 +15,8 @@ from study.collect.onboard.factors import EXITS
 from study.errors import BadRequest
 from tests.conftest import refused, run, some
 
+pytestmark = pytest.mark.board
+
 KERNELS = {"6.12": "dirty-bit", "7.3": "owner"}  # the reference data have those between
 
 

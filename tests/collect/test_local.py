@@ -22,6 +22,8 @@ from study.process import run
 from study.publish import letter
 from tests.conftest import some
 
+pytestmark = pytest.mark.board
+
 FACTORS = 'Factors(strategies=("stock", "lazy"), guests=("untouched", "mde"), processes=1, values=3, warmups=1, loops=2000)'
 COLLECT = f"""
 import sys

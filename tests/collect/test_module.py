@@ -10,6 +10,8 @@ from tests.collect import sshd
 from tests.collect.sshd import Lab
 from tests.faults import module
 
+pytestmark = pytest.mark.board
+
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:

@@ -37,6 +37,8 @@ from study.errors import BoardFailed
 from study.publish import letter
 from tests.conftest import refused, run, some
 
+pytestmark = pytest.mark.board
+
 ONE_OF_EACH = ["rig-cortex-a15", "rig-cortex-a57"]
 REAL = [name for name in names(STRATEGIES, RIG) if STRATEGIES[name].correct]
 SEQUENCES = 1000  # for each architecture, each under every strategy

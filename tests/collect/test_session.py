@@ -17,6 +17,7 @@ ONE = ["--board", "qemu-neoverse-n1", "--strategies", "stock", "--guests", "unto
 QUICK = ["--guests", "untouched,touch", "--strategies", "lazy,control-scan", "--hosts", "none"]
 
 
+@pytest.mark.board
 def test_a_campaign_stops_at_the_width_that_its_design_states(tmp_path: Path) -> None:
     """A rig repeats itself exactly, so its intervals have no width: three boots are enough, of seven."""
     command = ["collect", "--board", "rig-cortex-a57", "--campaign", tmp_path / "c", *QUICK, "--boots", "7", "--until", "0.01"]
@@ -33,6 +34,7 @@ def test_a_campaign_stops_at_the_width_that_its_design_states(tmp_path: Path) ->
     assert json.loads((campaign.folder / "design.json").read_text())["factors"]["until"] == 0.01
 
 
+@pytest.mark.board
 def test_a_budget_is_spent_where_the_width_is_never_reached(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A rig repeats itself exactly: the width is given."""
     factors = choose("quick", RIG, guests="untouched", strategies="lazy,control-scan", hosts="none", boots=5, until=0.01)
@@ -43,6 +45,7 @@ def test_a_budget_is_spent_where_the_width_is_never_reached(tmp_path: Path, caps
     assert campaign.missing("rig-cortex-a57") == []
 
 
+@pytest.mark.board
 def test_boots_alternate_between_kernels_and_the_next_one_is_asked_for(tmp_path: Path) -> None:
     done = run("collect", "--campaign", tmp_path / "c", *ONE, "--kernels", "base=6.1,mine=6.1", "--boots", "2")
     asked = "boot 2 of the design is one of mine, but qemu-neoverse-n1 runs base, by its build ID: boot it, and run the same command again"

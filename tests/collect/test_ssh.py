@@ -30,6 +30,8 @@ from tests.collect.sshd import Lab
 from tests.conftest import BIN, own_address, refused, run, some
 from tests.faults import ssh
 
+pytestmark = pytest.mark.board
+
 WHAT = ["--strategies", "stock", "--guests", "untouched,mde"]
 HOW = ["--loops", "200", "--values", "2", "--processes", "1", "--boots", "1"]
 SMALL = [*WHAT, *HOW]

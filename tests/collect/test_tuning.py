@@ -453,6 +453,7 @@ exit
 """
 
 
+@pytest.mark.board
 def test_a_real_kernel_is_tuned_and_put_back_after_a_kill(tmp_path: Path) -> None:
     """The files of an emulated board with two CPUs, of which the second measures."""
     launch = EmulatedBoard("qemu-neoverse-n1", append='"STUDY_UNDER=sh -s"').launch(tmp_path / "console.log", ())

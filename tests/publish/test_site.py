@@ -27,6 +27,8 @@ from tests import processors
 from tests.conftest import copy_of_checkout, refused, run, some
 from tests.publish import hostile
 
+pytestmark = pytest.mark.browser
+
 PAGES = ["reference/index.html", "reference/reference/analyze.html", "reference/reference/cover-letter.html",
          "hostile/index.html", "hostile/evil/analyze.html", "hostile/evil/cover-letter.html"]  # fmt: skip
 every_page = pytest.mark.parametrize("name", PAGES, scope="module")
