@@ -425,8 +425,7 @@ def main() -> None:
         print(f"study: {' '.join(words.split())}", file=sys.stderr)
         raise SystemExit(2 if isinstance(error, click.ClickException) else 1) from None
     except (KeyboardInterrupt, click.Abort):
-        print(f"study: interrupted; {terminal.STAYS}", file=sys.stderr)
-        raise SystemExit(terminal.INTERRUPTED) from None
+        raise terminal.ended() from None
     except OSError as error:
         print(f"study: {error.filename or 'the system'}: {error.strerror or error}", file=sys.stderr)
         raise SystemExit(1) from None

@@ -1,4 +1,4 @@
-"""What a command and a terminal owe each other: no text from elsewhere steers the terminal, and Ctrl-C ends the command."""
+"""What a command and those who run it owe each other: no text from elsewhere steers a terminal, and a signal ends the command in order."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 
-INTERRUPTED = 130
 STAYS = "what was recorded stays: run the same command again to go on"
+# The signals that end a command in good order, and what is said of it then.
+ENDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "ended by SIGTERM", signal.SIGHUP: "ended by SIGHUP"}
 
 
 class Legible(io.TextIOWrapper):
@@ -37,17 +38,22 @@ def legible_lines(text: str) -> str:
 
 
 def guard() -> None:
-    """Make standard output and error legible, and let a second Ctrl-C end at once what the first one is ending in good order."""
+    """Make standard output and error legible, and let signals end the command: the first in good order, a second one at once.
+
+    What whoever started us ignores stays ignored: with nohup a command goes on when its terminal is closed.
+    """
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         setattr(sys, name, Legible(stream.detach(), stream.encoding, "backslashreplace", line_buffering=True))
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, _interrupted)
+    _on_signals(_end)
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keep what libraries say of their own affairs from the user: what matters of it is said by us, in a line."""
+    """Keep what libraries say of their own affairs from the user: what matters of it is said by us, in a line.
+
+    After an interruption they are kept quiet for good: of what they left undone they speak when it is thrown away.
+    """
     import logging  # not before start() has guarded us
 
     before = logging.root.manager.disable
@@ -57,7 +63,8 @@ def quiet() -> Iterator[None]:
         try:
             yield
         finally:
-            logging.disable(before)
+            if not isinstance(sys.exception(), KeyboardInterrupt):
+                logging.disable(before)
 
 
 def start() -> None:
@@ -68,16 +75,35 @@ def start() -> None:
     try:
         from study import cli
     except KeyboardInterrupt:
-        print(f"study: interrupted; {STAYS}", file=sys.stderr)
-        raise SystemExit(INTERRUPTED) from None
+        raise ended() from None
     cli.main()
 
 
-def _interrupted(number: int, frame: FrameType | None) -> None:
-    signal.signal(signal.SIGINT, _interrupted_again)
+def ended() -> SystemExit:
+    """Say which signal has ended the command, and return the exit that tells it."""
+    print(f"study: {ENDS[_first]}; {STAYS}", file=sys.stderr)
+    return SystemExit(128 + _first)
+
+
+_first = signal.SIGINT  # the signal that ended the command: on its way through libraries, what it raised does not say which
+
+
+def _on_signals(handler: Callable[[int, FrameType | None], object]) -> None:
+    for number in ENDS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, handler)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    global _first
+    _first = signal.Signals(number)
+    _on_signals(_end_at_once)
+    if number == signal.SIGHUP:  # a terminal that is closed says so twice: itself, and by the shell that ends with it
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
-def _interrupted_again(number: int, frame: FrameType | None) -> None:
-    os.write(2, f"study: ended at once; {STAYS}\n".encode())
-    os._exit(INTERRUPTED)
+def _end_at_once(number: int, frame: FrameType | None) -> None:
+    with contextlib.suppress(OSError):  # a terminal that is gone
+        os.write(2, f"study: ended at once; {STAYS}\n".encode())
+    os._exit(128 + number)

@@ -224,11 +224,11 @@ def _scheduler_at(distributed: Any, address: str) -> str:
 @contextlib.contextmanager
 def _without_interruption() -> Iterator[None]:
     """Put an interruption off, and for threads and processes that are started meanwhile, and by them, for ever."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    signal.pthread_sigmask(signal.SIG_BLOCK, terminal.ENDS)
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, terminal.ENDS)
 
 
 def _measure(
@@ -377,10 +377,12 @@ def dask_setup(worker: Any) -> None:
     In a session of its own, it does not hear when the terminal interrupts the command, but learns it from the command. From here
     on it can be interrupted, and so can what it starts; what came before is forgotten.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in terminal.ENDS:
+        signal.signal(number, signal.SIG_IGN)
     os.setsid()
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, terminal.ENDS)
+    for number in terminal.ENDS:
+        signal.signal(number, signal.SIG_DFL)
 
 
 def look(ticket: str) -> dict[str, Any]:
@@ -446,7 +448,7 @@ def _end_unless(process: subprocess.Popen[str], wanted: Callable[[], bool]) -> N
     """End a process when its result is not wanted any more: asked first, so that it can leave everything in order."""
     while process.poll() is None:
         if not wanted():
-            process.send_signal(signal.SIGINT)
+            process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(10)
             process.kill()
