@@ -31,6 +31,7 @@ VISIT_LIMIT = 600.0  # seconds
 ROOT = Path(os.environ.get("STUDY_ROOT", "/"))  # where the machine's files are
 PROGRAM = bench.program()  # it is run in the process of a visit, never here
 HELD = contextlib.ExitStack()  # what is put back when the agent ends
+PF_EXITING = 4  # of the flags of proc(5), stat: sched.h
 platform.platform(aliased=True)  # pyperf asks this for every suite, and Python keeps it: once for all forked processes
 
 
@@ -130,8 +131,18 @@ def main() -> None:
 
 def _remove_orphaned(folder: str, parent: int) -> None:
     """Remove the folder that we were sent in, if who would do it is gone."""
-    if folder and os.getppid() != parent:
+    if folder and _is_gone(parent):
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_gone(parent: int) -> bool:
+    """Say whether our parent has ended, or is about to: a process that is killed closes its pipes before it lets go of its children."""
+    try:
+        with open(f"/proc/{parent}/stat") as file:
+            flags = int(file.read().rpartition(")")[2].split()[6])
+    except OSError:
+        return True
+    return os.getppid() != parent or bool(flags & PF_EXITING)
 
 
 if __name__ == "__main__":
