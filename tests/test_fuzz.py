@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from study import paths
 from tests.fuzz import mutate
-from tests.fuzz.__main__ import run
+from tests.fuzz.__main__ import Report, Row, run
 from tests.fuzz.formats import FORMATS
 
 TREES = st.recursive(
@@ -28,9 +28,16 @@ def test_every_reader_refuses_what_is_spoiled_or_reads_it_right(tmp_path: Path) 
     report = run(list(FORMATS), inputs=3000, seed=2, processes=2, kept=tmp_path / "kept")
     assert not report.total().uncaught, report.table()
     assert report.total().inputs >= 2900
-    assert all(row.inputs and (row.refused or name == "sums") for name, row in report.rows.items()), (
-        report.table()
-    )  # verify tells
+    assert list(report.rows) == list(FORMATS)
+    assert report.unmet() == [], report.table()
+
+
+def test_a_format_of_which_nothing_was_taken_or_refused_is_named() -> None:
+    report = Report(1, {"sums": Row(inputs=2, refused=1, taken=1), "boards": Row(inputs=3, refused=3), "design": Row()})
+    assert report.unmet() == [
+        "boards: none of 3 inputs was taken", "design: none of 0 inputs was refused", "design: none of 0 inputs was taken",
+        "sums: an input was refused, and none can be: verify tells of it",
+    ]  # fmt: skip
 
 
 def test_one_input_is_repeated_by_its_number(tmp_path: Path) -> None:

@@ -111,6 +111,16 @@ class Report:
             (folder / f"{name}-{self.seed}-{outcome.number}").write_bytes(outcome.content)
             (folder / f"{name}-{self.seed}-{outcome.number}.txt").write_text(f"{outcome.end}\n", errors="backslashreplace")
 
+    def unmet(self) -> list[str]:
+        """Name what nothing came to: each format's inputs are refused or taken, both, unless it says why they cannot be."""
+        found = []
+        for name, row in self.rows.items():
+            never = FORMATS[name].never
+            met = [end for end in ("refused", "taken") if getattr(row, end)]
+            found += [f"{name}: none of {row.inputs} inputs was {end}" for end in {"refused", "taken"} - {*met, *never}]
+            found += [f"{name}: an input was {end}, and none can be: {never[end]}" for end in met if end in never]
+        return sorted(found)
+
     def table(self) -> str:
         """Return the table, and below it each kind of failure with the command that repeats one."""
         head = f"{'format':<16}{'inputs':>9}{'refused':>9}{'taken':>9}{'uncaught':>9}{'inputs/s':>10}{'worst s':>9}{'MiB':>6}"
@@ -396,13 +406,16 @@ def main() -> int:
     print(
         f"{time.monotonic() - began:.0f} s in {asked.processes} processes; limits: {SECONDS:.0f} s of a processor and {MEMORY} MiB an input, seed {asked.seed}"
     )
+    unmet = report.unmet()
+    for words in unmet:
+        print(words)
     if total.uncaught:
         print(f"inputs that failed, at most {KEPT} of a kind: {asked.kept}")
     is_full = asked.format is None and asked.inputs >= FULL
     if out := asked.out or (OUT if is_full else None):
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(json.dumps(report.to_json(), indent=1) + "\n")
-    return int(total.uncaught > 0)
+    return int(total.uncaught > 0 or bool(unmet))
 
 
 if __name__ == "__main__":

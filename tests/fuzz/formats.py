@@ -579,12 +579,15 @@ class Format:
         Spoils one of them.
     read : callable
         Reads what came of it: StudyError if it is refused, Nonsense if it is taken and should not be.
+    never : mapping of str to str
+        Which end, ``refused`` or ``taken``, no input can come to, and why.
     """
 
     weight: int
     seeds: Callable[[Path], list[bytes]]
     mutate: Mutator
     read: Callable[[Bench, bytes], None]
+    never: Mapping[str, str] = field(default_factory=dict)
 
 
 DESIGN_WORDS = (
@@ -644,7 +647,7 @@ FORMATS: dict[str, Format] = {
     "signed-kvm": Format(15, partial(files, KVM, VISITS), signed, partial(read_campaign, KVM, VISITS)),
     "signed-rig": Format(12, partial(files, RIG, VISITS), signed, partial(read_campaign, RIG, VISITS)),
     "signed-imported": Format(12, partial(files, IMPORTED, VISITS), signed, partial(read_campaign, IMPORTED, VISITS)),
-    "sums": Format(6, partial(files, KVM, SUMS), as_bytes(b"  ", b"design.json", b"0" * 64), read_sums),
+    "sums": Format(6, partial(files, KVM, SUMS), as_bytes(b"  ", b"design.json", b"0" * 64), read_sums, {"refused": "verify tells of it"}),
     "enough": Format(12, partial(files, KVM, ENOUGH), as_json(b'"boot"'), read_enough),
     "suite": Format(4, suites, as_json(b'"values"', b'"warmups"', b'"unit"', b'"integer"', b'"byte"'), partial(read_import, "x.json")),
     "suite-gz": Format(3, packed, of_packed, partial(read_import, "x.json.gz")),
