@@ -21,14 +21,13 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 
 def test_the_module_takes_what_it_documents_and_refuses_the_rest(lab: Lab) -> None:
     done = module.inputs(lab, 100, 1)
-    assert module.well(done), done
+    assert module.harm("inputs", done) == []
     assert done["loads refused"] >= 10
     assert min(done["refused"], done["accepted"]) > 10
 
 
 def test_the_module_comes_and_goes_under_guests(lab: Lab) -> None:
     done = module.stress(lab, 12, 1)
-    assert module.well(done), done
+    assert module.harm("stress", done) == []
     assert done["loads"] == 12
-    assert min(done["entries"], done["killed"], done["steps"], done["hotplugs"], done["raced"]) > 0
     assert (done["kept"], done["right"]) == (5, 3)

@@ -135,8 +135,8 @@ def complaints(done: subprocess.CompletedProcess[str], place: Path) -> list[str]
 
 def measured(folder: Path) -> Path:
     """Measure a small campaign where there is room, and return it."""
-    undisturbed(folder, notebooks=False, design=SMALL)
-    return folder / "undisturbed-0"
+    undisturbed(folder, SMALL)
+    return folder / "undisturbed"
 
 
 def sweep(folder: Path, whole: Path, step: int, say: Say, only: Sequence[Point] = ()) -> dict[str, Any]:
@@ -156,10 +156,11 @@ def sweep(folder: Path, whole: Path, step: int, say: Say, only: Sequence[Point] 
     Returns
     -------
     dict
-        Points tried; visits lost, duplicated and wrong; and what was wrong with how commands failed.
+        Points tried; those at which the disk was full, and those of them at which some visits, but not all, were recorded; visits
+        lost, duplicated and wrong; and what was wrong with how commands failed.
     """
     reference = reference_of(whole)
-    totals: dict[str, Any] = {"tried": 0, "lost": 0, "duplicated": 0, "wrong": 0, "complaints": []}
+    totals: dict[str, Any] = {"tried": 0, "full": 0, "partly": 0, "lost": 0, "duplicated": 0, "wrong": 0, "complaints": []}
     began = time.monotonic()
     sizes, files = (itertools.count(first, first) for first in (step * PAGE, step))
     rows: list[Iterable[Point]] = [[point] for point in only]
@@ -167,6 +168,8 @@ def sweep(folder: Path, whole: Path, step: int, say: Say, only: Sequence[Point] 
         for point in row:
             found = at(folder / f"room-{point.kind}-{point.size}", point, reference)
             totals["tried"] += 1
+            totals["full"] += bool(found["said"])
+            totals["partly"] += bool(found["said"]) and 0 < found["recorded"] < len(reference)
             for name in ("lost", "duplicated", "wrong"):
                 totals[name] += found[name]
             totals["complaints"] += [f"{point}: {words}" for words in found["complaints"]]
@@ -203,7 +206,7 @@ def at(folder: Path, limit: Point, reference: Any) -> dict[str, Any]:
 
 def imports(folder: Path, step: int, say: Say) -> dict[str, Any]:
     """Add a suite to imported results with ever more room: what was there stays, and what is added is there whole or not at all."""
-    totals: dict[str, Any] = {"tried": 0, "lost": 0, "duplicated": 0, "complaints": []}
+    totals: dict[str, Any] = {"tried": 0, "full": 0, "lost": 0, "duplicated": 0, "complaints": []}
     folder.mkdir(exist_ok=True)
     for name in ("before", "after"):
         values = [1e-6 + place * 1e-9 for place in range(200)]
@@ -229,6 +232,7 @@ def imports(folder: Path, step: int, say: Say) -> dict[str, Any]:
             totals["duplicated"] += found.duplicated
             if not done.returncode:
                 break
+            totals["full"] += 1
             totals["complaints"] += [f"{pages} pages: {words}" for words in complaints(done, folder)]
             if found.recorded not in (there, 2 * there) or found.torn:
                 totals["complaints"].append(f"{pages} pages: a share of an import is there, {found.recorded - there} visits")
@@ -288,8 +292,10 @@ def derived(folder: Path, whole: Path, name: str, say: Say) -> dict[str, Any]:
     before = there()
     size = max(len(data) for path, data in before.items() if path not in raw)
     found: list[str] = []
+    full = 0
     for limit in (0, size // 2):
         done = write(need("prlimit"), f"--fsize={limit}", "--")
+        full += done.returncode != 0
         now = there()
         changed = [str(path.relative_to(folder)) for path, data in before.items() if now.get(path) != data]
         if changed:
@@ -299,4 +305,4 @@ def derived(folder: Path, whole: Path, name: str, say: Say) -> dict[str, Any]:
         if program == "study" and (done.returncode == 0 or "Traceback" in done.stderr or len(done.stderr.splitlines()) != 1):
             found.append(f"files of at most {limit} bytes: it failed with {done.stderr.strip()[-300:]!r}")
         say(f"{name}, files of at most {limit} bytes: {done.stderr.strip().splitlines()[-1:]}")
-    return {"tried": 2, "complaints": found}
+    return {"tried": 2, "full": full, "complaints": found}

@@ -1,15 +1,20 @@
-"""Kill what measures, for real and at random moments: the command, its emulator, a notebook's command and its kernel."""
+"""Kill what measures, for real, in every state that it can be in: the command, its emulator, a notebook's command and its kernel.
+
+The process that records is stopped at an event (see stopper/sitecustomize.py), looked at, struck, and let go on. What counts is the
+state that a strike met (see states.py), told by what is on the disk and in /proc then, and not by what was meant.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import os
-import re
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,19 +24,27 @@ from typing import Any
 from study import paths
 from study.collect.session import duration
 from tests.conftest import BIN, run
-from tests.faults.ledger import Ledger, Line, lines, reference_of
+from tests.faults import states
+from tests.faults.ledger import Ledger, Line, Look, lines, reference_of, unsigned
+from tests.faults.processes import POLL, Process, awaits, family, go_on, is_stopped, survivors, unread
+from tests.faults.states import CLOSED, CLOSING, OPEN, STARTING, STATES, Scene, State
 
 RIG = "rig-cortex-a57"
-# Six cells, ten times each: 60 visits, of which an idle machine makes some 20 in a second.
+# Six cells, ten times each: 60 visits.
 DESIGN = {"strategies": "lazy,none", "guests": "untouched,touch", "hosts": "none", "exits": "hvc", "processes": "10"}
 DESIGN |= {"loops": "10", "values": "2", "warmups": "1", "boots": "1"}
-GRACE = 5.0  # seconds until whatever belonged to a killed command must have ended
-PATIENCE = 120.0  # seconds for a command to end that was asked to, on a busy machine
-POLL = 0.005  # seconds
+PATIENCE = 120.0  # seconds for what must happen, on a busy machine
+STOPPER = Path(__file__).with_name("stopper")
 
 KILL, TERM, HANGUP, INTERRUPT = signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT
 EMULATOR, KERNEL = "qemu-system-aarch64 -M", "ipykernel_launcher"  # and not what only asks an emulator for its version
+ALL, RUNNING = states.states(STARTING, OPEN, CLOSING, CLOSED), states.states(OPEN)
+OF_A_NOTEBOOK = tuple(state for state in ALL if state is not STATES["loading"])  # its kernel is loaded by others
+TEARABLE = tuple(STATES[event] for event in ("unsynced", "asked", "between", "closing"))
+COUNTS = ("tried", "recorded", "before", "after", "lost", "duplicated", "wrong", "left")
+PROMISED = ("lost", "duplicated", "wrong", "left")  # must be zero
 Say = Callable[[str], object]
+Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -45,7 +58,9 @@ class Kind:
     share : int
         How many kills of a hundred are made so.
     signals : tuple of Signals
-        What is sent, each within 300 ms of the last.
+        What is sent; a second one when the first has been taken for an order to close what was recorded.
+    status : int
+        With what a run that was struck so exits; below 0: the signal that ends it.
     notebook : bool
         Whether it is papermill that measures, and not the command itself.
     target : str
@@ -54,129 +69,101 @@ class Kind:
         Whether the run's whole process group is struck, as a terminal does.
     torn : bool
         Whether the last line is then cut somewhere, as a loss of power may leave it.
-    status : tuple of int
-        With what a run that was struck so may exit, besides what the signal itself does; empty for anything but 0.
+    states : tuple of State
+        In which it is struck.
     """
 
     says: str
     share: int
     signals: tuple[signal.Signals, ...]
+    status: int
     notebook: bool = False
     target: str = ""
     group: bool = False
     torn: bool = False
-    status: tuple[int, ...] = ()
+    states: tuple[State, ...] = ALL
+
+    @property
+    def in_order(self) -> bool:
+        """Whether the run is asked to end, and closes what it has recorded."""
+        return KILL not in self.signals and len(self.signals) == 1
 
 
 KINDS = (
-    Kind("command, SIGKILL", 20, (KILL,)),
-    Kind("command, SIGKILL, and its last line torn", 10, (KILL,), torn=True),
-    Kind("emulator, SIGKILL", 15, (KILL,), target=EMULATOR, status=(1,)),
-    Kind("command, SIGTERM", 8, (TERM,)),
-    Kind("command, SIGHUP", 7, (HANGUP,)),
-    Kind("command, Ctrl-C", 8, (INTERRUPT,), group=True, status=(130,)),
-    Kind("command, Ctrl-C twice", 10, (INTERRUPT, INTERRUPT), group=True, status=(130,)),
-    Kind("notebook's command, SIGKILL", 7, (KILL,), notebook=True),
-    Kind("notebook's kernel, SIGKILL", 6, (KILL,), notebook=True, target=KERNEL, status=(1,)),
-    Kind("notebook's emulator, SIGKILL", 3, (KILL,), notebook=True, target=EMULATOR, status=(1,)),
-    Kind("notebook, Ctrl-C", 6, (INTERRUPT,), notebook=True, group=True),
+    Kind("command, SIGKILL", 20, (KILL,), -KILL),
+    Kind("command, SIGKILL, and its last line torn", 10, (KILL,), -KILL, torn=True, states=TEARABLE),
+    Kind("emulator, SIGKILL", 15, (KILL,), 1, target=EMULATOR, states=RUNNING),
+    Kind("command, SIGTERM", 8, (TERM,), 128 + TERM),
+    Kind("command, SIGHUP", 7, (HANGUP,), 128 + HANGUP),
+    Kind("command, Ctrl-C", 8, (INTERRUPT,), 128 + INTERRUPT, group=True),
+    Kind("command, Ctrl-C twice", 10, (INTERRUPT, INTERRUPT), 128 + INTERRUPT, group=True, states=RUNNING),
+    Kind("notebook's command, SIGKILL", 5, (KILL,), -KILL, notebook=True, states=OF_A_NOTEBOOK),
+    Kind("notebook's kernel, SIGKILL", 5, (KILL,), 1, notebook=True, target=KERNEL, states=OF_A_NOTEBOOK),
+    Kind("notebook's emulator, SIGKILL", 3, (KILL,), 1, notebook=True, target=EMULATOR, states=RUNNING),
+    Kind("notebook, Ctrl-C", 5, (INTERRUPT,), 128 + INTERRUPT, notebook=True, group=True, states=OF_A_NOTEBOOK),
+    Kind("notebook, SIGTERM", 4, (TERM,), 128 + TERM, notebook=True, states=OF_A_NOTEBOOK),
 )
 
 
-# --- processes ----------------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
-class Process:
-    """A process as /proc has it; `start` tells it from a later one of the same number."""
+class Strike:
+    """A kill that is to be: of a kind, in a state, at the place of the campaign where so many visits are recorded."""
 
-    pid: int
-    parent: int
-    start: str
-    words: str
+    kind: Kind
+    state: State
+    place: int = 0
 
-
-def processes() -> Iterator[Process]:
-    """Yield every process that has not ended."""
-    for place in Path("/proc").iterdir():
-        if not place.name.isdecimal():
-            continue
-        with contextlib.suppress(OSError):  # it has ended meanwhile
-            fields = (place / "stat").read_text().rpartition(")")[2].split()
-            if fields[0] not in "ZX":
-                words = (place / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-                yield Process(int(place.name), int(fields[1]), fields[19], words)
+    def stops(self, recorded: int) -> list[str]:
+        """Return where a run must be stopped for it that finds so many visits recorded."""
+        ahead = {"unsynced": 0, "between": 0, "writing": 1, "asked": 1}.get(self.state.event)
+        number = 1 if ahead is None else max(1, self.place - recorded + ahead)
+        return [f"{self.state.event}:{number}", *(["closing:1"] * (len(self.kind.signals) - 1))]
 
 
-def family(pid: int) -> set[Process]:
-    """Return a process and all that it started, directly or not."""
-    all_ = list(processes())
-    found = {process for process in all_ if process.pid == pid}
-    while more := {process for process in all_ if process.parent in {one.pid for one in found}} - found:
-        found |= more
-    return found
+# --- a run ----------------------------------------------------------------------------------------------------------------
 
 
-def about(folder: Path) -> set[Process]:
-    """Return the processes that work in a folder, or name it in their command line."""
-
-    def works_in(process: Process) -> bool:
-        try:
-            return Path(f"/proc/{process.pid}/cwd").readlink().is_relative_to(folder)
-        except OSError:
-            return False
-
-    return {
-        process for process in processes() if process.pid != os.getpid() and (str(folder) in process.words or works_in(process))
-    }
-
-
-def survivors(known: set[Process], folder: Path) -> set[Process]:
-    """Return which of the known processes, or of a folder's, are alive when there has been time to end."""
-    end = time.monotonic() + GRACE
-    names = {(process.pid, process.start) for process in known}
-    while left := {process for process in processes() if (process.pid, process.start) in names} | about(folder):
-        if time.monotonic() > end:
-            return left
-        time.sleep(POLL)
-    return set()
-
-
-# --- a run, and a strike --------------------------------------------------------------------------------------------------
+def collecting(campaign: Path, design: Mapping[str, str], board: str = RIG, notebook: Path | None = None) -> list[str]:
+    """Return the words that collect: of the command itself or, with a place for what is executed, of its notebook."""
+    given = {"board": board, "campaign": str(campaign), **design}
+    if notebook:
+        return ["notebook", "collect", str(notebook), *(word for name, value in given.items() for word in ("-p", name, value))]
+    return ["collect", "--brief", *(f"--{name}={value}" for name, value in given.items())]
 
 
 class Run:
-    """A command that measures, in a process group of its own, with files for what it says."""
+    """The command in a process group of its own, with files for what it says.
 
-    def __init__(self, campaign: Path, place: Path, notebook: bool, design: Mapping[str, str], board: str = RIG) -> None:
+    Parameters
+    ----------
+    words : sequence of str
+        What it is to do.
+    campaign : path
+        Where it records.
+    place : path
+        A folder that is made for what it says.
+    stops : sequence of str
+        Events at which the process that records is stopped, each once: see stopper/sitecustomize.py.
+    env : mapping of str to str
+        Set for it.
+    """
+
+    def __init__(
+        self, words: Sequence[str], campaign: Path, place: Path, stops: Sequence[str] = (), env: Mapping[str, str] | None = None
+    ) -> None:
         place.mkdir()
-        self._out, self._err = place / "out", place / "err"
-        words = [f"--{name}={value}" for name, value in design.items()]
-        given = [word for name, value in design.items() for word in ("-p", name, value)]
-        argv = ["collect", "--brief", "--board", board, "--campaign", str(campaign), *words]
-        if notebook:
-            argv = [
-                "notebook",
-                "collect",
-                str(place / "out.ipynb"),
-                "-p",
-                "board",
-                board,
-                "-p",
-                "campaign",
-                str(campaign),
-                *given,
-            ]
+        self._out, self._err, self._marks, self._stops = place / "out", place / "err", place, itertools.count()
+        stopper = {"PYTHONPATH": STOPPER, "STOPPER_CAMPAIGN": campaign, "STOPPER_STOPS": " ".join(stops), "STOPPER_MARKS": place}
         with open(self._out, "wb") as out, open(self._err, "wb") as err:
             self.process = subprocess.Popen(
-                [str(BIN / "study"), *argv],
+                [str(BIN / "study"), *words],
                 cwd=paths.ROOT,
+                env={**os.environ, **(env or {}), **({name: str(value) for name, value in stopper.items()} if stops else {})},
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
                 start_new_session=True,
             )
-        self.started = time.monotonic()
 
     @property
     def out(self) -> bytes:
@@ -199,10 +186,15 @@ class Run:
             time.sleep(POLL)
         return found
 
-    def moment_of(self, words: bytes) -> float:
-        """Wait until it has said something, and return when that was."""
-        self.until(lambda: words in self.out)
-        return time.monotonic()
+    def stopped(self, patience: float = PATIENCE) -> int:
+        """Wait for the next stop, and return the process that was stopped; 0 if the run came to its end before."""
+        mark = self._marks / str(next(self._stops))
+
+        def process() -> int:
+            stopped = int(json.loads(mark.read_text())["process"]) if mark.exists() else 0
+            return stopped if is_stopped(stopped) else 0
+
+        return int(self.until(process, patience))
 
     def target(self, words: str) -> Process | None:
         """Return the descendant whose command line has these words."""
@@ -217,44 +209,36 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Times:
-    """How long an uninterrupted run takes: to its first word, for each visit, and from the last one to its end; in seconds."""
-
-    start: float
-    visit: float
-    close: float
-
-    def whole(self, left: int) -> float:
-        """Return what a run takes of which so many visits are left."""
-        return self.start + left * self.visit + self.close
-
-
-@dataclass(frozen=True)
 class Uninterrupted:
-    """A campaign that nothing has disturbed: its lines, and how long it took by command and by notebook."""
+    """A campaign that nothing has disturbed: its lines, by board and visit and as they are written."""
 
     lines: dict[tuple[str, str], dict[str, Any]]
     texts: tuple[bytes, ...]
-    times: dict[bool, Times]
 
 
-def undisturbed(folder: Path, notebooks: bool = True, design: Mapping[str, str] = DESIGN) -> Uninterrupted:
-    """Measure a campaign without any disturbance, by command and by notebook, and take the time."""
-    times = {}
-    for notebook in (False, True)[: 1 + notebooks]:
-        campaign = folder / f"undisturbed-{int(notebook)}"
-        run_ = Run(campaign, folder / f"undisturbed-run-{int(notebook)}", notebook, design)
-        try:
-            start, last = (run_.moment_of(words) for words in (b"booting", b" 0 s left"))
-            run_.until(lambda: False)
-        finally:
-            run_.end()
-        assert run_.process.returncode == 0, run_.err
-        count = len(lines(campaign)[0])
-        times[notebook] = Times(start - run_.started, (last - start) / count, time.monotonic() - last)
-    found = [reference_of(folder / f"undisturbed-{int(notebook)}") for notebook in times]
-    assert all(one == found[0] for one in found)
-    return Uninterrupted(found[0], tuple(sorted(line.text for line in lines(folder / "undisturbed-0")[0])), times)
+def undisturbed(folder: Path, design: Mapping[str, str] = DESIGN) -> Uninterrupted:
+    """Measure a campaign without any disturbance."""
+    campaign = folder / "undisturbed"
+    run_ = Run(collecting(campaign, design), campaign, folder / "undisturbed-run")
+    try:
+        run_.until(lambda: False)
+    finally:
+        run_.end()
+    assert run_.process.returncode == 0, run_.err
+    return Uninterrupted(reference_of(campaign), tuple(sorted(line.text for line in lines(campaign)[0])))
+
+
+# --- a campaign that is struck --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Struck:
+    """What a strike met: the state, if it is one of the table; what was recorded just before; all that must end; signals sent."""
+
+    met: State | None
+    before: Look
+    known: set[Process]
+    sent: int
 
 
 class Trial:
@@ -275,91 +259,86 @@ class Trial:
         self.folder, self.campaign, self.reference = folder, folder / "campaign", reference
         self._random, self._say, self._design, self._runs = random, say, design, itertools.count(1)
         self._ledger, self._torn = Ledger(self.campaign, reference.lines), set[Path]()
-        self._last = ""
 
-    @property
-    def recorded(self) -> int:
-        """How many visits are recorded."""
-        return len(lines(self.campaign)[0])
-
-    @property
-    def complete(self) -> bool:
-        """Whether all visits are recorded."""
-        return self.recorded == len(self.reference.lines)
-
-    def start(self, notebook: bool) -> Run:
+    def start(self, notebook: bool = False, stops: Sequence[str] = ()) -> Run:
         """Run the same command again."""
-        return Run(self.campaign, self.folder / f"run-{next(self._runs)}", notebook, self._design)
+        place = self.folder / f"run-{next(self._runs)}"
+        words = collecting(self.campaign, self._design, notebook=place / "out.ipynb" if notebook else None)
+        return Run(words, self.campaign, place, stops)
 
-    def moment(self, notebook: bool) -> float:
-        """Draw when to strike: any moment of an uninterrupted run of what is left is as likely as any other."""
-        whole = self.reference.times[notebook].whole(len(self.reference.lines) - self.recorded)
-        return self._random.uniform(0, whole)
-
-    def kill(self, kind: Kind, wait: Callable[[Run], object] | None = None) -> dict[str, Any]:
+    def kill(self, strike: Strike) -> Row:
         """Run, strike once, and count. If the run came to its end before it could be struck, `tried` is 0."""
-        run_ = self.start(kind.notebook)
+        kind, there = strike.kind, frozenset(self.campaign.rglob("*"))
+        run_ = self.start(kind.notebook, strike.stops(len(lines(self.campaign)[0])))
         try:
-            (wait or self._wait(kind))(run_)
-            struck = self._strike(run_, kind)
-            if struck is None:
-                run_.until(lambda: False, patience=600)
-                return self.finished(run_, self._last or kind.says)
-            before, known = struck
+            struck = self._struck(run_, kind, there)
             run_.until(lambda: False)
             hung = not run_.ended()
         finally:
             run_.end()
-        left = survivors(known, self.campaign)
+        left = survivors(struck.known if struck else set(), self.campaign)
         for process in left:
             self._say(f"  left running: {process.pid} {process.words[:100]}")
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process.pid, KILL)
-        self._last = kind.says
         found = self._ledger.look(run_.out)
-        wrong = self._torn_and_told(run_, set(found.torn))
-        complaints = [*self._complaints(run_, kind), *(["it did not end"] if hung else []), *wrong]
-        for complaint in complaints:
+        wrong = [*self._torn_and_told(run_, set(found.torn)), *(["it did not end"] if hung else [])]
+        wrong += (
+            self._complaints(run_, strike, struck, there) if struck else [f"{strike.state.says}: it ended before it was struck"]
+        )
+        for complaint in wrong:
             self._say(f"  {kind.says}: {complaint}")
-        if kind.torn:
+        if kind.torn and struck:
             self._tear()
+        before = struck.before if struck else Look(0)
         return {
-            "kind": kind.says, "tried": 1, "before": before.recorded, "after": found.recorded,
-            "lost": before.lost + found.lost, "duplicated": before.duplicated + found.duplicated,
-            "wrong": before.wrong + found.wrong, "left": len(left), "complaints": complaints,
+            "kind": kind.says, "tried": int(struck is not None), "recorded": int(before.recorded > 0),
+            "before": before.recorded, "after": found.recorded if struck else 0, "lost": before.lost + found.lost,
+            "duplicated": before.duplicated + found.duplicated, "wrong": before.wrong + found.wrong, "left": len(left),
+            "asked": Counter({strike.state.says: 1}), "met": Counter({struck.met.says: 1} if struck and struck.met else {}),
+            "complaints": wrong,
         }  # fmt: skip
 
-    def _wait(self, kind: Kind) -> Callable[[Run], object]:
-        moment = self.moment(kind.notebook)
-        return lambda run_: run_.until(lambda: time.monotonic() - run_.started >= moment)
-
-    def _strike(self, run_: Run, kind: Kind) -> tuple[Any, set[Process]] | None:
-        """Send the signals. Return what was recorded just before, and the processes that must end; nothing if there is no target."""
-        target = run_.until(lambda: run_.target(kind.target)) if kind.target else None
+    def _struck(self, run_: Run, kind: Kind, there: frozenset[Path]) -> Struck | None:
+        """Strike when the run has stopped, and say what was there just before; nothing if it has ended, or has no target."""
+        recorder = run_.stopped()
+        scene = Scene(self.campaign, recorder, len(self.reference.lines), there)
+        met, before, known = states.of(scene), self._ledger.look(), family(run_.process.pid)
+        target = run_.target(kind.target) if kind.target else None
         if run_.ended() or (kind.target and not target):
             return None
-        known = family(run_.process.pid)
-        pid = target.pid if target else run_.process.pid
-        there = lines(self.campaign)
-        for number, one in enumerate(kind.signals):
-            time.sleep(self._random.uniform(0, 0.3) if number else 0)
-            with contextlib.suppress(ProcessLookupError):
-                (os.killpg if kind.group else os.kill)(pid, one)
-        return self._ledger.look(there=there), known
+        if board := scene.board:  # it begins with the visit that it was asked for
+            go_on(board)
+            run_.until(lambda: not unread(board))
+        sent = 0
+        while sent < len(kind.signals) and (not sent or run_.stopped()):
+            (os.killpg if kind.group else os.kill)(target.pid if target else run_.process.pid, kind.signals[sent])
+            if kind.notebook and KILL not in kind.signals:  # the command passes it on to the kernel
+                run_.until(lambda: awaits(recorder, INTERRUPT))
+            go_on(recorder)
+            sent += 1
+        return Struck(met, before, known, sent)
 
-    def _complaints(self, run_: Run, kind: Kind) -> list[str]:
-        """Say what is wrong with how a struck run ended: a traceback, more than one line, or as if nothing had happened."""
-        words, status = run_.err.strip(), run_.process.returncode
-        if INTERRUPT in kind.signals and words.endswith("KeyboardInterrupt") and not re.search(", in (start|main)$", words, re.M):
-            return []  # Python itself had not got to us yet
+    def _complaints(self, run_: Run, strike: Strike, struck: Struck, there: frozenset[Path]) -> list[str]:
+        """Say what is wrong with how a run was struck, and how it ended: a traceback, more than a line, or as if nothing had happened."""
+        kind, words, status = strike.kind, run_.err.strip(), run_.process.returncode
         found = []
+        if struck.met is not strike.state:
+            found.append(
+                f"it was to be struck in the state {strike.state.says!r}, and was in {getattr(struck.met, 'says', 'none')!r}"
+            )
+        if struck.sent < len(kind.signals):
+            found.append(f"it ended after {struck.sent} of {len(kind.signals)} signals")
         if "Traceback" in words + run_.out.decode(errors="replace"):
             found.append(f"a traceback: ... {' | '.join(words.splitlines()[-3:])[-300:]}")
-        elif len(words.splitlines()) > 1:
+        elif len(words.splitlines()) != (KILL not in kind.signals or bool(kind.target)):
             found.append(f"{len(words.splitlines())} lines: {' | '.join(words.splitlines())[:300]}")
-        expected = (*kind.status, *(-one for one in kind.signals), *((0,) if self.complete else ()))
-        if (kind.status and status not in expected) or (status == 0 and not self.complete):
+        if status != kind.status:
             found.append(f"exit status {status}: {words[-200:]}")
+        if kind.in_order:
+            files = [path.name for path in set(self.campaign.rglob("*")) - there if path.name in self._ledger.remains()]
+            open_ = unsigned(self.campaign) if strike.state.far == OPEN else []
+            found += [f"it has left {', '.join(sorted(files + open_))}"] if files + open_ else []
         return found
 
     def _tear(self) -> None:
@@ -381,8 +360,13 @@ class Trial:
         self._torn = torn
         return [f"{path}: a torn line has gone without a word" for path in silent]
 
-    def finished(self, run_: Run, kind: str) -> dict[str, Any]:
-        """Check a run that came to its end after kills, of which the last was of a kind: complete, whole, nothing twice."""
+    def finish(self, kind: str) -> Row:
+        """Let it run to its end after a last kill of a kind, and check that it is complete, whole, and has nothing twice."""
+        run_ = self.start()
+        try:
+            run_.until(lambda: False, patience=600)
+        finally:
+            run_.end()
         left = survivors(set(), self.campaign)
         found = self._ledger.look(run_.out)
         verified = run("verify", self.campaign)
@@ -396,37 +380,48 @@ class Trial:
         for words in wrong:
             self._say(f"  {kind}: {words}")
         return {
-            "kind": kind, "tried": 0, "before": 0, "after": 0, "lost": found.lost, "duplicated": found.duplicated,
-            "wrong": found.wrong, "left": len(left), "complaints": wrong,
+            **dict.fromkeys(COUNTS, 0), "kind": kind, "lost": found.lost, "duplicated": found.duplicated, "wrong": found.wrong,
+            "left": len(left), "asked": Counter(), "met": Counter(), "complaints": wrong,
         }  # fmt: skip
-
-    def finish(self, kind: str) -> dict[str, Any]:
-        """Let it run to its end, and check it."""
-        run_ = self.start(notebook=False)
-        try:
-            run_.until(lambda: False, patience=600)
-        finally:
-            run_.end()
-        return self.finished(run_, kind)
 
 
 # --- campaigns ------------------------------------------------------------------------------------------------------------
 
 
-def drawn(count: int, random: Random, kinds: Sequence[Kind] = KINDS) -> list[Kind]:
-    """Draw so many kinds, each by its share, and each at least once if there is room."""
-    shares = sum(kind.share for kind in kinds)
-    exact = [kind for kind in kinds for _ in range(max(1, count * kind.share // shares))]
-    random.shuffle(exact)
-    more = random.choices(kinds, [kind.share for kind in kinds], k=max(0, count - len(exact)))
-    return (exact + more)[:count]
+def drawn(count: int, random: Random, kinds: Sequence[Kind] = KINDS) -> list[Strike]:
+    """Draw so many strikes: one of each kind, then one of each kind in each of its states, as far as there is room; then by shares."""
+    pairs = [Strike(kind, state) for kind in kinds for state in kind.states]
+    random.shuffle(pairs)
+    first = list({pair.kind: pair for pair in pairs}.values())
+    rest = random.choices(kinds, [kind.share for kind in kinds], k=max(0, count - len(pairs)))
+    return [*first, *(pair for pair in pairs if pair not in first), *(Strike(kind, random.choice(kind.states)) for kind in rest)][
+        :count
+    ]
 
 
-def campaigns(folder: Path, count: int, seed: int, say: Say, lanes: int = 2) -> list[dict[str, Any]]:
-    """Kill so many runs, in as many campaigns as it takes, each gone on with until it is complete.
+def dealt(strikes: Sequence[Strike], random: Random, planned: int) -> list[list[Strike]]:
+    """Deal strikes to campaigns of so many visits: each begins before its design is there, and ends, if it can, when all is closed."""
+    far = Counter(strike.state.far for strike in strikes)
+    count = max(1, far[CLOSED], -(-far[OPEN] // (planned - 1)))
+    in_order = sorted(strikes, key=lambda strike: strike.state.far)
+    return [_placed(in_order[number::count], random, planned) for number in range(min(count, len(strikes)))]
+
+
+def _placed(strikes: Sequence[Strike], random: Random, planned: int) -> list[Strike]:
+    """Draw where in a campaign those are that come while visits are recorded."""
+    places = iter(sorted(random.sample(range(1, planned), sum(strike.state.far == OPEN for strike in strikes))))
+    return [Strike(one.kind, one.state, next(places)) if one.state.far == OPEN else one for one in strikes]
+
+
+def campaigns(
+    folder: Path, reference: Uninterrupted, strikes: Sequence[Strike], seed: int, say: Say, lanes: int = 2
+) -> list[Row]:
+    """Strike so, in as many campaigns as it takes, each gone on with until it is complete.
 
     Parameters
     ----------
+    reference : Uninterrupted
+        What each must be in the end.
     lanes : int
         How many campaigns run at the same time.
 
@@ -435,64 +430,44 @@ def campaigns(folder: Path, count: int, seed: int, say: Say, lanes: int = 2) -> 
     list of dict
         For each kind, what was tried and found; see added().
     """
-    reference = undisturbed(folder)
-    kinds, began, done = drawn(count, Random(seed)), time.monotonic(), itertools.count(1)
+    began, done = time.monotonic(), itertools.count(1)
 
-    def told(row: dict[str, Any]) -> None:
+    def told(row: Row) -> None:
         number, spent = next(done), time.monotonic() - began
-        what = f"{row['kind']}, {row['before']} visits before, {row['after']} after"
-        say(f"kill {number}/{count}: {what}; about {duration(spent / number * (count - number))} left")
+        what = f"{row['kind']}, {', '.join(row['met']) or 'not struck'}: {row['before']} visits before, {row['after']} after"
+        say(f"kill {number}/{len(strikes)}: {what}; about {duration(spent / number * (len(strikes) - number))} left")
 
-    def lane(number: int) -> list[dict[str, Any]]:
-        random, rows, trials = Random(f"{seed} {number}"), list[dict[str, Any]](), itertools.count(1)
-
-        def fresh() -> Trial:
-            return Trial(folder / f"trial-{number}-{next(trials)}", reference, random, say)
-
-        trial, todo = fresh(), kinds[number::lanes]
-        while todo:
-            row = trial.kill(todo[0])
-            rows.append(row)
-            if row["tried"]:
-                told(row)
-            if row["tried"] or not trial.complete:  # one that can neither be struck nor completed is counted
-                todo = todo[1:]
-            if not row["tried"] or trial.complete:
-                rows += [trial.finish(row["kind"])] if row["tried"] else []
-                trial = fresh()
+    def trial(number: int, hand: Sequence[Strike]) -> list[Row]:
+        trial, rows = Trial(folder / f"trial-{number}", reference, Random(f"{seed} {number}"), say), list[Row]()
+        for strike in hand:
+            rows.append(trial.kill(strike))
+            told(rows[-1])
         return [*rows, trial.finish(rows[-1]["kind"])]
 
     with ThreadPoolExecutor(lanes) as pool:
-        return added(list(itertools.chain.from_iterable(pool.map(lane, range(lanes)))))
+        hands = dealt(strikes, Random(seed), len(reference.lines))
+        return added(list(itertools.chain.from_iterable(pool.map(trial, itertools.count(1), hands))))
 
 
-def interrupted(folder: Path, kinds: Sequence[Kind], seed: int, say: Say) -> list[dict[str, Any]]:
-    """Interrupt one campaign so, one after the other, then let it finish: it must equal the uninterrupted one, byte for byte.
-
-    The points are visits, drawn without replacement, and a moment within each.
-    """
-    random = Random(seed)
-    reference = undisturbed(folder, notebooks=False)
-    trial = Trial(folder / "interrupted", reference, random, say)
-    rows = []
-    for kind, point in zip(kinds, sorted(random.sample(range(len(reference.lines) - 1), len(kinds))), strict=True):
-        moment = random.uniform(0, reference.times[False].visit)
-
-        def wait(run_: Run, point: int = point, moment: float = moment) -> None:
-            run_.until(lambda: b"booting" in run_.out and trial.recorded >= point)
-            time.sleep(moment)
-
-        rows.append(trial.kill(kind, wait))
-        say(f"point {len(rows)}/{len(kinds)}, visit {point}: {kind.says}, {rows[-1]['after']} visits after")
-    return added([*rows, trial.finish(rows[-1]["kind"])])
-
-
-def added(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def added(rows: Sequence[Row]) -> list[Row]:
     """Add up what is counted, for each kind."""
-    kinds = dict.fromkeys(row["kind"] for row in rows)
-    counts = ("tried", "before", "after", "lost", "duplicated", "wrong", "left")
+    by_kind = {kind: [row for row in rows if row["kind"] == kind] for kind in dict.fromkeys(row["kind"] for row in rows)}
     return [
-        {"kind": kind, **{name: sum(row[name] for row in rows if row["kind"] == kind) for name in counts},
-         "complaints": sorted({words for row in rows if row["kind"] == kind for words in row["complaints"]})}
-        for kind in kinds
+        {"kind": kind, **{name: sum(row[name] for row in ours) for name in COUNTS},
+         **{name: dict(sum((row[name] for row in ours), Counter())) for name in ("asked", "met")},
+         "complaints": sorted({words for row in ours for words in row["complaints"]})}
+        for kind, ours in by_kind.items()
     ]  # fmt: skip
+
+
+def harm(rows: Sequence[Row], kinds: Sequence[Kind]) -> list[str]:
+    """Name all that is not zero and should be, each kind that met no state, and each of its states that it was to meet and did not."""
+    found = [f"{row['kind']}: {row[name]} {name}" for row in rows for name in PROMISED if row[name]]
+    for row in rows:
+        found += [f"{row['kind']}: {words}" for words in row["complaints"]]
+        met = {state: (row["met"].get(state, 0), count) for state, count in row["asked"].items()}
+        found += [
+            f"{row['kind']}: {hit} of {count} met the state {state!r}" for state, (hit, count) in met.items() if hit < count
+        ]
+    some = {row["kind"] for row in rows if row["met"]}
+    return [*found, *(f"{kind.says}: no kill met any state" for kind in kinds if kind.says not in some)]

@@ -54,6 +54,14 @@ def lines(folder: Path) -> tuple[list[Line], list[Path]]:
     return whole, torn
 
 
+def unsigned(folder: Path) -> list[str]:
+    """Return the names of a campaign's files that have no sum."""
+    sums = folder / "SHA256SUMS"
+    signed = {line.partition("  ")[2] for line in sums.read_text().splitlines()} if sums.exists() else set()
+    found = [*folder.glob("design*.json"), *folder.glob("boots/*/*")]
+    return sorted({path.relative_to(folder).as_posix() for path in found if path.suffix not in LEFT} - signed)
+
+
 def planned(folder: Path) -> dict[str, dict[str, Any]]:
     """Return the cell of each visit in a campaign's one design; none if there is none yet."""
     path = folder / "design.json"

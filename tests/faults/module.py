@@ -30,6 +30,11 @@ from tests.collect.sshd import Lab
 CHECKS = "slub_debug=FZPU,kvm_vcpu,kmalloc-* page_poison=1 log_buf_len=4M kfence.sample_interval=10"
 CPUS = 2
 PART = 100  # loads for each set of guests, when there are many
+# What there must be of it, or nothing was shown.
+LEAST = {
+    "inputs": ("loads", "loads refused", "writes", "refused", "accepted", "processes"),
+    "stress": ("loads", "changes", "entries", "raced", "hotplugs", "guests", "killed", "steps", "processes"),
+}
 LIMIT = 3600.0  # seconds; an oops with a lock held would hang the rest
 
 
@@ -43,9 +48,13 @@ def inputs(lab: Lab, tries: int, seed: int) -> dict[str, int]:
     return _on_board(lab, "inputs", tries, seed)
 
 
-def well(done: dict[str, int]) -> bool:
-    """Say whether nothing was wrong."""
-    return not done["wrong"] and not done["warnings"] and done["oracles"] == done["processes"]
+def harm(job: str, done: dict[str, int]) -> list[str]:
+    """Name what was wrong in a job, and what there was none of and should have been."""
+    found = [f"{done[name]} {name}" for name in ("wrong", "warnings") if done[name]]
+    found += [f"no {name}" for name in LEAST[job] if not done.get(name)]
+    if done["oracles"] != done["processes"]:
+        found.append(f"guest breakpoints worked in {done['oracles']} of {done['processes']} processes")
+    return found
 
 
 def _on_board(lab: Lab, *words: object) -> dict[str, int]:
@@ -69,7 +78,7 @@ def main() -> int:
         parts = [min(PART, args.loads - before) for before in range(0, args.loads, PART)]
         for number, (job, count) in enumerate([(inputs, args.tries), *((stress, part) for part in parts)]):
             done = job(lab, count, args.seed + number)
-            bad += not well(done)
+            bad += bool(harm(job.__name__, done))
             print(f"{job.__name__}: {json.dumps(done)}, {time.monotonic() - started:.0f} s", flush=True)
     return int(bad > 0)
 

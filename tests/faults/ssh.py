@@ -1,15 +1,17 @@
-"""A campaign over ssh, of which something is killed again and again at drawn moments: what was recorded must stay.
+"""A campaign over ssh, of which something is killed again and again: what was recorded must stay.
 
     python -m tests.faults.ssh [--count 60] [--seed 1]
 
-What can be killed is in KINDS. After each kill the same command is run again, and may be hit again, until the campaign is
-complete; then another begins.
+What can be killed is in KINDS. The study is stopped at an event (see stopper/sitecustomize.py) until what is to be killed is at work
+on the board, and is killed. Then the same command is run again, and may be hit again, until the campaign is complete.
 """
 
 from __future__ import annotations
 
 import argparse
 import collections
+import contextlib
+import itertools
 import json
 import os
 import random
@@ -19,29 +21,51 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from study import paths
 from study.campaign import Campaign
 from study.collect.perfstat import parse
 from study.errors import BadData
 from tests.collect import sshd
 from tests.collect.sshd import Lab
+from tests.conftest import ordinary_signals
+from tests.faults import kills as struck
+from tests.faults import states
+from tests.faults.kills import KILL, Kind, Row, Run, Say, Strike, collecting, dealt, drawn, harm
+from tests.faults.processes import go_on, processes, unread
+from tests.faults.states import STATES, Scene, State
 
 BOARD = "ssh:lab"
-STUDY = Path(sys.executable).with_name("study")
-DESIGN = ["--strategies", "stock", "--guests", "untouched,mde", "--loops", "200", "--values", "2", "--warmups", "1"]
-DESIGN += ["--processes", "2", "--boots", "1"]
-CONNECTION, CARRIER = "connection", "carrier"
-# The ssh client on this machine, and on the board: sshd's process for the session, the carrier, the agent, the measuring
-# process, perf.
-KINDS = [CONNECTION, "session", CARRIER, "agent", "measuring", "perf"]
-DELAY = 4.0  # seconds at most between a recorded visit and a kill
-MOMENT = 0.2  # seconds between two looks
-GRACE = 10.0  # seconds of the board until nothing of the study may run there any more
+DESIGN = {
+    "strategies": "stock",
+    "guests": "untouched,mde",
+    "loops": "200",
+    "values": "2",
+    "warmups": "1",
+    "processes": "2",
+    "boots": "1",
+}
+VISITS = 8  # of that design
 PATIENCE = 900.0  # seconds; the machine may be busy
+GRACE = 10.0  # seconds of the board until nothing of the study may run there any more
+IN_A_VISIT = (STATES["asked"],)
+ANY = (*IN_A_VISIT, STATES["begun"], STATES["between"])
+
+
+def _kind(target: str, in_states: tuple[State, ...] = ANY) -> Kind:
+    return Kind(f"ssh: {target}", 1, (KILL,), 1, target=target, states=in_states)
+
+
+# The ssh client on this machine, and on the board: sshd's process for the session, the carrier, the agent, the measuring process,
+# perf. The last two are there during a visit only.
+CONNECTION = "connection"
+KINDS = (
+    *map(_kind, (CONNECTION, "session", "carrier", "agent")),
+    *(_kind(target, IN_A_VISIT) for target in ("measuring", "perf")),
+)
 
 # On the board: find processes by what they are called, or were started with.
 FIND = r"""
@@ -65,12 +89,15 @@ def processes():
 def parent_of(process):
     return int(pathlib.Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
 """
-# Kill one, as soon as there is one, unless the other end hangs up.
-KILL = (
+# Say that we are there. Then, when told to, kill one as soon as there is one, unless the other end hangs up or the time is over.
+KILL_ONE = (
     FIND
     + r"""
 wanted = sys.argv[1]
-while not select.select([0], [], [], 0.02)[0]:
+print("ready", flush=True)
+sys.stdin.readline()
+end = time.monotonic() + float(sys.argv[2])
+while not select.select([0], [], [], 0.02)[0] and time.monotonic() < end:
     for kind, process, parent in processes():
         if kind == {"session": "carrier"}.get(wanted, wanted):
             try:
@@ -109,20 +136,14 @@ for folder in folders:
 class Watch:
     """What was seen of a campaign so far: looks at it again and again, and counts what must not be.
 
-    Attributes
-    ----------
-    lost, duplicated, wrong : int
-        Visits that were there and are not, or not with the same bytes; names that a board has twice; lines that do not match
-        their digest, are not of the design, or whose oracle was not right.
-    complaints : list of str
-        What of that was found, in words.
+    That is visits that were there and are not, or not with the same bytes (lost), names that a board has twice (duplicated), and
+    lines that do not match their digest, are not of the design, or whose oracle was not right (wrong).
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._seen: dict[tuple[str, str], bytes] = {}
-        self.lost = self.duplicated = self.wrong = 0
-        self.complaints: list[str] = []
+        self._found: dict[str, list[str]] = collections.defaultdict(list)
 
     def size(self) -> int:
         """Return how many visits are recorded, without looking at them."""
@@ -159,9 +180,14 @@ class Watch:
         ]
         if len({_counted(record.line) for record in records}) > 1:
             wrong.append("visits differ in what was counted")
-        self.lost, self.duplicated, self.wrong = self.lost + len(lost), self.duplicated + len(twice), self.wrong + len(wrong)
-        self.complaints += [*lost, *twice, *wrong]
+        for name, words in {"lost": lost, "duplicated": twice, "wrong": wrong}.items():
+            self._found[name] += words
         return len(now)
+
+    def taken(self) -> tuple[Counter[str], list[str]]:
+        """Return how much was found since this was last asked, and in words."""
+        found, self._found = self._found, collections.defaultdict(list)
+        return Counter({name: len(words) for name, words in found.items()}), sorted(itertools.chain(*found.values()))
 
 
 def _right(line: dict[str, Any], planned: dict[str, Any]) -> bool:
@@ -176,8 +202,8 @@ def _counted(line: dict[str, Any]) -> tuple[object, ...]:
     return tuple((window["loops"], *(count.event for count in parse(window["perf"]))) for window in line["windows"])
 
 
-def kills(lab: Lab, folder: Path, count: int, seed: int, say: Callable[[str], object]) -> list[dict[str, Any]]:
-    """Kill `count` times while campaigns are measured, each time something of the next kind, in a drawn order.
+def kills(lab: Lab, folder: Path, count: int, seed: int, say: Say) -> list[Row]:
+    """Kill so often while campaigns are measured.
 
     Parameters
     ----------
@@ -193,100 +219,111 @@ def kills(lab: Lab, folder: Path, count: int, seed: int, say: Callable[[str], ob
     Returns
     -------
     list of dict
-        For each kill: ``kind``; ``tried``, which is 1, and ``runs``, how often the study was started until something was hit;
-        ``before`` and ``after``, the visits recorded when the run that was hit had ended, and when the next had; ``lost``,
-        ``duplicated``, ``wrong`` and ``complaints`` (see Watch); ``left``, processes of the study on the board 10 seconds later,
-        and ``folders`` that were left then.
+        For each kind, what was tried and found; see kills.added(). What is ``left`` are processes of the study on the board 10
+        seconds later, and folders.
     """
-    draw = random.Random(seed)
-    order = [kind for _ in range(-(-count // len(KINDS))) for kind in draw.sample(KINDS, len(KINDS))][:count]
-    done: list[dict[str, Any]] = []
-    watch = Watch(folder / "campaign-1")
-    campaigns, open_row = 1, None
-    for kind in order:
-        runs, hit = 0, False
-        while not hit:
-            if watch.complete():
-                _account(watch, done, open_row)
-                open_row = None
-                campaigns += 1
-                watch = Watch(folder / f"campaign-{campaigns}")
-            runs += 1
-            hit = _run(lab, watch, kind, draw)
-            size = _account(watch, done, open_row)
-            open_row = None
-        left, folders = _left(lab)
-        open_row = {"kind": kind, "tried": 1, "runs": runs, "before": size, "after": size, "left": left, "folders": folders}
-        open_row |= {"lost": 0, "duplicated": 0, "wrong": 0, "complaints": []}
-        done.append(open_row)
-        say(f"{len(done)}/{count} {kind}: {size} visits of campaign {campaigns}, {left} processes and {folders} folders left")
-    while not watch.complete():
-        _run(lab, watch, "", draw)
-        _account(watch, done, open_row)
-    return done
+    draw, rows, done = random.Random(seed), list[Row](), itertools.count(1)
+    for number, hand in enumerate(dealt(drawn(count, draw, KINDS), draw, VISITS), 1):
+        watch, runs = Watch(folder / f"campaign-{number}"), folder / f"runs-{number}"
+        runs.mkdir()
+        for place, strike in enumerate(hand):
+            rows.append(_kill(lab, watch, strike, runs / str(place)))
+            row = rows[-1]
+            what = f"{row['kind']}, {', '.join(row['met']) or 'not struck'}: {row['before']} visits before, {row['after']} after"
+            say(f"kill {next(done)}/{count} {what}, {row['left']} left on the board")
+        rows.append(_finish(lab, watch, runs / "last", rows[-1]["kind"]))
+    return struck.added(rows)
 
 
-def _account(watch: Watch, done: list[dict[str, Any]], row: dict[str, Any] | None) -> int:
-    """Look at the campaign after a run, and note what was found with the last kill; return the number of visits."""
-    size = watch.look()
-    if row is not None:
-        row["after"] = size
-    if done:
-        for name in ("lost", "duplicated", "wrong"):
-            done[-1][name] += getattr(watch, name)
-            setattr(watch, name, 0)
-        done[-1]["complaints"] += watch.complaints
-        watch.complaints = []
-    return size
+def _run(lab: Lab, watch: Watch, place: Path, stops: Sequence[str] = ()) -> Run:
+    return Run(collecting(watch.folder, DESIGN, BOARD), watch.folder, place, stops, lab.env)
 
 
-def _run(lab: Lab, watch: Watch, kind: str, draw: random.Random) -> bool:
-    """Measure, and kill something of a kind at a drawn moment; say whether something was hit."""
-    command = [str(STUDY), "collect", "--board", BOARD, "--campaign", str(watch.folder), *DESIGN]
-    first = watch.size() + draw.choice([0, 0, 1, 1, 2])
-    delay, end = draw.uniform(0, DELAY), time.monotonic() + PATIENCE
-    with subprocess.Popen(
-        command, cwd=paths.ROOT, env={**os.environ, **lab.env}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    ) as process:
-        try:
-            while process.poll() is None and watch.size() < first:
-                time.sleep(MOMENT)
-                assert time.monotonic() < end, "no visit is recorded"
-            until = time.monotonic() + delay
-            while process.poll() is None and time.monotonic() < until:
-                time.sleep(MOMENT)
-            hit = process.poll() is None and bool(kind) and _kill(lab, kind, process)
-            words = process.communicate(timeout=PATIENCE)[1]
-        finally:
-            process.kill()
-    assert "Traceback" not in words, words
-    assert hit or process.returncode == 0, words
-    return hit
+def _kill(lab: Lab, watch: Watch, strike: Strike, place: Path) -> Row:
+    """Measure, and kill something when the study has stopped; say what the strike met, and what came of it."""
+    there = frozenset(watch.folder.rglob("*"))
+    run = _run(lab, watch, place, strike.stops(watch.size()))
+    try:
+        recorder = run.stopped(PATIENCE)
+        scene = Scene(watch.folder, recorder, VISITS, there)
+        met, before = states.of(scene), watch.size()
+        hit = not run.ended() and _strike(lab, run, strike.kind.target, scene)
+        go_on(recorder)
+        run.until(run.ended, PATIENCE)
+    finally:
+        run.end()
+    row = _row(watch, strike.kind.says, _wrong(run, strike, met, hit))
+    left = sum(_left(lab))
+    row |= {
+        "tried": int(hit),
+        "recorded": int(hit and before > 0),
+        "before": before,
+        "left": left,
+        "asked": Counter({strike.state.says: 1}),
+    }
+    return row | {"met": Counter({met.says: 1} if hit and met else {})}
 
 
-def _kill(lab: Lab, kind: str, process: subprocess.Popen[str]) -> bool:
-    """Kill something of a kind as soon as it is there; say whether it was, before the study ended."""
-    if kind == CONNECTION:
-        return _kill_client(process)
-    there = shlex.join(["python3", "-c", KILL, kind])
+def _wrong(run: Run, strike: Strike, met: State | None, hit: bool) -> list[str]:
+    """Say what is wrong with how a run was struck, and how it ended."""
+    words = run.err.strip()
+    found = [] if hit else [f"{strike.state.says}: it ended before it was struck"]
+    if met is not strike.state:
+        found.append(f"it was to be struck in the state {strike.state.says!r}, and was in {getattr(met, 'says', 'none')!r}")
+    if (run.process.returncode, len(words.splitlines())) != (strike.kind.status, 1):
+        found.append(f"exit status {run.process.returncode}: {words[-300:]}")
+    return found
+
+
+def _finish(lab: Lab, watch: Watch, place: Path, kind: str) -> Row:
+    """Let a campaign come to its end after a last kill of a kind, and check that it is complete."""
+    run = _run(lab, watch, place)
+    try:
+        run.until(run.ended, PATIENCE)
+    finally:
+        run.end()
+    whole = run.process.returncode == 0 and watch.complete() and watch.size() == VISITS
+    return {**_row(watch, kind, [] if whole else [f"it is not completed: {run.err.strip()[-300:]}"]), "after": 0}
+
+
+def _row(watch: Watch, kind: str, wrong: list[str]) -> Row:
+    """Look at a campaign after a run, and count what was found since the last look."""
+    after, (counts, words) = watch.look(), watch.taken()
+    empty = {**dict.fromkeys(struck.COUNTS, 0), "kind": kind, "asked": Counter(), "met": Counter()}
+    return {**empty, "after": after, **counts, "complaints": [*wrong, *words]}
+
+
+def _strike(lab: Lab, run: Run, target: str, scene: Scene) -> bool:
+    """Kill something as soon as it is there, when what the board was asked for has been read; say whether it was killed."""
+    with contextlib.nullcontext() if target == CONNECTION else _killer(lab, target) as killer:
+        if client := scene.board:
+            go_on(client)
+            run.until(lambda: not unread(client))
+        if not killer:
+            return _kill_client(scene.recorder)
+        assert killer.stdin and killer.stdout
+        killer.stdin.write(b"now\n")
+        killer.stdin.flush()
+        return bool(killer.stdout.readline())
+
+
+@contextlib.contextmanager
+def _killer(lab: Lab, target: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Start on the board what kills when it is told to."""
+    there = shlex.join(["python3", "-c", KILL_ONE, target, str(struck.PATIENCE)])
     with subprocess.Popen(["ssh", "-F", lab.names, "-T", "lab", there], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as killer:
         try:
-            while killer.poll() is None and process.poll() is None:
-                time.sleep(MOMENT)
-            assert killer.stdout
-            return bool(killer.communicate(timeout=PATIENCE)[0].strip())
+            assert killer.stdout and killer.stdout.readline() == b"ready\n"
+            yield killer
         finally:
             killer.kill()
 
 
-def _kill_client(process: subprocess.Popen[str]) -> bool:
-    while process.poll() is None:
-        for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
-            if Path(f"/proc/{child}/comm").read_text() == "ssh\n":
-                os.kill(int(child), signal.SIGKILL)
-                return True
-        time.sleep(MOMENT)
-    return False
+def _kill_client(study: int) -> bool:
+    clients = [process.pid for process in processes() if process.parent == study and Path(process.words.split()[0]).name == "ssh"]
+    for client in clients:
+        os.kill(client, signal.SIGKILL)
+    return bool(clients)
 
 
 def _left(lab: Lab) -> tuple[int, int]:
@@ -295,18 +332,13 @@ def _left(lab: Lab) -> tuple[int, int]:
     return int(processes), int(folders)
 
 
-def well(row: dict[str, Any]) -> bool:
-    """Say whether nothing was wrong with a kill. A carrier that is killed before it has an agent leaves its folder."""
-    harms = ("lost", "duplicated", "wrong", "left", *(["folders"] if row["kind"] != CARRIER else []))
-    return not any(row[name] for name in harms)
-
-
 def main() -> int:
     """Kill, and print what came of it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=60)
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
+    ordinary_signals()
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "board").mkdir()
@@ -314,8 +346,8 @@ def main() -> int:
             rows = kills(lab, Path(folder), args.count, args.seed, lambda line: print(line, flush=True))
     for row in rows:
         print(json.dumps(row))
-    bad = [row for row in rows if not well(row)]
-    print(f"{len(rows)} kills, {len(bad)} not well, {time.monotonic() - started:.0f} s")
+    bad = harm(rows, KINDS)
+    print("\n".join([*bad, f"{args.count} kills, {len(bad)} kinds of harm, {time.monotonic() - started:.0f} s"]))
     return int(bool(bad))
 
 

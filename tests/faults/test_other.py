@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 import sys
 import threading
-import time
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -22,14 +20,14 @@ from study.collect.boards import Launch, linux
 from study.collect.boards.emulated import EmulatedBoard
 from study.design import Factors
 from study.errors import BoardFailed
-from tests.conftest import BIN, refused, run
+from tests.conftest import refused, run
 from tests.faults.disk import SMALL, Room
-from tests.faults.kills import RIG
+from tests.faults.kills import RIG, Run, collecting
 from tests.faults.ledger import Ledger, lines, planned_only
+from tests.faults.processes import go_on
 
 OTHER_RIG = "rig-neoverse-n1"
 DESIGN = [f"--{name}={value}" for name, value in SMALL.items()]
-PATIENCE = 120.0  # seconds; the machine may be busy
 
 # A clock that goes back by an hour whenever it is read, for Python alone: the emulator has no part in this.
 BACKWARDS = r"""
@@ -80,15 +78,6 @@ def collect(folder: Path, *more: object, board: str = RIG, env: dict[str, str] |
     return run("collect", "--brief", "--board", board, "--campaign", folder, *DESIGN, *more, env=env)
 
 
-def until(what: Any) -> Any:
-    """Wait for something to become true, and return it."""
-    end = time.monotonic() + PATIENCE
-    while not (found := what()):
-        assert time.monotonic() < end
-        time.sleep(0.02)
-    return found
-
-
 def test_data_that_cannot_be_written_are_refused_in_one_line_and_can_be_read(tmp_path: Path) -> None:
     with Room(tmp_path / "room") as room:
         campaign = room.folder / "campaign"
@@ -127,19 +116,18 @@ def test_a_clock_that_runs_backwards_harms_nothing(tmp_path: Path) -> None:
 
 def test_a_second_command_on_the_same_board_is_refused(tmp_path: Path) -> None:
     campaign = tmp_path / "campaign"
-    argv = ["collect", "--brief", "--board", RIG, "--campaign", str(campaign), *DESIGN]
-    with subprocess.Popen([str(BIN / "study"), *argv], cwd=paths.ROOT, stdout=subprocess.PIPE, text=True) as first:
-        assert first.stdout
-        until(lambda: " 1/12 " in str(first.stdout.readline() if first.stdout else ""))
-        first.send_signal(signal.SIGSTOP)  # it stays in the middle of its work
-        try:
-            line = refused(collect(campaign))
-        finally:
-            first.send_signal(signal.SIGCONT)
-        first.communicate()
-    assert first.returncode == 0
+    first = Run(collecting(campaign, SMALL), campaign, tmp_path / "first", ["between:1"])
+    try:
+        assert first.stopped() == first.process.pid
+        assert Ledger(campaign).look().recorded == 1
+        line = refused(collect(campaign))
+        go_on(first.process.pid)
+        first.until(first.ended)
+    finally:
+        first.end()
+    assert first.process.returncode == 0, first.err
     assert "another command" in line
-    assert str(first.pid) in line
+    assert str(first.process.pid) in line
     found = Ledger(campaign).look()
     assert (found.recorded, found.duplicated, found.wrong) == (12, 0, 0)
     assert run("verify", campaign).stderr == ""
