@@ -96,8 +96,8 @@ setup-python: .venv/ready
 .venv/ready: requirements.lock pyproject.toml | setup-system
 	@echo "installing the Python packages of requirements.lock into .venv (about a minute)"
 	@"$$PYTHON" -m venv .venv
-	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
-	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@PYTHONWARNINGS=ignore $(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
+	@PYTHONWARNINGS=ignore $(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
 setup-board: setup-python
