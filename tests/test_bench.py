@@ -102,6 +102,7 @@ def test_a_rig_s_campaign_is_compared_with_its_loops_and_side_by_side_counts_the
     assert collection.same_side_by_side()
 
 
+@pytest.mark.board
 def test_what_apt_does_is_what_fetching_takes() -> None:
     with setup.timed_apt() as took:
         debian.run(["apt-get", "--version"])

@@ -173,6 +173,7 @@ def test_this_machine_is_said_to_be_none_that_can_be_measured() -> None:
     assert "not arm64" in refused(run("doctor", "local"))
 
 
+@pytest.mark.board
 def test_a_board_that_examined_nothing_is_not_good(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(EmulatedRig, "doctor", lambda *_: [])
     with pytest.raises(BoardFailed, match="rig-cortex-a57: it answered, but examined nothing"):
@@ -200,6 +201,7 @@ def test_the_command_examines_an_emulated_board() -> None:
     assert not [line for line in lines if "bad:" in line]
 
 
+@pytest.mark.board
 def test_make_examines_a_rig(tmp_path: Path) -> None:
     done = subprocess.run(["make", "doctor", "BOARD=rig-cortex-a57"], cwd=paths.ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -207,6 +209,7 @@ def test_make_examines_a_rig(tmp_path: Path) -> None:
         assert re.search(rf"^{name} +{found} +good$", done.stdout, re.MULTILINE)
 
 
+@pytest.mark.board
 def test_a_board_without_kvm_is_bad_and_all_else_is_examined(tmp_path: Path) -> None:
     """QEMU without EL2 has no KVM."""
     board = EmulatedBoard("qemu-neoverse-n1", machine="virt,gic-version=3")

@@ -9,6 +9,8 @@ import pytest
 from tests.faults import disk
 from tests.faults.disk import PAGE, Point
 
+pytestmark = pytest.mark.board
+
 POINTS = [Point("size", pages * PAGE) for pages in (1, 3, 6)] + [Point("nr_inodes", files) for files in (2, 5)]
 
 

@@ -14,6 +14,8 @@ from tests.faults import kills
 from tests.faults.kills import KINDS, Row, Strike, Uninterrupted, drawn
 from tests.faults.states import STATES
 
+pytestmark = pytest.mark.board
+
 COMMANDS = [kind for kind in KINDS if not kind.notebook]
 NOTEBOOKS = [kind for kind in KINDS if kind.notebook]
 

@@ -78,6 +78,7 @@ def collect(folder: Path, *more: object, board: str = RIG, env: dict[str, str] |
     return run("collect", "--brief", "--board", board, "--campaign", folder, *DESIGN, *more, env=env)
 
 
+@pytest.mark.board
 def test_data_that_cannot_be_written_are_refused_in_one_line_and_can_be_read(tmp_path: Path) -> None:
     with Room(tmp_path / "room") as room:
         campaign = room.folder / "campaign"
@@ -97,6 +98,7 @@ def test_data_that_cannot_be_written_are_refused_in_one_line_and_can_be_read(tmp
         assert room.study("verify", campaign).returncode == 0
 
 
+@pytest.mark.board
 def test_a_clock_that_runs_backwards_harms_nothing(tmp_path: Path) -> None:
     source, library = tmp_path / "backwards.c", tmp_path / "backwards.so"
     source.write_text(BACKWARDS)
@@ -114,6 +116,7 @@ def test_a_clock_that_runs_backwards_harms_nothing(tmp_path: Path) -> None:
     assert run("summary", campaign).returncode == 0
 
 
+@pytest.mark.board
 def test_a_second_command_on_the_same_board_is_refused(tmp_path: Path) -> None:
     campaign = tmp_path / "campaign"
     first = Run(collecting(campaign, SMALL), campaign, tmp_path / "first", ["between:1"])
@@ -133,6 +136,7 @@ def test_a_second_command_on_the_same_board_is_refused(tmp_path: Path) -> None:
     assert run("verify", campaign).stderr == ""
 
 
+@pytest.mark.board
 def test_two_boards_at_once_share_a_campaign(tmp_path: Path) -> None:
     campaign, done = tmp_path / "campaign", {}
 
@@ -257,6 +261,7 @@ STRIKES = {
 }
 
 
+@pytest.mark.board
 def test_a_module_taken_out_and_a_panic_in_the_middle_of_a_visit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     factors = Factors(strategies=("lazy", "eager"), guests=("mde",), processes=1, loops=1000, values=2, warmups=1)
     ledger = Ledger(tmp_path / "c")

@@ -16,6 +16,8 @@ from tests.faults.kills import RIG, Run, collecting
 from tests.faults.ledger import Ledger, unsigned
 from tests.faults.processes import awaits, go_on, survivors
 
+pytestmark = pytest.mark.board
+
 TERM, HANGUP, INTERRUPT = signal.SIGTERM, signal.SIGHUP, signal.SIGINT
 
 
