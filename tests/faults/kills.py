@@ -315,7 +315,8 @@ class Trial:
             (os.killpg if kind.group else os.kill)(target.pid if target else run_.process.pid, kind.signals[sent])
             if kind.notebook and KILL not in kind.signals:  # the command passes it on to the kernel
                 run_.until(lambda: awaits(recorder, INTERRUPT))
-            go_on(recorder)
+            if KILL not in kind.signals or kind.target == EMULATOR:  # else it is killed itself, or with its command
+                go_on(recorder)
             sent += 1
         return Struck(met, before, known, sent)
 
@@ -402,14 +403,14 @@ def drawn(count: int, random: Random, kinds: Sequence[Kind] = KINDS) -> list[Str
 def dealt(strikes: Sequence[Strike], random: Random, planned: int) -> list[list[Strike]]:
     """Deal strikes to campaigns of so many visits: each begins before its design is there, and ends, if it can, when all is closed."""
     far = Counter(strike.state.far for strike in strikes)
-    count = max(1, far[CLOSED], -(-far[OPEN] // (planned - 1)))
+    count = max(1, far[CLOSED], -(-far[OPEN] // (planned - 2)))
     in_order = sorted(strikes, key=lambda strike: strike.state.far)
     return [_placed(in_order[number::count], random, planned) for number in range(min(count, len(strikes)))]
 
 
 def _placed(strikes: Sequence[Strike], random: Random, planned: int) -> list[Strike]:
-    """Draw where in a campaign those are that come while visits are recorded."""
-    places = iter(sorted(random.sample(range(1, planned), sum(strike.state.far == OPEN for strike in strikes))))
+    """Draw where in a campaign those are that come while visits are recorded: one of them may let one visit more be recorded."""
+    places = iter(sorted(random.sample(range(1, planned - 1), sum(strike.state.far == OPEN for strike in strikes))))
     return [Strike(one.kind, one.state, next(places)) if one.state.far == OPEN else one for one in strikes]
 
 

@@ -62,7 +62,8 @@ class Stopper:
         self.campaign, self.marks = Path(campaign), Path(marks)
         self.stops = [(event, int(number)) for event, _, number in (stop.partition(":") for stop in stops.split())]
         self.stopped = self.seen = 0
-        self.recorded, self.next_asks = False, False  # a line of this run is there; the next request is for a visit
+        self.written = self.recorded = False  # a line of this run, perhaps not synced; one that is
+        self.next_asks = False  # the next request is for a visit
 
     def find_spec(self, name, *_):
         """Find no module: what is loaded is an event."""
@@ -97,10 +98,12 @@ class Stopper:
 
     def write(self, file, data):
         """Do what os.write does."""
-        if self.is_visits(file) and self.due("writing"):
-            done = REAL.write(file, data[: len(data) // 2])
-            self.stop("writing")
-            return done
+        if self.is_visits(file):
+            self.written = True
+            if self.due("writing"):
+                done = REAL.write(file, data[: len(data) // 2])
+                self.stop("writing")
+                return done
         if not self.next_asks or not (board := reader_of(file)):
             return REAL.write(file, data)
         self.next_asks = False
@@ -115,11 +118,11 @@ class Stopper:
 
     def fsync(self, file):
         """Do what os.fsync does."""
-        is_visits = self.is_visits(file)
-        if is_visits:
+        is_line = self.written and self.is_visits(file)  # or a torn line of an earlier run was cut off
+        if is_line:
             self.at("unsynced")
         REAL.fsync(file)
-        if is_visits:
+        if is_line:
             self.recorded = self.next_asks = True
 
     def replace(self, source, target, **how):
