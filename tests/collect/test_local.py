@@ -6,12 +6,14 @@ import base64
 import io
 import json
 import re
+import shutil
 import subprocess
 import tarfile
 from pathlib import Path
 
 import fastjsonschema
 import pytest
+import tqdm
 
 from study import paths
 from study.analyze import compare, figures, frame, tables
@@ -60,7 +62,7 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Campaign:
     board = EmulatedBoard("qemu-neoverse-n1", append='"STUDY_UNDER=sh -s"')
     launch = board.launch(folder / "console.log", ("stock",))
     release = json.loads((debian.kernel(debian.KERNEL) / "versions.json").read_text())["release"]
-    script = SCRIPT.format(files=base64.encodebytes(_checkout(release)).decode(), release=release)
+    script = SCRIPT.format(files=base64.encodebytes(_checkout(release, folder / "checkout")).decode(), release=release)
     with subprocess.Popen(launch.argv, cwd=launch.cwd, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin and process.stdout
         process.stdin.write(script.encode())
@@ -71,29 +73,28 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Campaign:
     return Campaign(folder / "campaign")
 
 
-def _checkout(release: str) -> bytes:
-    """Pack what a checkout on an arm64 board has after building: the sources, the guest, the module."""
+def _checkout(release: str, place: Path) -> bytes:
+    """Pack what a checkout on an arm64 board has after building and a first run: sources, compiled too, the guest, the module."""
+    for path in some(paths.ROOT.glob("study/**/*"), 100):
+        if path.suffix in (".py", ".S", ".c", "") and path.is_file():
+            (place / path.relative_to(paths.ROOT)).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, place / path.relative_to(paths.ROOT))
+    for package in (fastjsonschema, tqdm):
+        shutil.copytree(Path(package.__file__).parent, place / package.__name__, ignore=shutil.ignore_patterns("__pycache__"))
+    build._compile(place)
+    built = {
+        f"payload-{cache.digest(build.RECIPE, 'gcc', (paths.ONBOARD / 'payload.S').read_bytes())[:16]}": build.payload(),
+        f"module-{cache.digest(build.RECIPE, release, f'/lib/modules/{release}/build', cache.tree_digest(paths.MODULE))[:16]}": (
+            build.module(release, debian.kernel(debian.KERNEL) / "headers")
+        ),
+    }
+    for name, path in built.items():
+        (place / "cache" / name).mkdir(parents=True)
+        shutil.copy(path, place / "cache" / name)
+    (place / "collect.py").write_text(COLLECT)
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w:gz") as archive:
-        for path in some(paths.ROOT.glob("study/**/*"), 100):
-            if path.suffix in (".py", ".S", ".c", "") and path.is_file():
-                archive.add(path, path.relative_to(paths.ROOT))
-        archive.add(
-            Path(fastjsonschema.__file__).parent,
-            "fastjsonschema",
-            filter=lambda entry: None if "__pycache__" in entry.name else entry,
-        )
-        built = {
-            f"payload-{cache.digest(build.RECIPE, 'gcc', (paths.ONBOARD / 'payload.S').read_bytes())[:16]}": build.payload(),
-            f"module-{cache.digest(build.RECIPE, release, f'/lib/modules/{release}/build', cache.tree_digest(paths.MODULE))[:16]}": (
-                build.module(release, debian.kernel(debian.KERNEL) / "headers")
-            ),
-        }
-        for name, path in built.items():
-            archive.add(path, f"cache/{name}/{path.name}")
-        entry = tarfile.TarInfo("collect.py")
-        entry.size = len(COLLECT)
-        archive.addfile(entry, io.BytesIO(COLLECT.encode()))
+        archive.add(place, ".")
     return stream.getvalue()
 
 
