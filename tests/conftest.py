@@ -24,7 +24,7 @@ from study import paths
 from study.analyze import compare, frame
 from study.campaign import Campaign
 from study.process import need
-from tests import forks
+from tests import costs, forks
 
 if TYPE_CHECKING:
     from study.analyze.figures import Drawing
@@ -83,6 +83,16 @@ if "PYTEST_XDIST_WORKER" not in os.environ:  # a worker has what the process tha
     ordinary_environment()
     if "PYTEST_CHECK" in os.environ:
         without(["qemu-system-aarch64", "qemu-system-arm", "chromium", "apt-get", "apt-cache"])
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Write down what each test took, if that is asked for."""
+    before = costs.spent()
+    done = yield
+    if "PYTEST_COSTS" in os.environ:
+        costs.write(Path(os.environ["PYTEST_COSTS"]), item.nodeid, costs.spent() - before)
+    return done
 
 
 def pytest_sessionfinish() -> None:
