@@ -76,8 +76,9 @@ class Agent:
     """The real agent, whose machine is a tree."""
 
     def __init__(self, root: Path) -> None:
+        argv = ["env", "--default-signal", sys.executable, "-m", "onboard"]  # also where nohup or the like has us ignore some
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "onboard"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             env={**os.environ, "STUDY_ROOT": str(root), "PYTHONPATH": str(paths.COLLECT)},
         )  # fmt: skip
 
