@@ -1,4 +1,4 @@
-"""Set-up on machines that have little: what is missing is installed or named, in order, before anything that needs it is begun."""
+"""Set-up on machines that have little: what is missing is installed or named before anything that needs it is begun."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ echo "$(basename "$0") $*" >>"$LOG"
 case "$(basename "$0") $*" in
   "id -u") echo $USER_ID;;
   sudo*) exit 1;;
-  "apt-get "*install*) n=0; while [ $n -lt 10 ] && ! grep -q "m venv" "$LOG"; do sleep 0.1; n=$((n + 1)); done; echo installed >>"$LOG";;
+  "apt-get "*install*)
+    n=0; while [ $n -lt 10 ] && ! grep -q "m venv" "$LOG"; do sleep 0.1; n=$((n + 1)); done; echo installed >>"$LOG";;
   *ensurepip) grep -q installed "$LOG";;
   *version_info*) exit $OLD;;
   *--version) echo "Python 3.9.2";;

@@ -124,9 +124,8 @@ def _analysed(folder: Path, paper: Path) -> tuple[Shown, dict[str, Any]]:
     campaign = Campaign(folder)
     one = Shown(campaign, paper / campaign.name)
     if one.stale():
-        raise BadRequest(
-            f"{one.folder} holds no analysis of {folder} as it is now; make it with: make analyze mail CAMPAIGN={shlex.quote(str(folder))}"
-        )
+        advice = f"make it with: make analyze mail CAMPAIGN={shlex.quote(str(folder))}"
+        raise BadRequest(f"{one.folder} holds no analysis of {folder} as it is now; {advice}")
     return one, about(campaign)
 
 

@@ -249,6 +249,7 @@ def test_what_is_killed_on_either_side_loses_nothing_and_leaves_nothing(lab: Lab
 def test_a_board_finds_a_hook_for_pyperf_which_will_not_start_without_one_on_python_3_9(tmp_path: Path) -> None:
     with zipfile.ZipFile(io.BytesIO(pack(b""))) as archive:
         archive.extractall(tmp_path)
-    text = "import sys; sys.path.insert(0, sys.argv[1]); from pyperf._hooks import get_hooks; print([hook.load() for hook in get_hooks()])"
+    found = "from pyperf._hooks import get_hooks; print([hook.load() for hook in get_hooks()])"
+    text = f"import sys; sys.path.insert(0, sys.argv[1]); {found}"
     done = subprocess.run([sys.executable, "-I", "-S", "-c", text, tmp_path], capture_output=True, text=True, check=False)
     assert done.stdout == "[<class 'onboard.hook.PerfStat'>]\n", done.stderr

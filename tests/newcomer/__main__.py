@@ -2,8 +2,8 @@
 
 python -m tests.newcomer [--commands "make study; make test"] [--users root,newcomer] [--cache FOLDER] [--keep]
 
-The machine is made as the Containerfile says, line by line. A user without sudo runs what make prints, as root, and make again. What
-is said goes to .cache/newcomer, too. Exits with 1 if a command failed, or if one that tests ran no test.
+The machine is made as the Containerfile says, line by line. What make prints for a user without sudo is run as root, and make again.
+What is said goes to .cache/newcomer, too. Exits with 1 if a command failed, or if one that tests ran no test.
 """
 
 from __future__ import annotations

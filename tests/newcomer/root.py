@@ -28,11 +28,11 @@ CERTIFICATES = ("PIP_CERT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUND
 KEPT = ("var/cache/apt/archives", "var/cache/pip")  # what was fetched
 BORROWED = ("etc/resolv.conf", "etc/hosts")
 # Entered as a machine's root and not by chroot, in which the kernel refuses user namespaces.
-# The shell stays, and ends all with itself when it is told to: a program that becomes a user is told no more that its parent died.
+# The shell stays, and all ends with it: a program that becomes another user is no longer told that its parent died.
 ENTER = """
 mount --bind "$1" "$1" && cd "$1" && mount -t proc proc proc && mount -t sysfs -o ro sysfs sys &&
-mkdir -p dev/pts dev/shm && mount -t devpts -o newinstance,gid=5,mode=620,ptmxmode=666 devpts dev/pts && mount -t tmpfs shm dev/shm &&
-ln -sf pts/ptmx dev/ptmx && { [ -z "$2" ] || for kept in $4; do mount --bind "$2/$kept" $kept; done; } &&
+mkdir -p dev/pts dev/shm && mount -t tmpfs shm dev/shm &&
+mount -t devpts -o newinstance,gid=5,mode=620,ptmxmode=666 devpts dev/pts && ln -sf pts/ptmx dev/ptmx && { [ -z "$2" ] || for kept in $4; do mount --bind "$2/$kept" $kept; done; } &&
 pivot_root . . && umount -l . && cd "$3" && shift 4 && { "$@"; exit $?; }
 """
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -80,7 +80,8 @@ class Root:
         argv = [
             need("setpriv"), "--pdeathsig", "KILL", "--",  # nothing goes on in there without us
             need("unshare"), "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child",
-            "sh", "-c", ENTER, "enter", str(self.folder), str(self._cache or ""), place, " ".join(KEPT), *become, "sh", "-c", command,
+            "sh", "-c", ENTER, "enter", str(self.folder), str(self._cache or ""), place, " ".join(KEPT),
+            *become, "sh", "-c", command,
         ]  # fmt: skip
         with subprocess.Popen(
             argv, env=self.env | home, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
