@@ -28,6 +28,7 @@ REPLY = 40  # lines that an excerpt for a reply may have
 MOST_MOVED = 12  # numbers that are listed of those that moved since the last version
 ASKED = ("untouched", "mde")  # the guests of the question, which the chart shows
 MARKS = 24  # lines of marks that a chart in a letter may have
+WORD = re.compile(r"""(?:'[^']*'|"[^"]*"|[^\s'"])+""")  # of a command, with what is quoted in it
 LINK = re.compile(r"[A-Z][A-Za-z-]*: \S")  # a link or a tag, such as Suggested-by
 WHY_TRAPS_DIFFER = (
     "In Linux such a trap leaves the guest for the host, whose exit handling decodes it, and enters the guest again; the rig "
@@ -352,7 +353,7 @@ def measuring(campaign: Campaign) -> list[str]:
 
 def _broken(command: str) -> str:
     """Return a command on lines that are narrow enough for a letter, broken between words, and never within quotes."""
-    whole = re.sub(r"'[^']*'", lambda quoted: quoted[0].replace(" ", "\0"), command)
+    whole = WORD.sub(lambda word: word[0].replace(" ", "\0"), command)
     lines = textwrap.wrap(whole, WIDTH - 10, break_long_words=False, break_on_hyphens=False)
     return " \\\n        ".join(lines).replace("\0", " ")
 
@@ -495,7 +496,7 @@ def check(text: str) -> None:
         Naming the line.
     """
     for number, line in enumerate(text.splitlines(), 1):
-        long = len(line) > WIDTH and len(line.split()) > 1  # a word, such as a path, cannot be broken
+        long = len(line) > WIDTH and len(WORD.findall(line.removesuffix("\\"))) > 1  # a word, such as a path, cannot be broken
         if (long and not LINK.match(line)) or not line.isascii() or line.startswith("#") or line == "---":
             why = f"over {WIDTH} columns, not ASCII, a comment, or what ends a letter"
             raise StudyError(f"line {number} of the letter is no line for a list ({why}): {line!r}")

@@ -7,12 +7,14 @@ import itertools
 import json
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from study.collect import build, cache, debian
 from study.collect.boards.emulated import EmulatedBoard
+from study.errors import StudyError
 from study.process import run
 from tests.conftest import own_address
 
@@ -72,10 +74,11 @@ PORTS = itertools.count(2200)  # of an address that is ours
 
 @dataclass(frozen=True)
 class Lab:
-    """A running board: the names that reach it are in `names`, a file for OpenSSH's client."""
+    """A running board: the names that reach it are in `names`, a file for OpenSSH's client; `line` is a connection to be shared."""
 
     names: Path
     module: Path
+    line: Path
 
     @property
     def env(self) -> dict[str, str]:
@@ -83,8 +86,11 @@ class Lab:
         return {"STUDY_SSH_CONFIG": str(self.names)}
 
     def sh(self, script: str, stdin: bytes = b"", limit: float = 600) -> str:
-        """Run a script on the board, by ssh alone, for at most so many seconds, and return what it printed."""
-        return run(["timeout", str(limit), "ssh", "-F", self.names, "-T", "lab", script], stdin=stdin)
+        """Run a script on the board, by ssh alone, for at most so many seconds, and return what it printed.
+
+        The study makes connections of its own; this one is made once: an emulated board takes longer to agree on keys than to answer.
+        """
+        return run(["timeout", str(limit), "ssh", "-F", self.names, "-S", self.line, "-T", "lab", script], stdin=stdin)
 
 
 @contextlib.contextmanager
@@ -116,7 +122,13 @@ def lab(folder: Path, *, kernel: str = "", words: str = "", cpus: int = 1) -> It
         assert process.stdout
         try:
             assert process.stdout.readline() == b"ready\n", (folder / "console.log").read_text()
-            yield Lab(folder / "names", build.module(release, debian.kernel(kernel or debian.KERNEL) / "headers"))
+            with tempfile.TemporaryDirectory(prefix="lab-") as short:  # the name of a socket may not be long
+                master = ["ssh", "-F", folder / "names", "-f", "-N", "-M", "-S", f"{short}/line", "lab"]
+                subprocess.run(master, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
+                driver = build.module(release, debian.kernel(kernel or debian.KERNEL) / "headers")
+                yield Lab(folder / "names", driver, Path(short, "line"))
+                with contextlib.suppress(StudyError):  # the board may be gone
+                    run(["ssh", "-F", folder / "names", "-S", f"{short}/line", "-O", "exit", "lab"])
         finally:
             process.kill()
 

@@ -324,7 +324,7 @@ def test_a_worker_that_is_deaf_to_interruptions_ends_its_board_in_good_order(tmp
         reason = fleet._run(errand, wanted=lambda: recorded(folder, board) < 3, say=lambda text: None)
     finally:
         signal.signal(signal.SIGINT, heard)
-    assert reason.startswith("interrupted; ")
+    assert reason.startswith("ended by SIGTERM; ")
     assert 3 <= recorded(folder, board) < len(planned(Campaign(folder), board))
     assert at_work(folder) == []
 

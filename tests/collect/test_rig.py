@@ -41,7 +41,7 @@ pytestmark = pytest.mark.board
 
 ONE_OF_EACH = ["rig-cortex-a15", "rig-cortex-a57"]
 REAL = [name for name in names(STRATEGIES, RIG) if STRATEGIES[name].correct]
-SEQUENCES = 1000  # for each architecture, each under every strategy
+SEQUENCES = 400  # for each architecture, each under every strategy
 LEAVES = names(EXITS, RIG)
 PATIENCE = 120.0  # seconds; the machine may be busy
 each = pytest.mark.parametrize("machine", ONE_OF_EACH, indirect=True)

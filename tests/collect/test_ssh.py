@@ -27,6 +27,7 @@ from study.design import Factors
 from study.errors import BadRequest, BoardFailed
 from tests.collect import sshd
 from tests.collect.sshd import Lab
+from tests.collect.test_fleet import recorded
 from tests.conftest import BIN, own_address, refused, run, some
 from tests.faults import ssh
 
@@ -95,10 +96,7 @@ def measured(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Campaign:
     with subprocess.Popen(
         command, cwd=paths.ROOT, env={**os.environ, **lab.env}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
-        assert process.stdout
-        for line in process.stdout:
-            if " 1/" in line:
-                break
+        until(lambda: recorded(folder, "ssh-lab") >= 1)
         until(lambda: "onboard.bench" in left(lab))
         os.kill(client(process.pid), signal.SIGKILL)
         said, words = process.communicate()
