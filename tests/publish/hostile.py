@@ -28,7 +28,7 @@ def make(reference: Campaign, folder: Path) -> Path:
     shutil.copy(reference.folder / "design.json", folder)
     for old in reference.boots():
         board = old.name.rpartition(".")[0]
-        if board not in BOARDS or old.name.endswith((".4", ".5")):
+        if board not in BOARDS or not old.name.endswith((".1", ".8", ".9")):  # the boots of one kernel
             continue
         new = folder / "boots" / old.name
         new.mkdir(parents=True)
