@@ -166,7 +166,7 @@ def test_a_reader_that_has_seen_enough_changes_nothing(words: str, campaigns: Pa
     """Who reads is gone before the first line is written: the command ends as it would have, and complains of nothing."""
     reading, writing = os.pipe()
     os.close(reading)
-    command = [BIN / "study", *shlex.split(words.format(folder=campaigns))]
+    command = [BIN / "study", *shlex.split(words.format(folder=shlex.quote(str(campaigns))))]
     errors = writing if ENOUGH[words] else subprocess.PIPE  # the commands that refuse say so to the same reader
     done = subprocess.run(command, cwd=paths.ROOT, stdout=writing, stderr=errors, text=True, check=False)
     os.close(writing)

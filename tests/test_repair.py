@@ -206,7 +206,7 @@ def test_the_command_repairs_and_measures_again(tmp_path: Path) -> None:
     values = {record.line["visit"]: record.line["sha256"] for record in some(Campaign(folder).records(), 6)}
     flip(next(folder.glob("boots/*.1/visits.jsonl")))
     words = refused(run("collect", "--board", RIG, "--campaign", folder, *OPTIONS))
-    assert f"nothing is measured until this is mended, with: study repair {folder}" in words
+    assert f"nothing is measured until this is mended, with: study repair {shlex.quote(str(folder))}" in words
     first = run("repair", folder, "--no-measure")
     assert "line 1 does not match its digest" in first.stdout or "line 2 does not match" in first.stdout, first.stdout
     assert "5 of 6 visits" in first.stdout

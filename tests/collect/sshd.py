@@ -60,12 +60,12 @@ Host stranger
 Host unknown
   UserKnownHostsFile /dev/null
 Host changed
-  UserKnownHostsFile {folder}/others
+  UserKnownHostsFile "{folder}/others"
 Host *
   User root
-  IdentityFile {folder}/key
+  IdentityFile "{folder}/key"
   IdentitiesOnly yes
-  UserKnownHostsFile {folder}/known
+  UserKnownHostsFile "{folder}/known"
   GlobalKnownHostsFile /dev/null
 """
 

@@ -105,7 +105,7 @@ def test_a_clock_that_runs_backwards_harms_nothing(tmp_path: Path) -> None:
     subprocess.run(["gcc", "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl"], check=True)
     campaign, began = tmp_path / "campaign", datetime.now(UTC)
     for _ in range(2):
-        done = collect(campaign, env={"LD_PRELOAD": str(library)})
+        done = collect(campaign, env={"LD_PRELOAD": library.name, "LD_LIBRARY_PATH": str(tmp_path)})
         assert (done.returncode, done.stderr) == (0, "")
     (boot,) = Campaign(campaign).boots()
     started = datetime.fromisoformat(json.loads((boot / "boot.json").read_text())["started"])
