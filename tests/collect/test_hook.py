@@ -43,7 +43,12 @@ def measured(tmp_path: Path, *words: object, command: str = "timeit", events: st
 
 
 def counters(run: pyperf.Run) -> dict[str, Any]:
-    return {name: value for name, value in run.get_metadata().items() if name.startswith(PREFIX)}
+    """Return what was counted; perf adds :u to the name of an event of which this user may count user space alone."""
+    return {name.replace(":u", ""): value for name, value in run.get_metadata().items() if name.startswith(PREFIX)}
+
+
+def may_count_the_kernel() -> bool:
+    return os.getuid() == 0 or int(Path("/proc/sys/kernel/perf_event_paranoid").read_text()) < 2
 
 
 def touching(pages: int) -> tuple[str, ...]:
@@ -109,7 +114,8 @@ def test_switching_is_within_the_count_and_small(tmp_path: Path) -> None:
     (only,) = measured(tmp_path, "-p1", "-n50", "-w0", "-l1", "pass", events="task-clock,context-switches,page-faults")
     assert counters(only)[PREFIX + "task-clock_unit"] == "msec"
     assert 0 < counters(only)[PREFIX + "task-clock"] / 50 < 1
-    assert 50 <= counters(only)[PREFIX + "context-switches"] < 500
+    least, most = (50, 500) if may_count_the_kernel() else (0, 1)  # it is the kernel that switches
+    assert least <= counters(only)[PREFIX + "context-switches"] < most
     assert faults(only) < 20
 
 
@@ -126,7 +132,7 @@ def test_without_a_choice_the_default_events_are_counted_or_said(tmp_path: Path)
     out = tmp_path / "out.json"
     assert hooked("timeit", "-p1", "-n1", "-w0", "-l1", "-o", out, "sum(range(9999))").returncode == 0  # pyperf hides the choice
     told = counters(pyperf.Benchmark.load(str(out)).get_runs()[0])
-    assert {PREFIX + event for event in EVENTS.split(",")} <= {name.partition(":")[0] for name in told}
+    assert {PREFIX + event for event in EVENTS.split(",")} <= set(told)
     assert told[PREFIX + "task-clock"] > 0
 
 
@@ -144,7 +150,7 @@ def test_counts_survive_in_what_pyperf_shows(tmp_path: Path) -> None:
     assert "hooks: perf_stat" in shown
     assert f"{CALLS}: 3" in shown  # the same in all runs, therefore of the benchmark
     dumped = run("-m", "pyperf", "dump", "-v", tmp_path / "out.json", program="python").stdout
-    assert f"{PREFIX}page-faults: 3" in dumped or f"{PREFIX}page-faults: 3" in shown  # 3000 and a few
+    assert re.search(f"{PREFIX}page-faults(:u)?: 3", dumped + shown)  # 3000 and a few
 
 
 # --- refusals -------------------------------------------------------------------------------------------------------------

@@ -19,7 +19,8 @@ Each run that holds values has in its metadata:
 
 =================================  ========================================================================================
 ``perf_stat_calls``                how often the benchmark was called while counters ran: once for each value
-``perf_stat_<event>``              the count over all those calls together, or ``not supported`` or ``not counted``
+``perf_stat_<event>``              the count over all those calls together, or ``not supported`` or ``not counted``; perf adds
+                                   ``:u`` to an event of which you may count user space alone
 ``perf_stat_<event>_unit``         what it is counted in, if not by the piece, such as ``msec``
 ``perf_stat_<event>_running_pct``  only if less than 100: in what share of the time it was counted; the count is an estimate
 =================================  ========================================================================================
