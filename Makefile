@@ -148,11 +148,11 @@ simulation: setup-python  ## what intervals and verdicts are worth, on campaigns
 
 # --- the house ----------------------------------------------------------------------------------------------------
 
-test: setup-python  ## lint and test: boots emulated boards, about 25 minutes
+test: setup-python  ## lint and test: boots emulated boards, about 12 minutes
 	@$(MAKE) --no-print-directory lint
 	@$(BIN)/pytest
 
-check: setup-python  ## lint and all tests that need neither emulator nor browser nor network: about a minute
+check: setup-python  ## lint and all tests that need neither emulator nor browser nor network: about two minutes
 	@$(MAKE) --no-print-directory lint
 	@PYTEST_CHECK=yes $(BIN)/pytest -m 'not board and not browser' --numprocesses 2
 
