@@ -112,18 +112,6 @@ def some(things: Iterable[T], least: int = 1) -> list[T]:
     return found
 
 
-def ordinary_signals() -> None:
-    """Take signals as a command in a terminal does, whatever whoever started us ignores: what we start inherits that."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGQUIT):
-        signal.signal(number, signal.SIG_DFL)
-
-
-def pytest_sessionstart() -> None:
-    """Begin with ordinary signals."""
-    ordinary_signals()
-
-
 def run(
     *words: object, program: str = "study", env: dict[str, str] | None = None, timeout: float = 600
 ) -> subprocess.CompletedProcess[str]:
