@@ -159,7 +159,7 @@ check: setup-python  ## lint and all tests that need neither emulator nor browse
 newcomer: setup-python  ## the two commands on a minimal Debian 12 of their own, as root and as a user without sudo (as root; an hour and a half)
 	@$(BIN)/python -m tests.newcomer --commands "$$NEWCOMER"
 
-faults: setup-python  ## kill, starve and confuse campaigns in every way, and count what is lost (25 minutes)
+faults: setup-python  ## kill, starve and confuse campaigns in every way, and count what is lost (15 minutes)
 	@$(BIN)/python -m tests.faults
 
 fuzz: setup-python  ## feed rubbish to everything that reads a file, 100 000 times (5 minutes)

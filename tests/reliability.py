@@ -22,10 +22,12 @@ def _total(rows: list[dict[str, Any]], name: str) -> int:
 
 def _kills(rows: list[dict[str, Any]]) -> str:
     over_ssh = [row for row in rows if row["kind"].startswith("ssh")]
+    met = [state for row in rows for state, count in row["met"].items() if count]
     return (
         f"{_total(rows, 'tried')} kills of {len(rows)} kinds, {_total(over_ssh, 'tried')} of them over ssh: {_total(rows, 'before')} visits "
         f"recorded before, {_total(rows, 'after')} after, lost {_total(rows, 'lost')}, there twice {_total(rows, 'duplicated')}, wrong "
-        f"{_total(rows, 'wrong')}; left running {_total(rows, 'left')}."
+        f"{_total(rows, 'wrong')}; left running {_total(rows, 'left')}. They met {len(set(met))} states of a run, {len(met)} pairs of kind and state; "
+        f"at {_total(rows, 'recorded')} of them visits were recorded before."
     )
 
 
