@@ -17,7 +17,7 @@ from tqdm.std import tqdm
 
 from study.terminal import legible_lines
 
-BAR = "{desc}: {n_fmt}/{total_fmt} {unit} |{bar}| {words}"
+BAR = "{desc}: {n_fmt}/{total_fmt} {unit}, {words} |{bar}|"  # where there is little room, it is the bar that goes
 TOLD = re.compile(r"(.+): (\d+)/(\d+) (\S+), (\d+ left.*)")
 
 # Seconds between two updates in a terminal and in a notebook; between two lines of a log, and of those that come at such intervals.

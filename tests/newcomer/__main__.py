@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import TextIO
 
 from study import paths
-from study.collect.session import duration
 from study.errors import StudyError
+from study.progress import duration
 from tests.newcomer.root import NUMBER, USER, Root
 
 SUITES = {"docker.io/library/debian:12": "bookworm"}
