@@ -163,9 +163,12 @@ def _unpacked_headers(headers: Path, root: Path, beside: Path) -> tuple[Path, li
 
 
 def _compile(*folders: Path) -> None:
-    """Compile Python code here: compiling takes an emulated board longer than running."""
+    """Compile Python code here: compiling takes an emulated board longer than running.
+
+    With -P the compiler imports nothing from the folder that it compiles, and leaves nothing there that names times of files.
+    """
     for folder in folders:
-        run([sys.executable, "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", "."], cwd=folder)
+        run([sys.executable, "-P", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", "."], cwd=folder)
 
 
 def pack(folder: Path, out: Path) -> None:
