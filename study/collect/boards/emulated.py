@@ -14,6 +14,9 @@ from study.process import need, run
 # Board name: QEMU's CPU. The first runs KVM with VHE, the second without (nVHE).
 CPUS = {"qemu-neoverse-n1": "neoverse-n1", "qemu-cortex-a57": "cortex-a57"}
 
+# The kernel's command line. Without cryptomgr.notests it tries all of its ciphers, which takes a sixth of a boot.
+WORDS = "console=ttyAMA0 rdinit=/init panic=-1 loglevel=5 cryptomgr.notests"
+
 
 class EmulatedBoard(LinuxBoard):
     """A machine of the emulator; started afresh for every boot.
@@ -48,7 +51,7 @@ class EmulatedBoard(LinuxBoard):
             need("setpriv"), "--pdeathsig", "KILL", "--",  # no emulator outlives the command that started it
             qemu, "-M", self._machine, "-cpu", CPUS[self.name], "-m", "2G", "-icount", "shift=0",
             "-kernel", str(image / "vmlinuz"), "-initrd", str(image / "initrd"),
-            "-append", f"console=ttyAMA0 rdinit=/init panic=-1 loglevel=5 {self._append}".rstrip(),
+            "-append", f"{WORDS} {self._append}".rstrip(),
             "-display", "none", "-nodefaults", "-no-reboot", "-monitor", "none", "-serial", f"file:{console.name}",
             "-device", "virtio-serial-device", "-chardev", "stdio,id=line,signal=off",
             "-device", "virtserialport,chardev=line,name=study",
