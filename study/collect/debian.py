@@ -155,7 +155,7 @@ def kernel(series: str) -> Path:
 
     def build(place: Path) -> None:
         progress.say(f"asking Debian's archive for its arm64 kernel {series} (once, about 20 s)")
-        apt, host_apt = of_kernels(place, "arm64"), of_kernels(place, host)
+        apt = of_kernels(place, "arm64")
         fetched = place / "archives"
         fetched.mkdir()
         names = run(
@@ -175,7 +175,7 @@ def kernel(series: str) -> Path:
             headers = f"linux-headers-{release}"
             common, kbuild = (_depends(apt, headers, f"linux-{part}-")[0] for part in ("headers", "kbuild"))
             fetch(apt, "download", names=[headers, common], cwd=fetched)
-            fetch(host_apt, "download", names=[kbuild], cwd=fetched)
+            fetch(of_kernels(place, host), "download", names=[kbuild], cwd=fetched)
             unpack([path for name in (headers, common, kbuild) for path in fetched.glob(f"{name}_*.deb")], place / "headers")
         versions = _versions(sorted(fetched.glob("*.deb")))
         (place / "versions.json").write_text(json.dumps({"release": release, "packages": versions}, indent=1))
