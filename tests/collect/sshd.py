@@ -20,6 +20,8 @@ from tests.conftest import own_address
 
 BOARD = "qemu-neoverse-n1"
 NETWORK = ["failover", "net_failover", "virtio_net"]  # modules, in the order in which they are loaded
+# Words for its kernel: system calls and fresh pages take it less. What a round trip in the kernel takes stays.
+QUICK = "kpti=off init_on_alloc=0"
 # Of what sshd depends on, all that it loads.
 LIBRARIES = ["lib", "usr/lib/aarch64-linux-gnu"]
 
@@ -69,6 +71,7 @@ Host *
   GlobalKnownHostsFile /dev/null
 """
 
+PATIENCE = 120.0  # seconds; the machine may be busy
 PORTS = itertools.count(2200)  # of an address that is ours
 
 
@@ -85,6 +88,10 @@ class Lab:
         """What the study is told by the environment."""
         return {"STUDY_SSH_CONFIG": str(self.names)}
 
+    def wait(self, condition: str) -> None:
+        """Wait until a command of the board's shell succeeds; it is the board that looks, which takes it less than to be asked."""
+        self.sh(f"until {condition}; do sleep 0.2; done", limit=PATIENCE)
+
     def sh(self, script: str, stdin: bytes = b"", limit: float = 600) -> str:
         """Run a script on the board, by ssh alone, for at most so many seconds, and return what it printed.
 
@@ -94,7 +101,7 @@ class Lab:
 
 
 @contextlib.contextmanager
-def lab(folder: Path, *, kernel: str = "", words: str = "", cpus: int = 1) -> Iterator[Lab]:
+def lab(folder: Path, *, kernel: str = "", words: str = QUICK, cpus: int = 1) -> Iterator[Lab]:
     """Boot a board that answers to ssh, with keys of its own, until the end.
 
     `kernel` is how its release begins, and `words` are added to its command line. More than one CPU run at the same time, and no

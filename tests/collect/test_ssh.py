@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,8 +25,8 @@ from study.collect.onboard.__main__ import VISIT_LIMIT
 from study.design import Factors
 from study.errors import BadRequest, BoardFailed
 from tests.collect import sshd
-from tests.collect.sshd import Lab
-from tests.collect.test_fleet import recorded
+from tests.collect.sshd import PATIENCE, Lab
+from tests.collect.test_fleet import recorded, wait_for
 from tests.conftest import BIN, own_address, refused, run, some
 from tests.faults import ssh
 
@@ -42,7 +41,8 @@ LONG |= {"loops": 2_000_000, "values": 1, "warmups": 0}
 STOP = r"""for process in /proc/[0-9]*; do
   if tr '\0' ' ' <$process/cmdline | grep -qE 'python3 -m onboard( |.bench .*)$'; then kill -STOP ${process#/proc/}; fi
 done"""
-PATIENCE = 120.0  # seconds; the machine may be busy
+IN_A_VISIT = "grep -qs onboard.bench /proc/[0-9]*/comm"
+NO_FOLDER = "set -- /tmp/*; [ ! -e $1 ]"
 
 
 @pytest.fixture(scope="module")
@@ -73,12 +73,10 @@ def left(lab: Lab) -> str:
     return lab.sh("ls -d /tmp/* 2>/dev/null; ps -o comm,args | grep -E '[p]ython3|[p]erf stat'; lsmod | grep dbgswitch; true")
 
 
-def until(what: Callable[[], bool]) -> None:
-    """Wait for something to become true."""
-    end = time.monotonic() + PATIENCE
-    while not what():
-        assert time.monotonic() < end
-        time.sleep(0.2)
+def wait_until_gone(lab: Lab) -> None:
+    """Wait until nothing of the study is left on the board: its folder goes last, and then the process that removed it."""
+    lab.wait(NO_FOLDER)
+    wait_for(lambda: left(lab) == "")
 
 
 def client(parent: int) -> int:
@@ -96,8 +94,8 @@ def measured(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Campaign:
     with subprocess.Popen(
         command, cwd=paths.ROOT, env={**os.environ, **lab.env}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
-        until(lambda: recorded(folder, "ssh-lab") >= 1)
-        until(lambda: "onboard.bench" in left(lab))
+        wait_for(lambda: recorded(folder, "ssh-lab") >= 1)
+        lab.wait(IN_A_VISIT)
         os.kill(client(process.pid), signal.SIGKILL)
         said, words = process.communicate()
     assert "onboard.bench" not in said
@@ -105,7 +103,7 @@ def measured(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Campaign:
     interrupted = Campaign(folder)
     assert interrupted.verify() == []
     assert 1 <= len(list(interrupted.records())) < len(interrupted.asked("ssh:lab"))
-    until(lambda: left(lab) == "")
+    wait_until_gone(lab)
     done = collect(lab, folder, *SLOW)
     assert done.returncode == 0, done.stderr
     return Campaign(folder)
@@ -161,7 +159,7 @@ def test_a_host_that_falls_silent_is_given_up_by_the_board(lab: Lab, linked: Cal
         os.kill(ssh, signal.SIGSTOP)  # a machine that is gone without a word
         try:
             assert "onboard" in left(lab)
-            until(lambda: left(lab) == "")
+            wait_until_gone(lab)
         finally:
             os.kill(ssh, signal.SIGCONT)
         link.ask("facts", events=[], strategies=[])
@@ -169,7 +167,7 @@ def test_a_host_that_falls_silent_is_given_up_by_the_board(lab: Lab, linked: Cal
 
 def test_what_does_not_end_by_itself_is_ended_by_force(lab: Lab, linked: Callable[..., Link]) -> None:
     def cut() -> None:
-        until(lambda: "onboard.bench" in left(lab))
+        lab.wait(IN_A_VISIT)
         lab.sh(STOP)
         os.kill(client(os.getpid()), signal.SIGKILL)
 
@@ -179,7 +177,7 @@ def test_what_does_not_end_by_itself_is_ended_by_force(lab: Lab, linked: Callabl
         link.ask("visit", **LONG, events=[], label={}, patience=2 * PATIENCE)
     cutter.join()
     assert "onboard" in left(lab), "agent and measurement are stopped: they cannot have ended by themselves"
-    until(lambda: left(lab) == "")
+    wait_until_gone(lab)
 
 
 @pytest.mark.parametrize(

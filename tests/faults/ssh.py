@@ -311,7 +311,8 @@ def _strike(lab: Lab, run: Run, target: str, scene: Scene) -> bool:
 def _killer(lab: Lab, target: str) -> Iterator[subprocess.Popen[bytes]]:
     """Start on the board what kills when it is told to."""
     there = shlex.join(["python3", "-c", KILL_ONE, target, str(struck.PATIENCE)])
-    with subprocess.Popen(["ssh", "-F", lab.names, "-T", "lab", there], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as killer:
+    line = ["ssh", "-F", lab.names, "-S", lab.line, "-T", "lab"]
+    with subprocess.Popen([*line, there], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as killer:
         try:
             assert killer.stdout and killer.stdout.readline() == b"ready\n"
             yield killer
