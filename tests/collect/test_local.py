@@ -26,16 +26,42 @@ from tests.conftest import some
 
 pytestmark = pytest.mark.board
 
-FACTORS = 'Factors(strategies=("stock", "lazy"), guests=("untouched", "mde"), processes=1, values=3, warmups=1, loops=2000)'
-COLLECT = f"""
-import sys
-from pathlib import Path
+# Three campaigns, each in a process of its own, forked from one that has imported the study: the first is interrupted in its second
+# visit, and the third asks for another boot. What they say goes to the console and to `asked`; `after` is what the first one leaves.
+COLLECT = """
+import os, pathlib, signal, subprocess, sys, time, traceback
 from study.collect import session
 from study.design import Factors
-factors = {FACTORS}
-if sys.argv[2:]:
-    factors = Factors(strategies=("stock",), guests=("untouched",), processes=1, loops=100, boots=2, kernels=(sys.argv[2],))
-session.collect("local", Path(sys.argv[1]), factors)
+
+def collect(folder, factors, out, until=None):
+    process = os.fork()
+    if process == 0:
+        file = os.open(out, os.O_WRONLY | os.O_CREAT)
+        os.dup2(file, 1)
+        os.dup2(file, 2)
+        try:
+            session.collect("local", pathlib.Path(folder), factors)
+        except BaseException:
+            traceback.print_exc()
+        sys.stderr.flush()
+        sys.stdout.flush()
+        os._exit(0)
+    while until and not until():
+        time.sleep(0.02)
+    if until:
+        os.kill(process, signal.SIGINT)
+    os.waitpid(process, 0)
+
+def recorded():
+    return any(path.read_bytes() for path in pathlib.Path("/tmp/interrupted").glob("boots/*/visits.jsonl"))
+
+factors = Factors(strategies=("stock", "lazy"), guests=("untouched", "mde"), processes=1, values=3, warmups=1, loops=2000)
+collect("/tmp/interrupted", factors, "/dev/console", recorded)
+time.sleep(1)
+subprocess.run("lsmod >/tmp/after; ps >>/tmp/after; wc -l /tmp/interrupted/boots/*/visits.jsonl >>/tmp/after", shell=True, check=True)
+collect("/tmp/campaign", factors, "/dev/console")
+again = Factors(strategies=("stock",), guests=("untouched",), processes=1, loops=100, boots=2, kernels=(sys.argv[1],))
+collect("/tmp/again", again, "/tmp/campaign/asked")
 """
 SCRIPT = """
 mkdir -p /tmp/checkout && cd /tmp/checkout && base64 -d <<END | tar xz
@@ -43,11 +69,7 @@ mkdir -p /tmp/checkout && cd /tmp/checkout && base64 -d <<END | tar xz
 END
 mkdir -p /lib/modules/{release}/build
 export STUDY_CACHE=/tmp/checkout/cache PYTHONPATH=/tmp/checkout:/study
-timeout -s INT 4 python3 collect.py /tmp/interrupted >/dev/console 2>&1
-sleep 1
-lsmod >/tmp/after; ps >>/tmp/after; wc -l /tmp/interrupted/boots/*/visits.jsonl >>/tmp/after
-python3 collect.py /tmp/campaign >/dev/console 2>&1
-python3 collect.py /tmp/again {release} >/tmp/campaign/asked 2>&1
+python3 collect.py {release} >/dev/console 2>&1
 wc -l /tmp/again/boots/*/visits.jsonl >>/tmp/campaign/asked
 lsmod >/tmp/campaign/lsmod; mv /tmp/after /tmp/campaign/after
 tar cz -C /tmp campaign | base64
