@@ -431,6 +431,12 @@ def test_what_is_built_is_built_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert build.image() == place
 
 
+def test_python_on_a_board_compiles_nothing() -> None:
+    """A compiled module that is not compared with its source says so in its second word (PEP 552)."""
+    for path in some((build.user_space() / "root/usr/lib").rglob("*.pyc"), 500):
+        assert path.read_bytes()[4:8] == bytes([1, 0, 0, 0]), path
+
+
 def test_what_is_built_is_the_same_for_a_user_whose_files_nobody_else_may_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
