@@ -41,6 +41,7 @@ DESIGN, BOOT, VISITS, CONSOLE, ENOUGH, SUMS = (
 MORE_DESIGNS = "design-*.json"
 DERIVED = "values.parquet"
 BOOTS, ASIDE, WHY = "boots", "aside", "why.txt"
+State = tuple[int, ...]  # what tells a file from what it was before
 Seen = dict[str, dict[str, str]]  # by board and visit: the boot that has it
 LONGEST = 100  # characters of a name that is shown
 PASSING = (disk.ASIDE, disk.LOCK, ".err")  # files that a running command has open
@@ -92,6 +93,7 @@ class Campaign:
             raise BadRequest(f"{folder} is no campaign: it has no {DESIGN}; {advice}")
         self.designs: dict[str, Design] = {}
         self._visits: dict[str, dict[str, Visit]] = {}
+        self._read: dict[Path, tuple[State, list[str]]] = {}  # boots whose visits were all read: their names
         for path in (folder / DESIGN, *sorted(folder.glob(MORE_DESIGNS))):
             design = _read_design(path)
             kind = design.factors.kind
@@ -197,14 +199,27 @@ class Campaign:
             At the first line that does not match its digest, has another shape than a visit, is none of the design or says what
             cannot be true, or whose visit is recorded twice.
         """
-        if not (boot / VISITS).exists():
+        path, names = boot / VISITS, list[str]()
+        if not path.exists():
             return
+        state = _state(path)
         judge = self.judge(boot, {} if seen is None else seen)
-        for number, text in enumerate((boot / VISITS).read_bytes().splitlines(), 1):
+        for number, text in enumerate(path.read_bytes().splitlines(), 1):
             line, why = judge(text)
             if why:
-                raise BadData(f"{boot / VISITS}: line {number} {why}; see: study verify {shlex.quote(str(self.folder))}")
+                raise BadData(f"{path}: line {number} {why}; see: study verify {shlex.quote(str(self.folder))}")
+            names.append(line["visit"])
             yield line
+        self._read[boot] = state, names
+
+    def names_of(self, boot: Path, seen: Seen) -> list[str]:
+        """Return the names of the visits that lines_of() yields. A file that it has read to the end is read again only if it changed."""
+        state, names = self._read.get(boot, (None, []))
+        places = seen.setdefault(self.facts(boot)["board"], {})
+        if not state or state != _state(boot / VISITS) or places.keys() & names:
+            return [line["visit"] for line in self.lines_of(boot, seen)]
+        places |= dict.fromkeys(names, boot.name)
+        return names
 
     def judge(self, boot: Path, seen: Seen) -> Callable[[bytes], tuple[dict[str, Any], str]]:
         """Return what tells of each line of a boot's visits what is in it, and what is wrong with it: nothing, if that is empty."""
@@ -253,7 +268,7 @@ class Campaign:
         """Return the visits of one board that have no line yet, in order."""
         ours = [boot for boot in self.boots() if self.facts(boot)["board"] == board]
         seen: Seen = {}
-        done = {line["visit"] for boot in ours for line in self.lines_of(boot, seen)}
+        done = {name for boot in ours for name in self.names_of(boot, seen)}
         return [visit for visit in self.asked(board) if visit.name not in done]
 
     def asked(self, board: str) -> list[Visit]:
@@ -268,7 +283,7 @@ class Campaign:
         lines = []
         for boot in self.boots():
             facts = self.facts(boot)
-            count = sum(1 for _ in self.lines_of(boot))
+            count = len(self.names_of(boot, {}))
             what = f"{system(facts['board'], facts['kernel'])}, {facts['mode']}" + (", emulated" if facts["emulated"] else "")
             when = f"imported {facts['imported']}" if "imported" in facts else f"started {facts.get('started')}"
             lines.append(legible(f"{boot.name}: {count} visits of {facts['board']} ({what}), {when}", 1000))
@@ -474,6 +489,14 @@ def _read_design(path: Path) -> Design:
         return Design.from_json(schema.load(path.read_bytes()))
     except BadData as error:
         raise BadData(f"{path}: {legible(str(error), 1000)}") from None
+
+
+def _state(path: Path) -> State:
+    """Return what is another for a file that was written to or replaced; nothing of one that is not there."""
+    with contextlib.suppress(FileNotFoundError):
+        found = path.stat()
+        return found.st_ino, found.st_size, found.st_mtime_ns
+    return ()
 
 
 def _stopped_at(path: Path) -> int:

@@ -149,11 +149,11 @@ def summary(reference: Campaign, values: pd.DataFrame) -> pd.DataFrame:
 
 
 @pytest.fixture(scope="session")
-def posted(reference: Campaign, summary: pd.DataFrame) -> str:
+def posted(reference: Campaign, values: pd.DataFrame, summary: pd.DataFrame) -> str:
     """The letter of the shipped data, without words of an author."""
     from study.publish import letter
 
-    return letter.render(reference, summary, title="A title", version=2)
+    return letter.render(reference, values, summary, title="A title", version=2)
 
 
 @pytest.fixture(scope="session")

@@ -205,10 +205,10 @@ def test_the_letter_is_one_that_a_list_takes(posted: str, reference: Campaign) -
 
 @pytest.mark.parametrize(("title", "version"), [("", 1), ("a\nb", 1), ("na\u00efve", 1), ("x" * 76, 1), ("x", 0), ("x", True)])
 def test_a_letter_that_git_would_not_take_is_refused(
-    reference: Campaign, summary: pd.DataFrame, title: str, version: int
+    reference: Campaign, values: pd.DataFrame, summary: pd.DataFrame, title: str, version: int
 ) -> None:
     with pytest.raises(letter.BadRequest):
-        letter.render(reference, summary, title=title, version=version)
+        letter.render(reference, values, summary, title=title, version=version)
 
 
 def test_tables_fit_a_mail_and_show_the_control_arm(summary: pd.DataFrame) -> None:
@@ -357,7 +357,7 @@ def test_a_campaign_of_both_kinds_says_which_figure_is_a_time(reference: Campaig
         assert all(axis.get_ylim()[1] < 20_000 for axis in drawing.figure.axes)
         assert "in instructions (emulated, not time)" in drawing.alt
         assert "in ns:" in drawing.alt
-    text = " ".join(letter.render(mixed, summary, title="x", version=1).split())
+    text = " ".join(letter.render(mixed, values, summary, title="x", version=1).split())
     assert (
         "The figures of qemu-cortex-a57 and rig-cortex-a15 and rig-cortex-a57 come from emulation: they are path length" in text
     )
@@ -368,8 +368,9 @@ def test_a_letter_says_what_was_measured_and_not_what_was_planned(reference: Cam
     for path in some({*tmp_path.glob("c/boots/*.[2-9]"), *tmp_path.glob("c/boots/*.1[0-9]")}, 2 * 11):
         shutil.rmtree(path)
     part = Campaign(tmp_path / "c")
-    summary = compare.summarise(frame.tidy(part), part.baselines())
-    text = " ".join(letter.render(part, summary, title="x", version=1).split())
+    values = frame.tidy(part)
+    summary = compare.summarise(values, part.baselines())
+    text = " ".join(letter.render(part, values, summary, title="x", version=1).split())
     assert "n of a cell: 1 boot, 1 visit, 5 values." in text
     assert f"not complete: {GUESTS_AND_HOSTS * 5} of {CELLS * 3} visits of qemu-cortex-a57 are there" in text
     assert "3 boots" not in text.replace("fewer than 3 boots", "").replace("measure on 3 boots", "")

@@ -339,12 +339,18 @@ def holm(p: Array, family: npt.NDArray[np.intp]) -> Array:
 
 
 def _keys(cells: pd.DataFrame, tags: list[str]) -> list[tuple[str, ...]]:
-    return list(cells[tags].itertuples(index=False, name=None))
+    return list(zip(*(_plain(cells[tag]) for tag in tags), strict=True))
+
+
+def _plain(column: pd.Series) -> list[Any]:
+    """Return the values of a column: those of pandas' columns of text are slow to come by one by one."""
+    found: list[Any] = column.to_numpy(dtype=object).tolist()
+    return found
 
 
 def _words(cells: pd.DataFrame, reference: pd.Series, base: pd.Series) -> list[str]:
     """Return what each cell is compared with: a strategy, and the kernel where it is another one."""
-    names, kernels = cells["strategy"], cells["kernel"]
+    names, kernels = _plain(cells["strategy"]), _plain(cells["kernel"])
     return [
         name if at < 0 else names[at] if kernels[at] == kernel else f"{names[at]}, {kernels[at]}"
         for name, at, kernel in zip(base, reference, kernels, strict=True)

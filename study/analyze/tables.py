@@ -57,8 +57,8 @@ tabulate.MIN_PADDING = 0  # a list wants narrow tables
 def contexts(summary: pd.DataFrame) -> Iterable[tuple[str, pd.DataFrame]]:
     """Yield a heading and the timed rows for each board, kernel, exit, host state and metric."""
     tags = ["board", "kernel", "mode", "exit", "host", "metric", "unit"]
-    for _, rows in compare.timed(summary).groupby(tags, sort=False):
-        yield f"{place(rows)}: {what(rows)}", compare.in_order(rows)
+    for _, rows in compare.in_order(compare.timed(summary)).groupby(tags, sort=False):
+        yield f"{place(rows)}: {what(rows)}", rows
 
 
 def place(rows: pd.DataFrame) -> str:
@@ -354,7 +354,7 @@ def boots(campaign: Campaign, style: str = "text") -> str:
         when = facts.get("imported") or facts.get("started") or "-"
         commit = facts.get("study", {}).get("commit", "-") if isinstance(facts.get("study"), dict) else "-"
         body.append([legible(boot.name), facts["board"], system(facts["board"], facts["kernel"]), facts["mode"], legible(str(when)),
-                     str(sum(1 for _ in campaign.lines_of(boot))), legible(str(commit))])  # fmt: skip
+                     str(len(campaign.names_of(boot, {}))), legible(str(commit))])  # fmt: skip
     return table(["boot", "board", "kernel", "mode", "measured", "visits", "study's commit"], body, "lllllrl", style)
 
 

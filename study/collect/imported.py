@@ -311,7 +311,7 @@ def _write(campaign: Campaign, visits: Sequence[Visit]) -> None:
     counts = Counter[str]()
     for there, facts in _boots(campaign):
         numbers.setdefault(facts["board"], {})[facts["boot_id"]] = facts["number"]
-        counts[facts["board"]] += sum(1 for _ in campaign.lines_of(there))
+        counts[facts["board"]] += len(campaign.names_of(there, {}))
     for boot in dict.fromkeys(visit.boot for visit in visits):
         ours = sorted((visit for visit in visits if visit.boot == boot), key=lambda visit: visit.date)
         known = numbers.setdefault(boot.board, {})

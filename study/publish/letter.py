@@ -39,6 +39,7 @@ LARGEST = 100_000  # bytes that a kernel list accepts
 
 def render(
     campaign: Campaign,
+    values: pd.DataFrame,
     summary: pd.DataFrame,
     fits: Mapping[str, cost.Fit] = MappingProxyType({}),
     *,
@@ -53,7 +54,7 @@ def render(
     ----------
     campaign : Campaign
         What was measured.
-    summary : DataFrame
+    values, summary : DataFrame
         Of that campaign.
     fits : mapping of str to Fit
         The cost model of each board that has one.
@@ -86,7 +87,7 @@ def render(
     environment.filters |= {"wrap": wrap, "plural": tables.plural, "underlined": lambda text: f"{text}\n{'-' * len(text)}"}
     said, links = split_links(words)
     text = environment.get_template("letter.txt.j2").render(
-        contents(campaign, summary, fits), title=title, version=version, words=said, links=links, changes=changes
+        contents(campaign, values, summary, fits), title=title, version=version, words=said, links=links, changes=changes
     )
     text = re.sub(r"\n{3,}", "\n\n", text.encode("ascii", "replace").decode())  # b4 drops the second of two empty lines
     check(text)
@@ -120,9 +121,9 @@ def split_links(words: str) -> tuple[str, str]:
     return (said.rstrip("\n"), last) if last and all(map(LINK.match, last.splitlines())) else (words, "")
 
 
-def contents(campaign: Campaign, summary: pd.DataFrame, fits: Mapping[str, cost.Fit]) -> dict[str, Any]:
+def contents(campaign: Campaign, values: pd.DataFrame, summary: pd.DataFrame, fits: Mapping[str, cost.Fit]) -> dict[str, Any]:
     """Return what the template of the letter is filled with."""
-    grown = history.generations(compare.medians(frame.tidy(campaign)))
+    grown = history.generations(compare.medians(values))
     timed = compare.timed(summary)
     focus = timed if IMPORTED in campaign.designs else compare.in_focus(timed)
     linux, rigs = compare.of_kind(timed, KVM), compare.of_kind(timed, RIG)

@@ -160,7 +160,7 @@ def test_a_board_that_is_not_emulated_reports_time(local: Campaign) -> None:
     assert "path length" not in text
     cost = {(row.strategy, row.guest): row.median * 1e9 for row in compare.timed(summary).itertuples() if row.arm == "main"}
     assert cost["stock", "mde"] - cost["stock", "untouched"] == pytest.approx(363, abs=30)
-    posted = letter.render(local, summary, title="x", version=1)
+    posted = letter.render(local, values, summary, title="x", version=1)
     assert "emulated" not in posted
     assert "in ns over an untouched guest" in " ".join(posted.split())
     drawing = next(drawing for drawing in figures.draw_all(values, summary) if drawing.name == "cost-hvc")

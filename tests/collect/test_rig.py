@@ -265,8 +265,9 @@ def test_a_campaign_of_a_rig_alone_makes_a_letter(matrix: Campaign, tmp_path: Pa
     done = run("collect", "--board", ONE_OF_EACH[0], "--campaign", short, "--profile", "quick", "--loops", 20)
     assert done.returncode == 0, done.stderr
     for campaign, table in ((Campaign(short), "guest"), (matrix, "strategy +case 1 +case 2 +case 3 +monitor mode")):
-        summary = compare.summarise(frame.tidy(campaign), campaign.baselines())
-        text = letter.render(campaign, summary, title="x", version=1)
+        values = frame.tidy(campaign)
+        summary = compare.summarise(values, campaign.baselines())
+        text = letter.render(campaign, values, summary, title="x", version=1)
         assert re.search(rf"^{table}|^strategy +untouched +mde +touch", text, re.MULTILINE)
         assert "path length in instructions, not time" in " ".join(text.split())
         assert "Linux boards" not in text

@@ -24,12 +24,12 @@ def one_line(text: str) -> str:
 
 
 def test_the_author_s_words_links_and_tags_are_in_the_letter_as_they_were_written(
-    reference: Campaign, summary: pd.DataFrame, tmp_path: Path
+    reference: Campaign, values: pd.DataFrame, summary: pd.DataFrame, tmp_path: Path
 ) -> None:
     path = tmp_path / "series.txt"
     words = "Patch 1 does this,\n  - and that.\n\nLink: https://lore.kernel.org/r/" + "x" * 80 + "\nSuggested-by: A B <a@b.org>\n"
     path.write_text(words)
-    text = letter.render(reference, summary, title="x", version=1, words=letter.own_words(path))
+    text = letter.render(reference, values, summary, title="x", version=1, words=letter.own_words(path))
     assert path.read_text() == words
     assert text.startswith("x\n\nPatch 1 does this,\n  - and that.\n\n")
     links = text.index("Links and tags")
@@ -192,8 +192,9 @@ def test_imported_results_have_a_letter_too(tmp_path: Path) -> None:
             pyperf.BenchmarkSuite([pyperf.Benchmark(runs)]).dump(str(tmp_path / f"{name}-{boot}.json"))
         imported.import_files(tmp_path / "c", sorted(tmp_path.glob(f"{name}-*.json")), {"strategy": name}, "before")
     campaign = Campaign(tmp_path / "c")
-    summary = compare.summarise(frame.tidy(campaign), campaign.baselines())
-    text = letter.render(campaign, summary, title="x", version=1)
+    values = frame.tidy(campaign)
+    summary = compare.summarise(values, campaign.baselines())
+    text = letter.render(campaign, values, summary, title="x", version=1)
     assert text.isascii()
     assert "na?ve" in text
     assert re.search(r"^  after +.*o.* 0\.900 lower$", text, re.MULTILINE)
