@@ -30,8 +30,16 @@ if TYPE_CHECKING:
     from study.analyze.figures import Drawing
 
 # A machine that is busy with emulators is slow now and then: that is no failure. What is drawn is the same in every run.
-settings.register_profile("study", deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("study")
+settings.register_profile(
+    "study",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+CHECK = "PYTEST_CHECK" in os.environ  # make check: everything that needs no board, and of what is drawn a quarter
+settings.register_profile("check", settings.get_profile("study"), max_examples=25)
+settings.load_profile("check" if CHECK else "study")
 
 BIN = Path(sys.executable).parent
 BOARDS = ["qemu-neoverse-n1", "qemu-cortex-a57"]
@@ -81,7 +89,7 @@ def without(programs: Iterable[str]) -> None:
 ordinary_signals()
 if "PYTEST_XDIST_WORKER" not in os.environ:  # a worker has what the process that started it has
     ordinary_environment()
-    if "PYTEST_CHECK" in os.environ:
+    if CHECK:
         without(["qemu-system-aarch64", "qemu-system-arm", "chromium", "apt-get", "apt-cache"])
 
 
@@ -97,6 +105,11 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
 
 def pytest_sessionfinish() -> None:
     forks.end()
+
+
+def drawn(most: int) -> settings:
+    """Return settings that draw so many examples, and a quarter of them in make check."""
+    return settings(max_examples=most // 4 if CHECK else most)
 
 
 def own_address() -> str:

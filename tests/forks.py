@@ -12,7 +12,16 @@ from pathlib import Path
 
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(
-    ["study.cli", "study.analyze.figures", "study.collect.imported", "study.publish.letter", "study.publish.site", "tests.forks"]
+    [
+        "study.cli",
+        "study.analyze.figures",
+        "study.collect.imported",
+        "study.publish.letter",
+        "study.publish.site",
+        "papermill.engines",
+        "nbconvert",
+        "tests.forks",
+    ]
 )
 KILLED = 10.0  # seconds for a process to end that was killed
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from study import schema
@@ -22,7 +22,7 @@ from study.design import Factors, choose
 from study.disk import cut_torn_line
 from study.errors import BadData, BadRequest
 from tests import lines
-from tests.conftest import some
+from tests.conftest import drawn, some
 
 SMALL = Factors(strategies=("stock", "lazy"), guests=("untouched",), processes=2)
 
@@ -178,7 +178,7 @@ def test_sha256sum_reads_the_sums(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@drawn(60)
 @given(data=st.data())
 def test_verify_finds_any_flipped_byte(tmp_path: Path, data: st.DataObject) -> None:
     folder = tmp_path / "c"

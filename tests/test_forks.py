@@ -19,7 +19,7 @@ from tests.conftest import BIN
         ["plan", "--profile", "quick"],
         ["verify", "/nowhere"],
         ["fly"],
-        ["reply", "data/reference", "--cells", "guest=x"],
+        ["boards"],
     ],
     ids=lambda words: words[0],
 )

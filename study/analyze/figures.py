@@ -566,8 +566,9 @@ def save_all(drawings: list[Drawing], folder: Path, pixels: int = PIXELS) -> lis
     paths = []
     with plt.style.context(STYLE):
         for drawing in progress.bar("drawing figures", len(drawings), "figures", aside=True, over=drawings):
-            drawing.figure.get_layout_engine().execute(drawing.figure)
-            drawing.figure.set_layout_engine("none")  # it is laid out once, not for each kind again
+            if layout := drawing.figure.get_layout_engine():
+                layout.execute(drawing.figure)
+                drawing.figure.set_layout_engine("none")  # it is laid out once, not for each kind again
             drawn, pixelled, text = (folder / f"{drawing.name}.{ending}" for ending in ("svg", "png", "txt"))
             write_whole(drawn, svg.canonical(_svg(drawing.figure), drawing.name))
             write_whole(pixelled, _png(drawing.figure, pixels))

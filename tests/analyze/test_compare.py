@@ -6,13 +6,14 @@ from random import Random
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
 from study.analyze import compare
 from study.analyze.compare import CANNOT, HIGHER, LOWER, Spread
 from tests.analyze.frames import TAGS, tidy
+from tests.conftest import drawn
 
 numbers = st.floats(1, 1e6)
 
@@ -25,7 +26,7 @@ def row(rows: pd.DataFrame, strategy: str, arm: str = "main") -> pd.Series:
     return rows[(rows["strategy"] == strategy) & (rows["arm"] == arm)].iloc[0]
 
 
-@settings(max_examples=40)
+@drawn(40)
 @given(st.lists(st.lists(numbers, min_size=1, max_size=4), min_size=3, max_size=6))
 def test_the_interval_is_student_s_over_the_logarithms_of_boots(boots: list[list[float]]) -> None:
     cell = row(summary(lazy=boots), "lazy")
@@ -39,7 +40,7 @@ def test_the_interval_is_student_s_over_the_logarithms_of_boots(boots: list[list
         assert cell["ci_low"] <= cell["median"] <= cell["ci_high"]
 
 
-@settings(max_examples=40)
+@drawn(40)
 @given(st.lists(st.lists(st.tuples(numbers, numbers), min_size=2, max_size=2), min_size=3, max_size=5), st.floats(0.1, 10))
 def test_what_a_block_does_to_all_of_its_visits_drops_out(blocks: list[list[tuple[float, float]]], ratio: float) -> None:
     """Each block is scaled at will: only the ratio within it counts, and it is always the same."""
@@ -200,7 +201,7 @@ def test_rows_come_in_the_order_of_the_tables_with_the_control_arm_last() -> Non
     assert order == [("stock", "main"), ("lazy", "main"), ("eager", "main"), ("lazy", "control")]
 
 
-@settings(max_examples=30)
+@drawn(30)
 @given(st.floats(0.5, 2.0), st.integers(3, 6), st.integers(0, 100))
 def test_what_moved_between_two_campaigns_is_found_with_welch_s_interval(factor: float, boots: int, seed: int) -> None:
     noise = np.random.default_rng(seed)
@@ -242,7 +243,7 @@ VALUES = st.floats(-1e18, 1e18) | st.just(math.nan)
 
 @pytest.mark.parametrize("at_once", [1, 2**20])
 @pytest.mark.parametrize("kind", ["category", "object"])
-@settings(max_examples=40)
+@drawn(40)
 @given(
     visits=st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("xy"), st.lists(VALUES, max_size=9)), max_size=9),
     order=st.randoms(use_true_random=False),

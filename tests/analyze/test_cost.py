@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from study.analyze import compare, cost
@@ -13,6 +13,7 @@ from study.analyze.cost import PAIRS, Costs, Mix
 from study.collect.onboard.factors import GUEST_STATES
 from study.errors import BadRequest
 from tests.analyze.frames import tidy
+from tests.conftest import drawn
 
 some = st.floats(1, 1e4)
 costs = st.builds(Costs, base=some, trap=some, switch=some, scan=some)
@@ -152,7 +153,7 @@ def test_what_a_round_trip_consists_of_adds_up() -> None:
     assert parts[list(cost.PARTS)].sum(axis=1).to_numpy() == pytest.approx(fitted.cells["fitted"].to_numpy())
 
 
-@settings(max_examples=50)
+@drawn(50)
 @given(st.lists(st.lists(some, min_size=4, max_size=4), min_size=2, max_size=4))
 def test_nobody_is_cheaper_than_the_winner(rows: list[list[float]]) -> None:
     table = {f"s{number}": np.array(row) for number, row in enumerate(rows)}

@@ -11,7 +11,7 @@ from typing import Any
 
 import pyperf
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from study.analyze import compare, frame
@@ -21,7 +21,7 @@ from study.collect.imported import import_files
 from study.design import Factors
 from study.errors import BadData, BadRequest, StudyError
 from tests import lines
-from tests.conftest import refused, run, some
+from tests.conftest import drawn, refused, run, some
 
 SHIPPED = Path(pyperf.__file__).parent / "tests"
 LISTS = [SHIPPED / f"mult_list_py3{minor}.json" for minor in (6, 7, 8)]
@@ -456,7 +456,7 @@ def mutated() -> st.SearchStrategy[bytes]:
     )
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@drawn(300)
 @given(content=mutated())
 def test_any_file_imports_or_is_refused(tmp_path: Path, content: bytes) -> None:
     shutil.rmtree(tmp_path / "c", ignore_errors=True)

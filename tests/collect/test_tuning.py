@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from study import paths
 from study.collect import doctor as host
 from study.collect.boards.emulated import EmulatedBoard
 from study.collect.onboard import BoardError, facts, tuning
+from tests.conftest import drawn
 
 CPU = "sys/devices/system/cpu"
 MEASURING = facts.measuring_cpu()
@@ -368,7 +369,7 @@ TEXTS = st.text(max_size=40)
 
 
 @given(files=st.dictionaries(NAMES, TEXTS, max_size=8), wanted=st.dictionaries(NAMES, TEXTS, max_size=8), fails=st.booleans())
-@settings(max_examples=30)
+@drawn(30)
 def test_any_set_of_files_and_values_comes_back(files: dict[str, str], wanted: dict[str, str], fails: bool) -> None:
     files = {f"{name}/file": text for name, text in files.items()}
     asked = [(f"{name}/file", text) for name, text in wanted.items()]
@@ -389,7 +390,7 @@ LISTS = st.sets(st.integers(0, MEASURING + 1), min_size=1).map(lambda cpus: ",".
 
 
 @given(governor=GOVERNORS, states=st.lists(st.sampled_from("01"), max_size=4), irqs=st.lists(LISTS, max_size=6))
-@settings(max_examples=15)
+@drawn(15)
 def test_any_machine_comes_back_after_a_kill(governor: str, states: list[str], irqs: list[str]) -> None:
     files = {
         **{name: MACHINE[name] for name in (f"{CPU}/online", tuning.BOOT_ID)},

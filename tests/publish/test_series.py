@@ -13,7 +13,7 @@ from email.message import EmailMessage
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from study import paths
@@ -21,12 +21,12 @@ from study.collect import provenance
 from study.errors import BadRequest, MissingTool, StudyError
 from study.publish import series as subject
 from study.publish.series import Series, put
-from tests.conftest import copy_of_checkout, refused, run
+from tests.conftest import copy_of_checkout, drawn, refused, run
 
 LIST, MAINTAINER = "linux-arm-kernel@lists.infradead.org", "Jörg Größe <joerg@example.org>"
 SHIPPED = (paths.ROOT / "paper" / "reference" / "letter.txt").read_text(encoding="ascii")
 SMALL = "KVM: a title\n\nA paragraph of\ntwo lines.\n\nHeading\n-------\n\n    indented\n\nThe last\none of it.\n"
-FEW = settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FEW = drawn(12)
 
 
 @pytest.fixture(autouse=True)
