@@ -195,7 +195,8 @@ def chromium() -> Iterator[Browser]:
     """Debian's Chromium, without a window."""
     with sync_playwright() as player:
         browser = player.chromium.launch(
-            executable_path=need("chromium"), args=["--no-sandbox", "--disable-background-networking"]
+            executable_path=need("chromium"),
+            args=["--no-sandbox", "--disable-background-networking", "--disable-gpu", "--disable-software-rasterizer"],
         )
         yield browser
         browser.close()
