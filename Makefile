@@ -68,12 +68,12 @@ setup: setup-board  ## install what is needed, and build the emulated board
 
 # --- what must be there -------------------------------------------------------------------------------------------
 
-# Who cannot begin without a program, as study/packages.txt has it: the tests, or boards of a kind, named by the first word of
+# Who cannot begin without a program, as packages.txt has it: the tests, or boards of a kind, named by the first word of
 # BOARD. An arm64 machine builds with its own compiler.
 KIND    = $(if $(filter test faults,$(MAKECMDGOALS)),tests,$(if $(filter check,$(MAKECMDGOALS)),check,$(if $(filter study setup%,$(MAKECMDGOALS)),$(firstword $(subst -, ,$(subst :, ,$(BOARD)))))))
 BUILDER = $(if $(filter aarch64,$(shell uname -m)),native,cross)
 WHO     = all $(KIND) $(if $(filter qemu rig local ssh tests,$(KIND)),$(BUILDER))
-TOOLS   = $(shell sed -En 's/^([a-z\/][^ ]*) +([^ ]+) (.* )?($(subst $(blank),|,$(strip $(WHO))))( .*)?$$/\1=\2/p' study/packages.txt)
+TOOLS   = $(shell sed -En 's/^([a-z\/][^ ]*) +([^ ]+) (.* )?($(subst $(blank),|,$(strip $(WHO))))( .*)?$$/\1=\2/p' packages.txt)
 OLDEST := $(shell sed -n 's/^requires-python = ">=\(.*\)"/\1/p' pyproject.toml)
 
 setup-system:
@@ -169,7 +169,7 @@ lint: setup-python  ## ruff and mypy
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@$(BIN)/mypy --python-version 3.10 --package study.collect.onboard  # what boards run; mypy knows nothing older
+	@$(BIN)/mypy --python-version 3.10 --package study.collect.onboard --module study.factors  # what boards run; mypy knows nothing older
 
 bench: setup-python  ## what the study costs beside what it measures, as ratios of one run (three quarters of an hour; let nothing else run)
 	@$(BIN)/python -m study.bench

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from study import __version__, paths, terminal
+from study import __version__, paths
 from study.errors import StudyError
+from study.terminal import ending
 
 if TYPE_CHECKING:
     from study.campaign import Campaign
@@ -81,8 +82,8 @@ def boards() -> None:
 @study.command()
 def strategies() -> None:
     """List the ways of switching, and where each can be measured."""
-    from study.collect.onboard.factors import STRATEGIES
     from study.design import KINDS
+    from study.factors import STRATEGIES
 
     for name, row in STRATEGIES.items():
         where = f"on {' and '.join(KINDS[kind] for kind in row.on)}" if row.on else "what stock is called where none is to choose"
@@ -184,14 +185,14 @@ def _widest(campaign: Campaign, board: str) -> float:
 
 
 def _collect_fleet(context: click.Context, file: Path, campaign: Path, scheduler: str, options: dict[str, Any]) -> Campaign:
-    from study.collect import fleet, shelf
+    from study.collect.fleet import client, shelf
 
     for name in ("board", "tune", "reboot"):
         if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
             raise click.UsageError(f"--{name} and --fleet: leave one of them out, {file} says it of each board")
     words = ["study", "collect", "--fleet", str(file), "--campaign", str(campaign)]
-    words += [*(["--scheduler", scheduler] if scheduler else []), *fleet.words(options)]
-    return fleet.collect(shelf.read(file), campaign, options, scheduler, shlex.join(words))
+    words += [*(["--scheduler", scheduler] if scheduler else []), *client.words(options)]
+    return client.collect(shelf.read(file), campaign, options, scheduler, shlex.join(words))
 
 
 @study.command("import")
@@ -222,8 +223,8 @@ def import_(campaign: Path, files: tuple[Path, ...], tags: tuple[str, ...], base
     a second of pyperf's is 10^9 instructions). What no tag says is taken from pyperf's metadata: board from hostname, kernel
     from platform, boot from boot_time, exit from the benchmark's name. An interval needs three boots.
     """
-    from study.collect import imported
-    from study.collect import tags as known
+    from study.collect.imports import imported
+    from study.collect.imports import tags as known
 
     print(imported.import_files(campaign, files, known.of_words(tags), baseline).describe())
 
@@ -272,8 +273,8 @@ def repair(campaign: Path, measure: bool) -> None:
     Nothing is deleted: what was wrong goes to aside/ in the campaign, with why.txt beside it. Visits whose lines are whole stay.
     Emulated boards and this machine are measured at once; for others the command is printed.
     """
-    from study import repair as mending
     from study.campaign import Campaign
+    from study.campaign import repair as mending
     from study.collect import session
 
     for problem in mending.repair(campaign):
@@ -311,9 +312,10 @@ def notebook(name: str, out: Path, profile: str | None, given: tuple[tuple[str, 
     NAME is collect, analyze, cover-letter or simulation. What would come out the same is left as it is: OUT remembers what went
     in (notebook, parameters, campaign, code, packages) and what came out (figures, tables, letter).
     """
-    from study import notebooks
+    from study.notebooks import execution
+    from study.notebooks.parameters import of_words
 
-    ran = notebooks.run(name, out, notebooks.parameters(dict(given) | ({"profile": profile} if profile else {})), again)
+    ran = execution.run(name, out, of_words(dict(given) | ({"profile": profile} if profile else {})), again)
     print(out if ran else f"{out} is up to date")
 
 
@@ -371,7 +373,7 @@ def html(campaigns: tuple[Path, ...], out: Path, paper: Path) -> None:
 
     Each page is one file that asks no network for anything.
     """
-    from study import uptodate
+    from study.notebooks import uptodate
 
     named = [path.absolute() for path in campaigns]
     others = [path for path in uptodate.analysed(paths.DATA, paper) if path.absolute() not in named]
@@ -393,11 +395,11 @@ def html(campaigns: tuple[Path, ...], out: Path, paper: Path) -> None:
 @click.option("--kernels", default="", help="As for study collect; else the one that is booted unless another is asked for.")
 def image(kernels: str) -> None:
     """Assemble the images of the emulated Linux boards, one for each kernel, or say where they are."""
-    from study.collect import build
     from study.design import Kernel
+    from study.kernels import image
 
     for text in kernels.split(","):
-        print(build.image(Kernel.of(text.strip()).release))
+        print(image.image(Kernel.of(text.strip()).release))
 
 
 @study.command()
@@ -414,9 +416,9 @@ def module() -> None:
     """Build the kernel module for the kernel that runs here, on an arm64 board."""
     import platform
 
-    from study.collect import build
+    from study.kernels import module as driver
 
-    print(build.module(platform.release()))
+    print(driver.module(platform.release()))
 
 
 def main() -> None:
@@ -430,12 +432,12 @@ def main() -> None:
         print(f"study: {' '.join(words.split())}", file=sys.stderr)
         raise SystemExit(2 if isinstance(error, click.ClickException) else 1) from None
     except (KeyboardInterrupt, click.Abort):
-        raise terminal.ended() from None
+        raise ending.ended() from None
     except OSError as error:
         print(f"study: {error.filename or 'the system'}: {error.strerror or error}", file=sys.stderr)
         raise SystemExit(1) from None
 
 
 if __name__ == "__main__":
-    terminal.guard()
+    ending.guard()
     main()

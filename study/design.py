@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from study import __version__
-from study.collect.onboard.factors import (
+from study.errors import BadData, BadRequest
+from study.factors import (
     EXITS,
     GUEST_STATES,
     HOST_STATES,
@@ -32,7 +33,6 @@ from study.collect.onboard.factors import (
     of_series,
     version,
 )
-from study.errors import BadData, BadRequest
 
 __all__ = [
     "Cell",
@@ -148,7 +148,7 @@ class Factors:
         Of the boards that are measured: ``kvm`` or ``rig``; ``imported`` for results that were made elsewhere. What these
         vary is a record and no plan: names that no table knows, and no order.
     strategies, guests, hosts, exits : tuple of str
-        Rows of the tables in study/collect/onboard/factors.py that this kind of board has. An exit or a host may be limited to
+        Rows of the tables in study/factors.py that this kind of board has. An exit or a host may be limited to
         some guests: ``mmio:untouched+mde``. Of what was imported the first strategy is the baseline.
     processes : int
         Visits of each cell on each boot: fresh processes with a fresh guest.

@@ -11,10 +11,17 @@ NOTEBOOKS = ROOT / "notebooks"
 PAPER = ROOT / "paper"
 TEMPLATES = PAPER / "templates"
 
-COLLECT = ROOT / "study" / "collect"
-ONBOARD = COLLECT / "onboard"
-MODULE = COLLECT / "module"
-RIG = COLLECT / "rig"
+STUDY = ROOT / "study"
+ONBOARD = STUDY / "collect" / "onboard"
+RIG = STUDY / "collect" / "rig"
+MODULE = STUDY / "kernels" / "dbgswitch"
+PACKAGES = ROOT / "packages.txt"
+
+
+def agent() -> dict[str, Path]:
+    """Return what of the study runs on a Linux board: each file, by its place below a folder of packages there."""
+    files = [STUDY / "__init__.py", STUDY / "factors.py", ONBOARD.parent / "__init__.py", *sorted(ONBOARD.glob("*.py"))]
+    return {str(path.relative_to(ROOT)): path for path in files}
 
 
 def cache() -> Path:

@@ -11,9 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from study.errors import MissingTool, StudyError
-
-# Programs and files, Debian's packages that bring them, and who needs them: the Makefile reads it, too.
-PACKAGES = Path(__file__).with_name("packages.txt")
+from study.paths import PACKAGES
 
 # What a git hook, or rebase --exec, tells of its own repository. We say which one we mean.
 OF_A_HOOK = (

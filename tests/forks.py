@@ -15,7 +15,7 @@ FORKS.set_forkserver_preload(
     [
         "study.cli",
         "study.analyze.figures",
-        "study.collect.imported",
+        "study.collect.imports.imported",
         "study.publish.letter",
         "study.publish.site",
         "papermill.engines",
@@ -67,6 +67,6 @@ def _study(words: list[str], cwd: str, env: dict[str, str], folder: str) -> None
     os.environ.clear()
     os.environ.update(env)
     sys.argv = ["study", *words]
-    from study import terminal
+    from study.__main__ import start
 
-    terminal.start()
+    start()

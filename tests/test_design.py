@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from study import design
-from study.collect.onboard.factors import EXITS, GUEST_STATES, HOST_STATES, KVM, RIG, STRATEGIES, Row, names
 from study.design import KINDS, PROFILES, Factors
 from study.errors import BadData, BadRequest
+from study.factors import EXITS, GUEST_STATES, HOST_STATES, KVM, RIG, STRATEGIES, Row, names
 
 
 @st.composite

@@ -3,43 +3,38 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import re
 import subprocess
 import sys
 from pathlib import Path
-
-import pytest
 
 from study import paths
 from tests import reliability
 from tests.conftest import run, some
 
 STUDY = paths.ROOT / "study"
-# Who may import whom, by folder: all that is below study/ and is not named here is refused.
-ALLOWED = {
-    "study/collect/onboard": {"study.collect.onboard"},
-    "study/analyze": {
-        "study.analyze",
-        "study.campaign",
-        "study.design",
-        "study.disk",
-        "study.errors",
-        "study.paths",
-        "study.progress",
-    },
-    "study/publish": {
-        "study.publish",
-        "study.analyze",
-        "study.campaign",
-        "study.design",
-        "study.disk",
-        "study.errors",
-        "study.paths",
-        "study.process",
-    },
+# The rooms, each with those below it that it may import: arrows run down, and none of collect's leads into a campaign's analysis.
+BASE = ["errors", "paths", "factors", "process", "terminal", "design", "campaign"]
+ROOMS = {
+    "errors": [],
+    "paths": [],
+    "factors": [],
+    "terminal": [],
+    "process": ["errors", "paths"],
+    "design": ["errors", "factors"],
+    "campaign": ["errors", "factors", "terminal", "design"],
+    "kernels": ["errors", "paths", "factors", "process", "terminal"],
+    "collect": [*BASE, "kernels"],
+    "analyze": BASE,
+    "publish": [*BASE, "analyze"],
+    "bench": [*BASE, "kernels", "collect", "analyze"],
+    "notebooks": [*BASE, "collect"],
+    "cli": [*BASE, "kernels", "collect", "analyze", "publish", "notebooks"],
+    "__main__": ["terminal", "cli"],
 }
-# The names of strategies, guests and exits: one table for the board and for everyone.
-SHARED = {"study.collect.onboard.factors"}
+# What goes along to a board knows the vocabulary, and nothing else of the study.
+ONBOARD = ("study.collect.onboard", "study.factors")
 
 
 def sources(folder: Path, least: int) -> list[Path]:
@@ -47,25 +42,59 @@ def sources(folder: Path, least: int) -> list[Path]:
 
 
 def imports(path: Path) -> set[str]:
-    """All modules that a file imports, by their whole names."""
-    nodes = ast.walk(ast.parse(path.read_text()))
+    """All that a file imports, by its whole name: modules, and what is taken from them."""
     found: set[str] = set()
-    for node in nodes:
+    for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom):
             package = path.relative_to(paths.ROOT).parts[: -node.level] if node.level else ()
             module = ".".join([*package, *filter(None, [node.module])])
-            found |= {module} | {f"{module}.{alias.name}" for alias in node.names if module == "study"}
+            found |= {f"{module}.{alias.name}" for alias in node.names}
         elif isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
-    return found - {"study"}
+    return found
 
 
-@pytest.mark.parametrize("folder", ALLOWED)
-def test_arrows_point_one_way(folder: str) -> None:
-    files = sources(paths.ROOT / folder, 3)
-    arrows = ((path, name) for path in files for name in imports(path) if name.startswith("study") and name not in SHARED)
-    for path, name in some(arrows, 10):
-        assert any(f"{name}.".startswith(f"{allowed}.") for allowed in ALLOWED[folder]), f"{path} imports {name}"
+def modules() -> dict[str, Path]:
+    """All modules of the study, by name."""
+    return {
+        ".".join(path.relative_to(paths.ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in sources(STUDY, 60)
+    }
+
+
+def arrows() -> dict[str, set[str]]:
+    """Which modules of the study each of them imports, wherever in it."""
+    known = modules()
+    found = {name: (each if each in known else each.rpartition(".")[0] for each in imports(path)) for name, path in known.items()}
+    return {name: {each for each in others if each in known} for name, others in found.items()}
+
+
+def test_arrows_run_down() -> None:
+    met = set()
+    for name, found in arrows().items():
+        for other in found:
+            here, there = (f"{module}.".split(".")[1] for module in (name, other))
+            if here and there and here != there:
+                assert there in ROOMS[here], f"{name} imports {other}"
+                met.add((here, there))
+    assert len(some(met, 40)) <= sum(map(len, ROOMS.values()))
+
+
+def test_rooms_are_in_order_and_no_module_is_in_a_circle() -> None:
+    assert list(graphlib.TopologicalSorter(ROOMS).static_order())
+    assert len(list(graphlib.TopologicalSorter(arrows()).static_order())) == len(modules())
+
+
+def test_a_board_knows_the_vocabulary_alone() -> None:
+    found = [(name, other) for name, found in arrows().items() if name.startswith(ONBOARD[0]) for other in found]
+    for name, other in some(found, 30):
+        assert f"{other}.".startswith(tuple(f"{known}." for known in ONBOARD)), f"{name} imports {other}"
+
+
+def test_few_files_lie_beside_the_rooms() -> None:
+    assert {path.name for path in STUDY.iterdir() if path.is_file()} == {
+        "__init__.py", "__main__.py", "cli.py", "design.py", "errors.py", "factors.py", "paths.py", "process.py",
+    }  # fmt: skip
 
 
 def test_nothing_is_run_by_a_shell() -> None:

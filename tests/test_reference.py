@@ -18,10 +18,10 @@ from PIL import Image
 from study.analyze import compare, figures, frame, history, tables, texts
 from study.analyze import cost as cost_model
 from study.campaign import Campaign
-from study.collect.onboard.factors import EXITS, GUEST_STATES, HOST_STATES, KVM, RIG, STRATEGIES, names
 from study.collect.perfstat import parse
 from study.design import STATES, choose
 from study.errors import BadRequest
+from study.factors import EXITS, GUEST_STATES, HOST_STATES, KVM, RIG, STRATEGIES, names
 from study.publish import letter
 from tests.conftest import BOARDS, some
 

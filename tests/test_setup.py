@@ -118,7 +118,7 @@ def test_without_a_python_that_will_do_there_is_one_line(tmp_path: Path, stubs: 
 
 
 def test_what_is_missed_later_is_named_by_the_same_table() -> None:
-    rows = [line.split() for line in (paths.ROOT / "study/packages.txt").read_text().splitlines() if line[:1] not in ("", "#")]
+    rows = [line.split() for line in (paths.ROOT / "packages.txt").read_text().splitlines() if line[:1] not in ("", "#")]
     assert len({row[0] for row in rows}) == len(rows) > 20
     assert all(len(row) >= 3 for row in rows)
     assert package("qemu-system-aarch64") == "qemu-system-arm"

@@ -23,8 +23,8 @@ import pandas as pd
 from scipy import special  # Student's t: stdtr() is its distribution, stdtrit() the inverse; scipy.stats takes a second to import
 
 from study.analyze.rounding import OF_A_CHANCE, rounded
-from study.collect.onboard.factors import EXITS, GUEST_STATES, HOST_STATES, KVM, STRATEGIES, kind_of
 from study.design import CONTROL, LEAST_BOOTS, MAIN
+from study.factors import EXITS, GUEST_STATES, HOST_STATES, KVM, STRATEGIES, kind_of
 
 # A cell of the summary: these tags tell its rows apart.
 CELL = ["board", "kernel", "mode", "strategy", "guest", "host", "exit", "arm", "metric", "unit"]

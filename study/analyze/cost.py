@@ -28,9 +28,9 @@ import pandas as pd
 from study.analyze import compare
 from study.analyze.compare import Array
 from study.analyze.rounding import rounded
-from study.collect.onboard.factors import GUEST_STATES, MDE, RIG, STRATEGIES
 from study.design import LEAST_BOOTS
 from study.errors import BadRequest
+from study.factors import GUEST_STATES, MDE, RIG, STRATEGIES
 
 RESAMPLES = 10_000
 # Whose costs are held against each other.

@@ -27,7 +27,6 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from PIL import Image
 from scipy import ndimage
 
-from study import progress
 from study.analyze import compare, cost, history, svg, tables, texts
 from study.analyze.tables import label, scale, shorten
 from study.analyze.texts import (
@@ -45,11 +44,12 @@ from study.analyze.texts import (
     off,
     rooms_of,
 )
-from study.campaign import slug
-from study.collect.onboard.factors import EXITS, GUEST_STATES, HOST_STATES, KVM, RIG, STRATEGIES, kind_of
+from study.campaign.files import write_whole
+from study.campaign.names import slug
 from study.design import CONTROL, MAIN
-from study.disk import write_whole
 from study.errors import BadRequest
+from study.factors import EXITS, GUEST_STATES, HOST_STATES, KVM, RIG, STRATEGIES, kind_of
+from study.terminal import progress
 
 STYLE = Path(__file__).with_name("style.mplstyle")
 WIDTH = 11.0  # inches

@@ -16,9 +16,11 @@ import numpy.typing as npt
 import pandas as pd
 
 from study.analyze import compare
-from study.campaign import DERIVED, Campaign, Record, legible, slug
+from study.campaign import Campaign
+from study.campaign.files import write_whole
+from study.campaign.names import legible, slug
+from study.campaign.store import DERIVED, Record
 from study.design import MAIN, Factors
-from study.disk import write_whole
 from study.errors import BadData, BadRequest
 
 # What is said of a whole visit, and what of each value.

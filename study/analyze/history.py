@@ -7,7 +7,7 @@ import pandas as pd
 
 from study.analyze import compare
 from study.analyze.rounding import rounded
-from study.collect.onboard.factors import as_it_is, version
+from study.factors import as_it_is, version
 
 TAGS = ["board", "kernel", "mode", "does", "exit", "guest"]
 COLUMNS = ["median", "untouched", "more", "more_low", "more_high", "ratio", "ratio_low", "ratio_high", "boots"]

@@ -16,11 +16,11 @@ import pandas as pd
 from pyperf._utils import is_significant
 from scipy import stats
 
-from study import progress
 from study.analyze import compare
 from study.analyze.compare import Array, Spread
 from study.design import LEAST_BOOTS
 from study.errors import BadRequest
+from study.terminal import progress
 
 Draw = Callable[[np.random.Generator, tuple[int, ...]], Array]
 

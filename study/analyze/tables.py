@@ -14,10 +14,11 @@ import pandas as pd
 import tabulate
 
 from study.analyze import compare, cost, history
-from study.campaign import Campaign, legible, system
-from study.collect.onboard.factors import EXITS, HOST_STATES, STRATEGIES
+from study.campaign import Campaign
+from study.campaign.files import write_whole
+from study.campaign.names import legible, system
 from study.design import CONTROL, LEAST_BOOTS, MAIN
-from study.disk import write_whole
+from study.factors import EXITS, HOST_STATES, STRATEGIES
 
 # How a value of a unit is printed: factor, and the word for it.
 UNITS = {"instructions": (1.0, "instructions"), "s": (1e9, "ns"), "cycles": (1.0, "cycles"), "events": (1.0, "events")}

@@ -16,8 +16,8 @@ import pandas as pd
 from study.analyze import chart, compare, cost, history, tables
 from study.analyze.history import ASKED, TOUCHING
 from study.analyze.tables import MEANINGS, label, scale
-from study.campaign import system
-from study.collect.onboard.factors import GUEST_STATES, HOST_STATES, RIG, STRATEGIES
+from study.campaign.names import system
+from study.factors import GUEST_STATES, HOST_STATES, RIG, STRATEGIES
 
 EMULATED = "path length in instructions, emulated, not time"
 # Guest states whose round trips are taken apart, and those over which prices are drawn.

@@ -13,7 +13,7 @@ import tabulate
 from study import paths
 from study.bench import analysis, collection, figure, notebooks, setup, statistics
 from study.bench.rows import Row
-from study.disk import write_whole
+from study.campaign.files import write_whole
 from study.errors import StudyError
 
 PARTS: dict[str, Callable[[Callable[[str], None]], Iterable[Row]]] = {

@@ -21,9 +21,10 @@ import pandas as pd
 from study import paths
 from study.analyze import compare, cost, figures, frame, tables
 from study.bench.rows import PAIRS, Row, growth, in_turns, ratio
-from study.campaign import DERIVED, Campaign
-from study.collect.onboard.factors import KVM
+from study.campaign import Campaign
+from study.campaign.store import DERIVED
 from study.design import STATES, Visit, choose
+from study.factors import KVM
 
 # A campaign of a million values in 300 cells: 4 boards x 75 cells x 5 boots x 4 visits x 167 values.
 BOARDS = 4

@@ -13,10 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, "/study")
-os.chdir("/study")
+sys.path.insert(0, "/board")
+os.chdir("/board")
 
-PROGRAM = [sys.executable, "-m", "onboard.bench", "--guest", "mde", "--quiet"]
+PROGRAM = [sys.executable, "-m", "study.collect.onboard.bench", "--guest", "mde", "--quiet"]
 
 
 def seconds(work: Callable[[], Any]) -> tuple[float, Any]:
@@ -34,7 +34,7 @@ def medians(suite: dict[str, Any]) -> list[float]:
 
 def main(plan: dict[str, Any]) -> None:
     """Measure in turns, and print what was found."""
-    agent: Any = importlib.import_module("onboard.__main__")
+    agent: Any = importlib.import_module("study.collect.onboard.__main__")
     few, many, size = plan["few"], plan["many"], plan["many"] - plan["few"]
     numbers = {name: plan[name] for name in ("loops", "values", "warmups")}
     words = [word for name, value in numbers.items() for word in (f"--{name}", str(value))]

@@ -14,8 +14,8 @@ from unittest import mock
 
 from study import paths
 from study.bench.rows import Row, ratio, seconds
-from study.collect import build, debian
 from study.collect.rig import build as rig
+from study.kernels import archive, image
 from study.process import follow, run
 
 LOCK = paths.ROOT / "requirements.lock"
@@ -48,7 +48,7 @@ def packages(place: Path) -> tuple[float, float]:
 def images() -> tuple[float, float]:
     """Build the image of an emulated board and both rigs: the seconds of fetching, and of all of it."""
     with timed_apt() as fetching:
-        whole = seconds(lambda: (build.image(), rig.image("aarch64"), rig.image("armv7")))
+        whole = seconds(lambda: (image.image(), rig.image("aarch64"), rig.image("armv7")))
     return sum(fetching), whole
 
 
@@ -68,5 +68,5 @@ def timed_apt() -> Iterator[list[float]]:
 
         return timed_run
 
-    with mock.patch.multiple(debian, run=timed(run), follow=timed(follow)):
+    with mock.patch.multiple(archive, run=timed(run), follow=timed(follow)):
         yield took

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from study import __version__, paths
-from study.collect.cache import digest, tree_digest
+from study.kernels.cache import agent_digest, digest, tree_digest
 from study.process import environment
 
 
@@ -33,7 +33,7 @@ def _of_the_study() -> dict[str, str]:
     return {
         "version": __version__,
         "commit": _commit(),
-        "onboard_sha256": tree_digest(paths.ONBOARD),
+        "onboard_sha256": agent_digest(),
         "module_sha256": tree_digest(paths.MODULE),
         "sources_sha256": digest(tree_digest(paths.ROOT / "study")),
     }

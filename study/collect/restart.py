@@ -6,9 +6,9 @@ import shlex
 import time
 from collections.abc import Callable, Mapping
 
-from study import progress
 from study.errors import BadRequest, BoardFailed, WrongBoot
 from study.process import run
+from study.terminal import progress
 
 PATIENCE, PAUSE = 900.0, 5.0  # seconds until the board must have come back, and between two looks
 

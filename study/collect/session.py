@@ -13,14 +13,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from study import progress, schema, sense
-from study.campaign import VISITS, Campaign, OpenBoot
+from study.campaign import Campaign, schema, sense
+from study.campaign.files import cut_torn_line
+from study.campaign.store import VISITS, OpenBoot
 from study.collect import boards, doctor, provenance, restart
 from study.collect.boards import Board, Link
 from study.design import LEAST_BOOTS, Factors, Kernel, Visit, options
-from study.disk import cut_torn_line
 from study.errors import BadData, BoardFailed, WrongBoot
-from study.progress import duration
+from study.terminal import progress
+from study.terminal.progress import duration
 
 # What a board must still be when it goes on with a campaign: all, or all but the kernel where kernels are compared.
 SAME = ("kernel", "architecture", "identity", "model", "breakpoints", "watchpoints", "frequency")

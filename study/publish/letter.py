@@ -17,11 +17,12 @@ import pandas as pd
 
 from study import paths
 from study.analyze import chart, compare, cost, frame, history, tables, texts
-from study.campaign import Campaign, system
-from study.collect.onboard.factors import HOST_STATES, IMPORTED, KVM, RIG, STRATEGIES, kind_of
+from study.campaign import Campaign
+from study.campaign.files import write_whole
+from study.campaign.names import system
 from study.design import LEAST_BOOTS, MAIN, options
-from study.disk import write_whole
 from study.errors import BadData, BadRequest, StudyError
+from study.factors import HOST_STATES, IMPORTED, KVM, RIG, STRATEGIES, kind_of
 
 WIDTH = 75  # columns that a kernel list is used to
 REPLY = 40  # lines that an excerpt for a reply may have

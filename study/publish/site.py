@@ -17,8 +17,10 @@ import pandas as pd
 
 from study import paths
 from study.analyze import compare, frame, history, tables
-from study.campaign import SUMS, Campaign, slug, system
-from study.disk import write_whole
+from study.campaign import Campaign
+from study.campaign.files import write_whole
+from study.campaign.names import slug, system
+from study.campaign.sums import SUMS
 from study.errors import BadData, BadRequest, StudyError
 from study.publish import letter
 

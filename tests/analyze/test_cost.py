@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from study.analyze import compare, cost
 from study.analyze.cost import PAIRS, Costs, Mix
-from study.collect.onboard.factors import GUEST_STATES
 from study.errors import BadRequest
+from study.factors import GUEST_STATES
 from tests.analyze.frames import tidy
 from tests.conftest import drawn
 

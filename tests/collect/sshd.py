@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from study.collect import build, cache, debian
 from study.collect.boards.emulated import EmulatedBoard
 from study.errors import StudyError
+from study.kernels import archive, cache, image, module
 from study.process import run
 from tests.conftest import own_address
 
@@ -115,10 +115,10 @@ def lab(folder: Path, *, kernel: str = "", words: str = QUICK, cpus: int = 1) ->
     (folder / "names").write_text(NAMES.format(address=address, port=port, shut=shut, folder=folder))
 
     launch = EmulatedBoard(BOARD, append=f"STUDY_UNDER=/start {words}").launch(folder / "console.log", ("stock",), kernel)
-    image = Path(launch.argv[launch.argv.index("-initrd") + 1])
-    release = json.loads((image.parent / "image.json").read_text())["release"]
-    _pack(folder, server(release), image, cpus)
-    argv = [str(folder / "initrd") if word == str(image) else word for word in launch.argv]
+    initrd = Path(launch.argv[launch.argv.index("-initrd") + 1])
+    release = json.loads((initrd.parent / "image.json").read_text())["release"]
+    _pack(folder, server(release), initrd, cpus)
+    argv = [str(folder / "initrd") if word == str(initrd) else word for word in launch.argv]
     network = ["-netdev", f"user,id=net,restrict=on,hostfwd=tcp:{address}:{port}-:22", "-device", "virtio-net-device,netdev=net"]
     if cpus > 1:
         at = argv.index("-icount")
@@ -132,7 +132,7 @@ def lab(folder: Path, *, kernel: str = "", words: str = QUICK, cpus: int = 1) ->
             with tempfile.TemporaryDirectory(prefix="lab-") as short:  # the name of a socket may not be long
                 master = ["ssh", "-F", folder / "names", "-f", "-N", "-M", "-S", f"{short}/line", "lab"]
                 subprocess.run(master, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
-                driver = build.module(release, debian.kernel(kernel or debian.KERNEL) / "headers")
+                driver = module.module(release, archive.kernel(kernel or archive.KERNEL) / "headers")
                 yield Lab(folder / "names", driver, Path(short, "line"))
                 with contextlib.suppress(StudyError):  # the board may be gone
                     run(["ssh", "-F", folder / "names", "-S", f"{short}/line", "-O", "exit", "lab"])
@@ -144,7 +144,7 @@ def server(release: str) -> Path:
     """Return Debian's sshd for arm64 and what it loads, with the modules of a kernel that the network takes."""
 
     def fetch(place: Path) -> None:
-        base = debian.packages("openssh-server") / "root"
+        base = archive.packages("openssh-server") / "root"
         (place / "usr/sbin").mkdir(parents=True)
         shutil.copy(base / "usr/sbin/sshd", place / "usr/sbin")
         for name in LIBRARIES:
@@ -154,33 +154,33 @@ def server(release: str) -> Path:
                 shutil.copy(path, into, follow_symlinks=False)
         scratch = place / "scratch"
         scratch.mkdir()
-        run(["apt-get", *debian.of_kernels(scratch, "arm64"), "download", f"linux-image-{release}"], cwd=scratch)
-        debian.unpack(list(scratch.glob("*.deb")), scratch / "root")
+        run(["apt-get", *archive.of_kernels(scratch, "arm64"), "download", f"linux-image-{release}"], cwd=scratch)
+        archive.unpack(list(scratch.glob("*.deb")), scratch / "root")
         (place / "lib/board").mkdir(parents=True)
         for name in NETWORK:
             (found,) = scratch.rglob(f"{name}.ko*")
-            debian.plain(found, place / f"lib/board/{name}.ko")
+            archive.plain(found, place / f"lib/board/{name}.ko")
         shutil.rmtree(scratch)
 
     return cache.cached("sshd", cache.digest(*NETWORK, *LIBRARIES, release), fetch)
 
 
-def _pack(folder: Path, base: Path, image: Path, cpus: int) -> None:
+def _pack(folder: Path, base: Path, initrd: Path, cpus: int) -> None:
     """Write an image that is the board's, and after it the server: the kernel unpacks one after the other."""
     tree = folder / "tree"
     shutil.copytree(base, tree, symlinks=True)
     (tree / "etc").mkdir()
     texts = {"start": START, "etc/sshd_config": SETTINGS, "etc/passwd": USERS, "etc/group": "root:x:0:\nnogroup:x:65534:\n"}
     if cpus > 1:  # the port's name is there before it can be opened, which only another CPU sees
-        init = build.INIT.format(modules=" ".join(build.BOARD_MODULES))
-        texts["init"] = init.replace("cd /study\n", "sleep 2\ncd /study\n")
+        init = image.INIT.format(modules=" ".join(image.BOARD_MODULES))
+        texts["init"] = init.replace("cd /board\n", "sleep 2\ncd /board\n")
     for name, text in texts.items():
         (tree / name).write_text(text)
         (tree / name).chmod(0o755)
     shutil.copy(folder / "host_key", tree / "etc/host_key")
     shutil.copy(folder / "key.pub", tree / "etc/authorized_keys")
-    build.pack(tree, folder / "more")
+    image.pack(tree, folder / "more")
     with open(folder / "initrd", "wb") as whole:
-        for part in (image, folder / "more"):
+        for part in (initrd, folder / "more"):
             whole.write(part.read_bytes())
     shutil.rmtree(tree)

@@ -21,19 +21,21 @@ import pandas as pd
 import pyperf
 import pytest
 
-from study import notebooks, paths
+from study import paths
 from study.analyze import compare, frame
 from study.campaign import Campaign
-from study.collect import boards, build, cache, debian, session
+from study.collect import boards, session
 from study.collect.boards import Launch, Link
 from study.collect.boards.emulated import EmulatedBoard
 from study.collect.boards.link import json_answer
 from study.collect.onboard import doctor
 from study.collect.onboard import facts as onboard_facts
-from study.collect.onboard.factors import KVM, STRATEGIES, names
 from study.collect.perfstat import parse
 from study.design import Factors
 from study.errors import BoardFailed, MissingTool, StudyError
+from study.factors import KVM, STRATEGIES, names
+from study.kernels import archive, cache, image, module
+from study.notebooks.parameters import END
 from study.process import run as run_program
 from tests.collect.test_fleet import recorded, wait_for
 from tests.conftest import BIN, BOARDS, refused, run, some
@@ -52,16 +54,16 @@ OTHER = [*SMALL, "--guests", "mde,touch"]
 NOBODY = "import os, sys; os.setuid(65534); os.execvp(sys.argv[1], sys.argv[1:])"
 ASKED = '{{"id": 1, "do": "facts", "with": {{"events": {events}, "strategies": ["{strategy}"]}}}}'
 SHELL = f"""
-python3 -m onboard.bench --guest mde -p 2 -n 2 -w 1 --min-time 0.01 --quiet -o /tmp/o >/dev/null; tr -d '\\n' </tmp/o; echo
-echo '{{stock}}' | python3 -c '{NOBODY}' python3 -m onboard
+python3 -m study.collect.onboard.bench --guest mde -p 2 -n 2 -w 1 --min-time 0.01 --quiet -o /tmp/o >/dev/null; tr -d '\\n' </tmp/o; echo
+echo '{{stock}}' | python3 -c '{NOBODY}' python3 -m study.collect.onboard
 base64 -d >/tmp/dbgswitch.ko <<END
 {{stranger}}
 END
-echo '{{lazy}}' | STUDY_MODULE=/tmp/dbgswitch.ko python3 -m onboard
+echo '{{lazy}}' | STUDY_MODULE=/tmp/dbgswitch.ko python3 -m study.collect.onboard
 python3 - <<END
 import platform, time
 from pathlib import Path
-from onboard import doctor
+from study.collect.onboard import doctor
 start = time.process_time()
 rows = doctor.examine(doctor.Board(Path("/"), 0, platform.release(), "vhe", (6, 4)))
 print(len(rows), time.process_time() - start)
@@ -113,7 +115,7 @@ def linked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Link]:
 @pytest.fixture(scope="module")
 def printed(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """What the programs of SHELL print."""
-    real = build.module(*_board_kernel()).read_bytes()
+    real = module.module(*_board_kernel()).read_bytes()
     stranger = real.replace(b"modversions aarch64", b"modversions sparc64")
     assert stranger != real
     stock, lazy = (ASKED.format(events=json.dumps(Factors().perf_events), strategy=name) for name in ("stock", "lazy"))
@@ -351,11 +353,11 @@ def test_a_board_that_hangs_is_given_up(tmp_path: Path) -> None:
 def test_the_module_is_the_same_wherever_it_is_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """kbuild takes no path with a blank or a colon, neither of what it builds nor of the headers."""
     release, root = _board_kernel()
-    usual, place = build.module(release, root), tmp_path / "a b: c"
+    usual, place = module.module(release, root), tmp_path / "a b: c"
     shutil.copytree(root, place / "headers", symlinks=True)
     monkeypatch.setenv("STUDY_CACHE", str(place / "cache"))
     monkeypatch.setattr(tempfile, "tempdir", str(place))
-    built = build.module(release, place / "headers")
+    built = module.module(release, place / "headers")
     assert built.is_relative_to(place / "cache")
     assert built.read_bytes() == usual.read_bytes()
     assert sorted(path.name for path in place.iterdir()) == ["cache", "headers"]
@@ -364,7 +366,7 @@ def test_the_module_is_the_same_wherever_it_is_built(tmp_path: Path, monkeypatch
 @pytest.mark.parametrize("release", ["5.10.0-30-arm64", "6.14.0", "7.3.4+deb13-arm64"])
 def test_a_kernel_without_a_dirty_bit_is_refused_by_saying_why(release: str) -> None:
     with pytest.raises(StudyError, match=f"kernel {re.escape(release)} keeps no dirty bit.*strategies=stock"):
-        build.module(release)
+        module.module(release)
 
 
 @pytest.mark.parametrize("version", ["6, 0, 0", "6, 14, 0"])
@@ -374,12 +376,12 @@ def test_the_module_s_source_refuses_other_kernels(tmp_path: Path, version: str)
     macros = "#define KERNEL_VERSION(a, b, c) ((a) * 65536 + (b) * 256 + (c))\n"
     (tmp_path / "x.c").write_text(f"{macros}#define LINUX_VERSION_CODE KERNEL_VERSION({version})\n{refusal}")
     with pytest.raises(StudyError, match="dbgswitch needs a kernel from 6.1 to 6.13"):
-        run_program([build.cross("gcc"), "-fsyntax-only", tmp_path / "x.c"])
+        run_program([module.cross("gcc"), "-fsyntax-only", tmp_path / "x.c"])
 
 
 def test_missing_headers_are_said_with_the_command_that_installs_them() -> None:
     with pytest.raises(StudyError, match="no headers of kernel 6.9.9 .*apt-get install linux-headers-6.9.9"):
-        build.module("6.9.9")
+        module.module("6.9.9")
 
 
 def test_the_local_board_needs_an_arm64_machine(tmp_path: Path) -> None:
@@ -390,8 +392,8 @@ def test_the_local_board_needs_an_arm64_machine(tmp_path: Path) -> None:
 
 def test_the_local_board_runs_the_agent_of_the_emulated_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On this machine it gets as far as its first question: perf."""
-    guest = build.payload()
-    monkeypatch.setattr(build, "payload", lambda: guest)
+    guest = image.payload()
+    monkeypatch.setattr(image, "payload", lambda: guest)
     monkeypatch.setattr(platform, "machine", lambda: "aarch64")
     launch = boards.find("local").launch(tmp_path / "console.log", ("stock",))
     without_perf = dataclasses.replace(launch, env={**launch.env, "PATH": "/nowhere"})
@@ -425,15 +427,15 @@ def test_no_qemu_is_said_with_the_command_that_installs_it(tmp_path: Path) -> No
 
 
 def test_what_is_built_is_built_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    place = build.image()
+    place = image.image()
     monkeypatch.setenv("PATH", f"{Path(shutil.which('dpkg') or '/usr/bin/dpkg').parent}")
-    monkeypatch.setattr(build, "run", lambda argv, **_: "amd64" if argv[0] == "dpkg" else pytest.fail(f"ran {argv}"))
-    assert build.image() == place
+    monkeypatch.setattr(module, "run", lambda argv, **_: "amd64" if argv[0] == "dpkg" else pytest.fail(f"ran {argv}"))
+    assert image.image() == place
 
 
 def test_python_on_a_board_compiles_nothing() -> None:
     """A compiled module that is not compared with its source says so in its second word (PEP 552)."""
-    for path in some((build.user_space() / "root/usr/lib").rglob("*.pyc"), 500):
+    for path in some((image.user_space() / "root/usr/lib").rglob("*.pyc"), 500):
         assert path.read_bytes()[4:8] == bytes([1, 0, 0, 0]), path
 
 
@@ -474,7 +476,7 @@ def _link(path: Path) -> str:
 
 
 def _board_kernel() -> tuple[str, Path]:
-    base = debian.kernel(debian.KERNEL)
+    base = archive.kernel(archive.KERNEL)
     return json.loads((base / "versions.json").read_text())["release"], base / "headers"
 
 
@@ -486,4 +488,4 @@ def test_papermill_measures_with_the_notebook_alone(measured: Campaign, tmp_path
     assert done.returncode == 0, done.stderr
     text = json.dumps(nbformat.read(out, as_version=4))
     assert "nothing to measure" in text
-    assert notebooks.END in text
+    assert END in text

@@ -20,8 +20,9 @@ import pytest
 
 from study import paths
 from study.analyze import frame
-from study.campaign import VISITS, Campaign
-from study.collect import fleet
+from study.campaign import Campaign
+from study.campaign.store import VISITS
+from study.collect.fleet import client, worker
 from tests.conftest import BIN, own_address, refused, run, some
 
 pytestmark = pytest.mark.board
@@ -99,7 +100,7 @@ VICTIMS: dict[str, Callable[[psutil.Process], psutil.Process | None]] = {
     "process": lambda process: process,
     "emulator": lambda process: next(child for child in process.children() if "qemu" in child.name()),
 }
-SAYS = {"worker": fleet.LOST, "process": "was ended by SIGKILL", "emulator": "it ended"}
+SAYS = {"worker": worker.LOST, "process": "was ended by SIGKILL", "emulator": "it ended"}
 
 
 def names_of(campaign: Campaign, board: str) -> list[str]:
@@ -300,7 +301,7 @@ def test_a_lost_worker_s_task_is_not_run_again_where_it_comes_back(
     parent.kill()
     done = ended(running)
     assert f"1 of 1 boards incomplete: {board}" in refused(done)
-    assert f"{board}: {fleet.LOST}" in done.stdout
+    assert f"{board}: {worker.LOST}" in done.stdout
     assert [path.name for path in folder.glob("boots/*")] == [f"{board}.1"]
     wait_for(lambda: at_work(folder) == [])
 
@@ -318,10 +319,10 @@ def test_a_worker_that_is_deaf_to_interruptions_ends_its_board_in_good_order(tmp
     """A shell without job control starts what runs in the background so: it is interrupted all the same, and not killed."""
     board, folder = RIGS[1], tmp_path / "campaign"
     options = ("--board", board, "--campaign", str(folder), *map(str, ENDLESS))
-    errand = fleet.Errand(board, options, (), {}, tmp_path / "ticket", "topic")
+    errand = worker.Errand(board, options, (), {}, tmp_path / "ticket", "topic")
     heard = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        reason = fleet._run(errand, wanted=lambda: recorded(folder, board) < 3, say=lambda text: None)
+        reason = worker._run(errand, wanted=lambda: recorded(folder, board) < 3, say=lambda text: None)
     finally:
         signal.signal(signal.SIGINT, heard)
     assert reason.startswith("ended by SIGTERM; ")
@@ -340,7 +341,7 @@ def test_a_scheduler_that_goes_away_is_said_in_a_line(
     serving.kill()
     done = ended(running)
     assert f"1 of 1 boards incomplete: {board}" in refused(done)
-    assert f"{board}: {fleet.GONE}" in done.stdout
+    assert f"{board}: {client.GONE}" in done.stdout
 
 
 def test_versions_that_differ_are_said() -> None:
@@ -348,9 +349,11 @@ def test_versions_that_differ_are_said() -> None:
         return {"packages": {"distributed": distributed, "python": python}}
 
     ours = side("2026.8.0", "3.11.2.final.0")
-    assert fleet.unlike(ours, side("2026.8.0", "3.11.9.final.0"), "its worker") == ""
-    assert fleet.unlike(ours, side("2025.1.0", "3.11.2.final.0"), "the scheduler").startswith(
+    assert client.unlike(ours, side("2026.8.0", "3.11.9.final.0"), "its worker") == ""
+    assert client.unlike(ours, side("2025.1.0", "3.11.2.final.0"), "the scheduler").startswith(
         "the scheduler has distributed 2025.1.0"
     )
-    assert fleet.unlike(ours, side("2026.8.0", "3.12.1.final.0"), "its worker").startswith("its worker has python 3.12, and this")
-    assert fleet.unlike(ours, None, "its worker") == "its worker does not say its versions"
+    assert client.unlike(ours, side("2026.8.0", "3.12.1.final.0"), "its worker").startswith(
+        "its worker has python 3.12, and this"
+    )
+    assert client.unlike(ours, None, "its worker") == "its worker does not say its versions"

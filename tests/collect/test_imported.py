@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from study.analyze import compare, frame
 from study.campaign import Campaign
 from study.collect import suites
-from study.collect.imported import import_files
+from study.collect.imports.imported import import_files
 from study.design import Factors
 from study.errors import BadData, BadRequest, StudyError
 from tests import lines

@@ -18,8 +18,8 @@ import tqdm
 from study import paths
 from study.analyze import compare, figures, frame, tables
 from study.campaign import Campaign
-from study.collect import build, cache, debian
 from study.collect.boards.emulated import EmulatedBoard
+from study.kernels import archive, cache, image, module
 from study.process import run
 from study.publish import letter
 from tests.conftest import some
@@ -83,7 +83,7 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Campaign:
     folder = tmp_path_factory.mktemp("local")
     board = EmulatedBoard("qemu-neoverse-n1", append='"STUDY_UNDER=sh -s"')
     launch = board.launch(folder / "console.log", ("stock",))
-    release = json.loads((debian.kernel(debian.KERNEL) / "versions.json").read_text())["release"]
+    release = json.loads((archive.kernel(archive.KERNEL) / "versions.json").read_text())["release"]
     script = SCRIPT.format(files=base64.encodebytes(_checkout(release, folder / "checkout")).decode(), release=release)
     with subprocess.Popen(launch.argv, cwd=launch.cwd, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin and process.stdout
@@ -97,17 +97,17 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Campaign:
 
 def _checkout(release: str, place: Path) -> bytes:
     """Pack what a checkout on an arm64 board has after building and a first run: sources, compiled too, the guest, the module."""
-    for path in some(paths.ROOT.glob("study/**/*"), 100):
-        if path.suffix in (".py", ".S", ".c", "") and path.is_file():
+    for path in [paths.PACKAGES, *some(paths.ROOT.glob("study/**/*"), 100)]:
+        if path.suffix in (".py", ".S", ".c", ".txt", "") and path.is_file():
             (place / path.relative_to(paths.ROOT)).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, place / path.relative_to(paths.ROOT))
     for package in (fastjsonschema, tqdm):
         shutil.copytree(Path(package.__file__).parent, place / package.__name__, ignore=shutil.ignore_patterns("__pycache__"))
-    build._compile(place)
+    image._compile(place)
     built = {
-        f"payload-{cache.digest(build.RECIPE, 'gcc', (paths.ONBOARD / 'payload.S').read_bytes())[:16]}": build.payload(),
-        f"module-{cache.digest(build.RECIPE, release, f'/lib/modules/{release}/build', cache.tree_digest(paths.MODULE))[:16]}": (
-            build.module(release, debian.kernel(debian.KERNEL) / "headers")
+        f"payload-{cache.digest(image.RECIPE, 'gcc', (paths.ONBOARD / 'payload.S').read_bytes())[:16]}": image.payload(),
+        f"module-{cache.digest(module.RECIPE, release, f'/lib/modules/{release}/build', cache.tree_digest(paths.MODULE))[:16]}": (
+            module.module(release, archive.kernel(archive.KERNEL) / "headers")
         ),
     }
     for name, path in built.items():
@@ -115,8 +115,8 @@ def _checkout(release: str, place: Path) -> bytes:
         shutil.copy(path, place / "cache" / name)
     (place / "collect.py").write_text(COLLECT)
     stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode="w:gz") as archive:
-        archive.add(place, ".")
+    with tarfile.open(fileobj=stream, mode="w:gz") as packed:
+        packed.add(place, ".")
     return stream.getvalue()
 
 
@@ -140,7 +140,9 @@ def test_an_interrupted_study_leaves_no_module_and_no_process(local: Campaign) -
     assert re.search(r"^ *[1-9]\d* .*visits.jsonl", after, re.MULTILINE), "it was interrupted before its first visit"
     assert re.search(r"^Module", after, re.MULTILINE) and re.search(r"^ *PID", after, re.MULTILINE)
     assert "dbgswitch" not in after
-    assert "onboard" not in after.replace("sh -s python3 -m onboard", ""), "more than the shell that this test itself runs under"
+    assert "onboard" not in after.replace("sh -s python3 -m study.collect.onboard", ""), (
+        "more than the shell that this test itself runs under"
+    )
 
 
 def test_where_boots_are_asked_for_the_board_must_be_restarted(local: Campaign) -> None:

@@ -29,11 +29,11 @@ from study.campaign import Campaign
 from study.collect import boards, session
 from study.collect.boards import Board, Launch, Link, rig
 from study.collect.boards.rig import RIGS, EmulatedRig
-from study.collect.onboard.factors import EXITS, GUEST_STATES, HOST_STATES, RIG, STRATEGIES, names
 from study.collect.rig import build
 from study.collect.rig.script import GUEST, HOST, HOSTS, LANDMARKS, LEAVE, STRIDE, Machine, Script, oracle, states
 from study.design import PROFILES, STATES, Factors, Visit, choose
 from study.errors import BoardFailed
+from study.factors import EXITS, GUEST_STATES, HOST_STATES, RIG, STRATEGIES, names
 from study.publish import letter
 from tests.conftest import refused, run, some
 

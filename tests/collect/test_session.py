@@ -9,8 +9,8 @@ import pytest
 
 from study.campaign import Campaign
 from study.collect import session
-from study.collect.onboard.factors import RIG
 from study.design import Factors, Kernel, choose, draw
+from study.factors import RIG
 from tests.conftest import refused, run
 
 ONE = ["--board", "qemu-neoverse-n1", "--strategies", "stock", "--guests", "untouched", "--processes", "1", "--loops", "100"]

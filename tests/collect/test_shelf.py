@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from study.collect import shelf
 from study.collect.boards import BOARDS
-from study.collect.shelf import BoardEntry
+from study.collect.fleet import shelf
+from study.collect.fleet.shelf import BoardEntry
 from study.errors import BadRequest
 from tests.conftest import refused, run
 

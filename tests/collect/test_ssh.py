@@ -39,7 +39,7 @@ SLOW = [*SMALL, "--loops", "15000"]  # so that a visit is seen at work from outs
 LONG = {"chosen": "stock", "state": "mde", "host": "none", "leave": "hvc", "gic": True, "pmu": False}
 LONG |= {"loops": 2_000_000, "values": 1, "warmups": 0}
 STOP = r"""for process in /proc/[0-9]*; do
-  if tr '\0' ' ' <$process/cmdline | grep -qE 'python3 -m onboard( |.bench .*)$'; then kill -STOP ${process#/proc/}; fi
+  if tr '\0' ' ' <$process/cmdline | grep -qE 'python3 -m study.collect.onboard( |.bench .*)$'; then kill -STOP ${process#/proc/}; fi
 done"""
 IN_A_VISIT = "grep -qs onboard.bench /proc/[0-9]*/comm"
 NO_FOLDER = "set -- /tmp/*; [ ! -e $1 ]"
@@ -248,4 +248,4 @@ def test_a_board_finds_a_hook_for_pyperf_which_will_not_start_without_one_on_pyt
     found = "from pyperf._hooks import get_hooks; print([hook.load() for hook in get_hooks()])"
     text = f"import sys; sys.path.insert(0, sys.argv[1]); {found}"
     done = subprocess.run([sys.executable, "-I", "-S", "-c", text, tmp_path], capture_output=True, text=True, check=False)
-    assert done.stdout == "[<class 'onboard.hook.PerfStat'>]\n", done.stderr
+    assert done.stdout == "[<class 'study.collect.onboard.hook.PerfStat'>]\n", done.stderr

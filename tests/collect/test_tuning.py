@@ -77,10 +77,10 @@ class Agent:
     """The real agent, whose machine is a tree."""
 
     def __init__(self, root: Path) -> None:
-        argv = ["env", "--default-signal", sys.executable, "-m", "onboard"]  # also where nohup or the like has us ignore some
+        argv = ["env", "--default-signal", sys.executable, "-m", "study.collect.onboard"]  # also where nohup has us ignore some
         self.process = subprocess.Popen(
             argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            env={**os.environ, "STUDY_ROOT": str(root), "PYTHONPATH": str(paths.COLLECT)},
+            env={**os.environ, "STUDY_ROOT": str(root), "PYTHONPATH": str(paths.ROOT)},
         )  # fmt: skip
 
     def ask(self, do: str, **arguments: Any) -> dict[str, Any]:
@@ -442,7 +442,7 @@ ON_A_BOARD = """
 files=$(echo /proc/irq/*/smp_affinity_list /proc/irq/default_smp_affinity)
 mkfifo /tmp/in
 grep . $files >/tmp/before
-python3 -m onboard </tmp/in >/tmp/answer & agent=$!
+python3 -m study.collect.onboard </tmp/in >/tmp/answer & agent=$!
 exec 3>/tmp/in
 echo '{"id": 1, "do": "tune", "with": {}}' >&3
 while [ ! -s /tmp/answer ]; do sleep 0.1; done

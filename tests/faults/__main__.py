@@ -20,7 +20,7 @@ from random import Random
 from typing import Any
 
 from study import paths
-from study.progress import duration
+from study.terminal.progress import duration
 from tests.collect.sshd import lab
 from tests.conftest import ordinary_signals
 from tests.faults import disk, kills, module, ssh

@@ -3,7 +3,7 @@
     python3 - stress LOADS SEED
     python3 - inputs TRIES SEED
 
-Runs where ``onboard`` can be imported. What it counts is explained in module.py.
+Runs where ``study.collect.onboard`` can be imported. What it counts is explained in module.py.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from onboard import facts, guest, kvm, strategy
+from study.collect.onboard import facts, guest, kvm, strategy
 
 NAMES = ["stock", "lazy", "eager", "control-scan", "none"]
 STRATEGY, COUNTERS = strategy.PARAMETERS / "strategy", strategy.PARAMETERS / "counters"

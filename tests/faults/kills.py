@@ -22,7 +22,7 @@ from random import Random
 from typing import Any
 
 from study import paths
-from study.progress import duration
+from study.terminal.progress import duration
 from tests.conftest import BIN, run
 from tests.faults import states
 from tests.faults.ledger import Ledger, Line, Look, lines, reference_of, unsigned

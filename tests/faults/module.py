@@ -59,7 +59,7 @@ def harm(job: str, done: dict[str, int]) -> list[str]:
 
 def _on_board(lab: Lab, *words: object) -> dict[str, int]:
     program = Path(__file__).with_name("board_module.py").read_bytes()
-    done = json.loads(lab.sh(f"cd /study && exec python3 - {' '.join(map(str, words))}", stdin=program, limit=LIMIT))
+    done = json.loads(lab.sh(f"cd /board && exec python3 - {' '.join(map(str, words))}", stdin=program, limit=LIMIT))
     for line in done.pop("words"):
         print(line, file=sys.stderr)
     return {str(name): int(count) for name, count in done.items()}

@@ -71,7 +71,7 @@ KINDS = (
 FIND = r"""
 import os, pathlib, select, shutil, signal, sys, time
 
-STARTED_WITH = {("-I", "-c"): "carrier", ("-m", "onboard"): "agent"}
+STARTED_WITH = {("-I", "-c"): "carrier", ("-m", "study.collect.onboard"): "agent"}
 CALLED = {"perf": "perf", "onboard.bench": "measuring"}
 
 def processes():

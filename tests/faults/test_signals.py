@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from study.terminal import STAYS
+from study.terminal.ending import STAYS
 from tests.faults.disk import SMALL
 from tests.faults.kills import RIG, Run, collecting
 from tests.faults.ledger import Ledger, unsigned

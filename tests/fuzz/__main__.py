@@ -28,8 +28,9 @@ from random import Random
 from types import FrameType
 from typing import Any
 
-from study import paths, progress
+from study import paths
 from study.errors import StudyError
+from study.terminal import progress
 from tests.fuzz.formats import FORMATS, Bench, Nonsense, make, seeds_of
 
 SECONDS = 5.0  # of a processor that one input may take: on a busy machine a clock would blame the input for the others

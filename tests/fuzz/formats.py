@@ -25,16 +25,21 @@ import pyperf
 
 from study import paths
 from study.analyze import compare, frame
-from study.campaign import BOOT, DESIGN, ENOUGH, LONGEST, SUMS, VISITS, Campaign, line_digest
-from study.collect import session, shelf
+from study.campaign import Campaign
+from study.campaign.lines import line_digest
+from study.campaign.names import LONGEST
+from study.campaign.store import BOOT, DESIGN, ENOUGH, VISITS
+from study.campaign.sums import SUMS
+from study.collect import session
 from study.collect.boards import rig
 from study.collect.boards.link import Launch, Link
 from study.collect.boards.linux import LinuxBoard
-from study.collect.imported import import_files
-from study.collect.onboard.factors import IMPORTED, KVM, RIG
+from study.collect.fleet import shelf
+from study.collect.imports.imported import import_files
 from study.collect.rig.script import Machine, oracle
 from study.design import Design, Factors, Visit, draw
 from study.errors import BoardFailed
+from study.factors import IMPORTED, KVM, RIG
 from study.publish import letter, series, site
 from tests.fuzz import mutate
 

@@ -23,7 +23,7 @@ from typing import TextIO
 
 from study import paths
 from study.errors import StudyError
-from study.progress import duration
+from study.terminal.progress import duration
 from tests.newcomer.root import NUMBER, USER, Root
 
 SUITES = {"docker.io/library/debian:12": "bookworm"}

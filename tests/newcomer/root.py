@@ -15,8 +15,8 @@ import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from study.collect.debian import KEYRING
 from study.errors import StudyError
+from study.kernels.archive import KEYRING
 from study.process import need, run
 
 USER, NUMBER = "newcomer", 1000

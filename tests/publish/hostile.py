@@ -6,7 +6,8 @@ import json
 import shutil
 from pathlib import Path
 
-from study.campaign import Campaign, line_digest
+from study.campaign import Campaign
+from study.campaign.lines import line_digest
 
 SCRIPT = "<script>document.title='taken';window.taken=1</script>"
 ATTRIBUTE = '"\'><img src=x onerror="window.taken=1"><a href="javascript:window.taken=1" autofocus onfocus=window.taken=1>'

@@ -13,7 +13,7 @@ import pytest
 from study import paths
 from study.analyze import compare, frame, tables
 from study.campaign import Campaign
-from study.collect import imported
+from study.collect.imports import imported
 from study.errors import BadRequest
 from study.publish import letter
 from tests.conftest import BOARDS, refused, run, some

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from study.collect import build
 from study.collect.boards.link import Launch
 from study.collect.boards.linux import LinuxBoard
-from study.collect.cache import digest_of
+from study.kernels import image
+from study.kernels.cache import digest_of
 from study.process import need, run
 
 # Board name: QEMU's CPU. The first runs KVM with VHE, the second without (nVHE).
@@ -44,13 +44,13 @@ class EmulatedBoard(LinuxBoard):
     def launch(self, console: Path, strategies: tuple[str, ...], kernel: str = "") -> Launch:
         """Assemble the image with a kernel of a series, or take it from the cache, and say how to boot it."""
         qemu = need("qemu-system-aarch64")
-        image = build.image(kernel)
-        facts = json.loads((image / "image.json").read_text())
+        built = image.image(kernel)
+        facts = json.loads((built / "image.json").read_text())
         # -icount shift=0: one instruction, one nanosecond, so that clocks and counters count the same thing.
         argv = [
             need("setpriv"), "--pdeathsig", "KILL", "--",  # no emulator outlives the command that started it
             qemu, "-M", self._machine, "-cpu", CPUS[self.name], "-m", "2G", "-icount", "shift=0",
-            "-kernel", str(image / "vmlinuz"), "-initrd", str(image / "initrd"),
+            "-kernel", str(built / "vmlinuz"), "-initrd", str(built / "initrd"),
             "-append", f"{WORDS} {self._append}".rstrip(),
             "-display", "none", "-nodefaults", "-no-reboot", "-monitor", "none", "-serial", f"file:{console.name}",
             "-device", "virtio-serial-device", "-chardev", "stdio,id=line,signal=off",
@@ -62,6 +62,6 @@ class EmulatedBoard(LinuxBoard):
             "emulated_cpu": CPUS[self.name],
             "image_sha256": facts["digest"],
             "packages": facts["packages"],
-            "config_sha256": digest_of(image / "config"),
+            "config_sha256": digest_of(built / "config"),
         }
         return Launch(argv, cwd=console.parent, console=console, facts=host_facts, patience=self._patience)

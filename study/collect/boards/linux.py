@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from study import schema
+from study.campaign import schema
 from study.collect.boards.link import Link
 from study.collect.onboard.counting import MAY_LACK
 from study.collect.perfstat import Count, per_round_trip

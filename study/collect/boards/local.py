@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 
 from study import paths
-from study.collect import build
 from study.collect.boards.link import Launch
 from study.collect.boards.linux import LinuxBoard
-from study.collect.onboard.factors import STRATEGIES
 from study.errors import BoardFailed
+from study.factors import STRATEGIES
+from study.kernels import image, module
 
 
 class LocalBoard(LinuxBoard):
@@ -27,9 +27,9 @@ class LocalBoard(LinuxBoard):
             raise BoardFailed(
                 f"local: this machine is {platform.machine()}, not arm64; measure an emulated board instead: BOARD=qemu-neoverse-n1"
             )
-        places = [str(paths.COLLECT), *filter(None, [os.environ.get("PYTHONPATH")])]
-        env = {"STUDY_PAYLOAD": str(build.payload()), "PYTHONPATH": os.pathsep.join(places)}
+        places = [str(paths.ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+        env = {"STUDY_PAYLOAD": str(image.payload()), "PYTHONPATH": os.pathsep.join(places)}
         if any(STRATEGIES[name].module for name in strategies):
-            env["STUDY_MODULE"] = str(build.module(platform.release()))
+            env["STUDY_MODULE"] = str(module.module(platform.release()))
         env["STUDY_PARENT"] = str(os.getpid())  # it ends its visit, and puts the machine back, if we are killed
-        return Launch([sys.executable, "-m", "onboard"], cwd=console.parent, console=console, env=env)
+        return Launch([sys.executable, "-m", "study.collect.onboard"], cwd=console.parent, console=console, env=env)

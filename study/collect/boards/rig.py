@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from study.campaign import legible
+from study.campaign.names import legible
 from study.collect.boards.link import Launch, Link
-from study.collect.cache import digest_of
-from study.collect.onboard.factors import GUEST_STATES, RIG, STRATEGIES
 from study.collect.rig import build
 from study.collect.rig.script import Machine, Script, oracle, states
 from study.design import Factors, Visit, choose
 from study.errors import BoardFailed
+from study.factors import GUEST_STATES, RIG, STRATEGIES
+from study.kernels.cache import digest_of
 from study.process import need, run
 
 

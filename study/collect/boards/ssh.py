@@ -18,10 +18,10 @@ from importlib.metadata import distribution
 from pathlib import Path
 
 from study import paths
-from study.collect import build
 from study.collect.boards.link import Launch
 from study.collect.boards.linux import LinuxBoard
 from study.errors import BadRequest
+from study.kernels import image
 from study.process import need
 
 # Nobody is asked for anything, no unknown host is trusted, nothing but the line is carried, and a connection that is lost is
@@ -137,8 +137,8 @@ def _words(command: str) -> list[str]:
 
 # With Python 3.9, pyperf begins only where something that is installed has a hook for it.
 INSTALLED = {
-    "onboard.dist-info/METADATA": "Metadata-Version: 2.1\nName: onboard\nVersion: 1\n",
-    "onboard.dist-info/entry_points.txt": "[pyperf.hook]\nperf_stat = onboard.hook:PerfStat\n",
+    "study.dist-info/METADATA": "Metadata-Version: 2.1\nName: study\nVersion: 1\n",
+    "study.dist-info/entry_points.txt": "[pyperf.hook]\nperf_stat = study.collect.onboard.hook:PerfStat\n",
 }
 
 
@@ -147,17 +147,17 @@ def pack(module: bytes) -> bytes:
 
     Modules go along compiled, too: a board with the Python of this machine takes them as they are, and another one the sources.
     """
-    packages = {"onboard": paths.ONBOARD, "pyperf": Path(str(distribution("pyperf").locate_file("pyperf")))}
+    pyperf = Path(str(distribution("pyperf").locate_file("pyperf")))
+    modules = paths.agent() | {f"pyperf/{path.name}": path for path in sorted(pyperf.glob("*.py"))}
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive, tempfile.TemporaryDirectory() as scratch:
-        for name, folder in packages.items():
-            for path in sorted(folder.glob("*.py")):
-                archive.write(path, f"{name}/{path.name}")
-                compiled = py_compile.compile(str(path), f"{scratch}/pyc", path.name, True, invalidation_mode=UNCHECKED)
-                archive.write(str(compiled), f"{name}/__pycache__/{path.stem}.{sys.implementation.cache_tag}.pyc")
+        for name, path in modules.items():
+            archive.write(path, name)
+            compiled = py_compile.compile(str(path), f"{scratch}/pyc", path.name, True, invalidation_mode=UNCHECKED)
+            archive.write(str(compiled), f"{Path(name).parent}/__pycache__/{path.stem}.{sys.implementation.cache_tag}.pyc")
         for place, text in INSTALLED.items():
             archive.writestr(place, text)
-        archive.write(build.payload(), "payload.bin")
+        archive.write(image.payload(), "payload.bin")
         if module:
             archive.writestr("dbgswitch.ko", module)
     return stream.getvalue()

@@ -24,8 +24,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from study.factors import STRATEGIES
+
 from . import BoardError, bench, counting, doctor, facts, fresh, guest, strategy, tied, tuning
-from .factors import STRATEGIES
 
 VISIT_LIMIT = 600.0  # seconds
 ROOT = Path(os.environ.get("STUDY_ROOT", "/"))  # where the machine's files are

@@ -2,7 +2,7 @@
 
 It has all that pyperf programs have: calibration, warm-ups, worker processes, metadata, ``--help``. On a board::
 
-    python3 -m onboard.bench --guest mde --exit hvc -o mde.json
+    python3 -m study.collect.onboard.bench --guest mde --exit hvc -o mde.json
 
 With ``--counts`` a worker also counts events with perf stat in windows of two lengths, reads the module's counters
 over a known number of round trips, and runs the oracle; all in the process and, but for the oracle, in the VM whose
@@ -19,8 +19,9 @@ from pathlib import Path
 
 import pyperf
 
+from study.factors import EXITS, GUEST_STATES, HOST_STATES, KVM, names
+
 from . import BoardError, counting, facts, guest, host, strategy
-from .factors import EXITS, GUEST_STATES, HOST_STATES, KVM, names
 
 NAME = "onboard.bench"
 EXITS_WATCHED = 3  # after which the host's breakpoints must fire

@@ -71,7 +71,7 @@ def main(size: int, silence: float) -> None:
         signal.signal(number, hang_up)
     with unpacked(archive) as folder:
         sys.path.insert(0, folder)
-        importlib.import_module("onboard.carrier").carry(folder, silence)
+        importlib.import_module("study.collect.onboard.carrier").carry(folder, silence)
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ def carry(folder: str, silence: float) -> None:
     Parameters
     ----------
     folder : str
-        Where the packages ``onboard`` and ``pyperf``, the guest and perhaps the module are. Whatever is written goes there.
+        Where the packages ``study`` and ``pyperf``, the guest and perhaps the module are. Whatever is written goes there.
     silence : float
         Seconds after which the other end is taken for dead; longer than a visit may take.
     """

@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from study.factors import fits
+
 from . import BoardError, counting, facts, strategy, tuning
-from .factors import fits
 
 GOOD, ADVICE, BAD = "good", "advice", "bad"
 CLOCK = "arch_sys_counter"

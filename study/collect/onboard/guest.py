@@ -6,8 +6,9 @@ import os
 import time
 from pathlib import Path
 
+from study.factors import EXITS, GUEST_STATES, KDE, MDE, share
+
 from . import BoardError, kvm
-from .factors import EXITS, GUEST_STATES, KDE, MDE, share
 
 PAYLOAD = Path(os.environ.get("STUDY_PAYLOAD", Path(__file__).with_name("payload.bin")))
 

@@ -13,8 +13,9 @@ import mmap
 import os
 import struct
 
+from study.factors import HOST_STATES, share
+
 from . import BoardError
-from .factors import HOST_STATES, share
 
 PERF_EVENT_OPEN = 241  # include/uapi/asm-generic/unistd.h
 PERF_TYPE_BREAKPOINT, BREAK_WRITE, BREAK_EXECUTE = 5, 2, 4

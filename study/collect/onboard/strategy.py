@@ -7,16 +7,13 @@ import platform
 import subprocess
 from pathlib import Path
 
+from study.factors import MISFIT, STRATEGIES, fits
+
 from . import BoardError
-from .factors import STRATEGIES, fits
 
 MODULE = Path(os.environ.get("STUDY_MODULE", Path(__file__).with_name("dbgswitch.ko")))
 PARAMETERS = Path("/sys/module/dbgswitch/parameters")
 COUNTERS = ("entries", "switches", "traps_armed", "traps_taken")
-MISFIT = (
-    "kernel {release} keeps no dirty bit for the debug registers: the module dbgswitch fits 6.1 to 6.13; "
-    "measure this kernel as it is, with strategies=stock"
-)
 
 
 def choose(name: str) -> None:

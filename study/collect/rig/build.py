@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from study import paths, progress
-from study.collect.build import cross
-from study.collect.cache import cached, digest
+from study import paths
+from study.kernels.cache import cached, digest
+from study.kernels.module import cross
 from study.process import run
+from study.terminal import progress
 
 RECIPE = Path(__file__).read_bytes()
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from study.collect.onboard.factors import EXITS, GUEST_STATES, HOST_STATES, RIG, names, share
+from study.factors import EXITS, GUEST_STATES, HOST_STATES, RIG, names, share
 
 HOST, GUEST = "H", "G"
 LANDMARKS = 32  # places that breakpoints and watchpoints may aim at; the host's are from HOSTS on

@@ -1,0 +1,529 @@
+"""A campaign on disk: freeze a design, record visits, resume, verify.
+
+    <campaign>/design.json               the frozen design; design-rig.json or design-kvm.json if a board of the
+                                         other kind joined later
+    <campaign>/boots/<boot>/boot.json    what the board, the kernel and the tools were
+    <campaign>/boots/<boot>/visits.jsonl one line for each visit, with its own digest
+    <campaign>/boots/<boot>/console.log  what the board said
+    <campaign>/boots/<boot>/enough.json  the last boot that the design's rule for stopping asked for, if it has one
+    <campaign>/SHA256SUMS                of all that is raw; ``sha256sum -c`` reads it
+    <campaign>/aside/<n>/                what study/campaign/repair.py took out, and why.txt; never read as data
+    <campaign>/<board>.lock              while a command records visits of that board
+
+A campaign of imported results has the same files, but its design is a record: it grows with every import.
+
+A visit is one line, appended and synced: it is there whole or not at all. Resuming is making the visits that have no
+line. Everything else is derived from these files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import re
+import shlex
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from study.campaign import files, schema, sense
+from study.campaign.files import write_whole
+from study.campaign.lines import line_digest, parse_line
+from study.campaign.names import by_number, legible, slug, system
+from study.campaign.sums import SUMS, digest_of, read_sums, write_sums
+from study.design import Design, Factors, Visit, differences, draw
+from study.errors import BadData, BadRequest
+from study.factors import IMPORTED, kind_of
+from study.terminal import progress
+
+DESIGN, BOOT, VISITS, CONSOLE, ENOUGH = "design.json", "boot.json", "visits.jsonl", "console.log", "enough.json"
+MORE_DESIGNS = "design-*.json"
+DERIVED = "values.parquet"
+BOOTS, ASIDE, WHY = "boots", "aside", "why.txt"
+State = tuple[int, ...]  # what tells a file from what it was before
+Seen = dict[str, dict[str, str]]  # by board and visit: the boot that has it
+PASSING = (files.ASIDE, files.LOCK, ".err")  # files that a running command has open
+
+
+@dataclass(frozen=True)
+class Record:
+    """One recorded visit: the boot's folder name, the boot's facts, and the line as it was written."""
+
+    boot: str
+    facts: dict[str, Any]
+    line: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something in a campaign that is not as it was written."""
+
+    file: Path
+    says: str
+
+    def __str__(self) -> str:
+        return f"{legible(str(self.file), 1000)}: {legible(self.says, 1000)}"
+
+
+class Campaign:
+    """A campaign's folder.
+
+    Parameters
+    ----------
+    folder : path
+        An existing campaign.
+
+    Raises
+    ------
+    BadData
+        If there is no readable design.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        if not (folder / DESIGN).exists():
+            advice = f"collect one with: study collect --campaign {shlex.quote(str(folder))}"
+            raise BadRequest(f"{folder} is no campaign: it has no {DESIGN}; {advice}")
+        self.designs: dict[str, Design] = {}
+        self._visits: dict[str, dict[str, Visit]] = {}
+        self._read: dict[Path, tuple[State, list[str]]] = {}  # boots whose visits were all read: their names
+        for path in (folder / DESIGN, *sorted(folder.glob(MORE_DESIGNS))):
+            design = _read_design(path)
+            kind = design.factors.kind
+            if kind in self.designs or path.name not in (DESIGN, _design_name(kind)):
+                raise BadData(f"{path}: a campaign has one design for each kind of board; remove what does not belong here")
+            self.designs[kind] = design
+        if IMPORTED in self.designs and len(self.designs) > 1:
+            raise BadData(f"{folder}: results are measured or imported; remove the design that does not belong here")
+
+    def design_of(self, board: str) -> Design:
+        """Return the design of the boards of one board's kind; of imported results, whatever their boards are called.
+
+        Raises
+        ------
+        BadRequest
+            If the campaign has none.
+        """
+        kind = IMPORTED if IMPORTED in self.designs else kind_of(board)
+        if kind not in self.designs:
+            raise BadRequest(f"{self.folder} has no design for boards like {board}; collect with that board to make one")
+        return self.designs[kind]
+
+    def baselines(self) -> dict[str, str]:
+        """Return for each board that was measured the strategy that others are compared to."""
+        return {board: legible(self.design_of(board).factors.baseline) for board in self.boards()}
+
+    def boards(self) -> list[str]:
+        """Return the names of the boards that were measured."""
+        return sorted({str(self.facts(boot)["board"]) for boot in self.boots()})
+
+    @property
+    def origin(self) -> str:
+        """Where its results are from: measured or imported."""
+        return "imported" if IMPORTED in self.designs else "measured"
+
+    @property
+    def name(self) -> str:
+        """The campaign's name: that of its folder."""
+        return self.folder.absolute().name
+
+    @classmethod
+    def freeze(cls, folder: Path, factors: Factors) -> Campaign:
+        """Return the campaign in `folder`, made with a design drawn from `factors` if it is not there yet.
+
+        A campaign has one design for each kind of board; the first is in design.json.
+
+        Raises
+        ------
+        BadRequest
+            If it is there with another design for that kind of board.
+        """
+        foreign = [path for path in folder.iterdir() if path.suffix not in PASSING] if folder.exists() else []
+        if not (folder / DESIGN).exists():
+            if foreign and read_sums(folder).get(DESIGN) is None:
+                raise BadRequest(f"{folder} is neither empty nor a campaign; name another folder")
+            _freeze(folder, design_text(draw(factors)), lost=bool(foreign))
+        campaign = cls(folder)
+        if (IMPORTED in campaign.designs) != (factors.kind == IMPORTED):
+            raise BadRequest(f"{folder} holds {campaign.origin} results: what is measured and what is imported are two campaigns")
+        if factors.kind not in campaign.designs:
+            with contextlib.suppress(FileExistsError):
+                write_whole(folder / _design_name(factors.kind), design_text(draw(factors)), new=True)
+            campaign = cls(folder)
+        if different := differences(campaign.designs[factors.kind].factors, factors):
+            raise BadRequest(
+                f"{folder} was designed otherwise: it has {'; '.join(different)}; ask for what it has, or name another campaign"
+            )
+        return campaign
+
+    def boots(self) -> list[Path]:
+        """Return the folders of all boots, by board and number."""
+        found = [path.parent for path in self.folder.glob(f"{BOOTS}/*/{BOOT}") if not path.is_symlink()]
+        return sorted((boot for boot in found if not boot.is_symlink()), key=lambda boot: by_number(boot.name))
+
+    def records(self) -> Iterator[Record]:
+        """Yield every recorded visit, boot by boot in the order of measurement.
+
+        Raises
+        ------
+        BadData
+            At the first line that is damaged, or is not what lines_of() lets pass.
+        """
+        seen: Seen = {}
+        boots = self.boots()
+        for boot in progress.bar(f"reading {self.name}", len(boots), "boots", aside=True, over=boots):
+            facts = self.facts(boot)
+            for line in self.lines_of(boot, seen):
+                yield Record(boot.name, facts, line)
+
+    def lines_of(self, boot: Path, seen: Seen | None = None) -> Iterator[dict[str, Any]]:
+        """Yield the visits of a boot.
+
+        Parameters
+        ----------
+        boot : path
+            The boot's folder.
+        seen : dict, optional
+            Which visits of each board were seen before, and in which boot; the boot's are added.
+
+        Raises
+        ------
+        BadData
+            At the first line that does not match its digest, has another shape than a visit, is none of the design or says what
+            cannot be true, or whose visit is recorded twice.
+        """
+        path, names = boot / VISITS, list[str]()
+        if not path.exists():
+            return
+        state = _state(path)
+        judge = self.judge(boot, {} if seen is None else seen)
+        for number, text in enumerate(path.read_bytes().splitlines(), 1):
+            line, why = judge(text)
+            if why:
+                raise BadData(f"{path}: line {number} {why}; see: study verify {shlex.quote(str(self.folder))}")
+            names.append(line["visit"])
+            yield line
+        self._read[boot] = state, names
+
+    def names_of(self, boot: Path, seen: Seen) -> list[str]:
+        """Return the names of the visits that lines_of() yields. A file that it has read to the end is read again only if it changed."""
+        state, names = self._read.get(boot, (None, []))
+        places = seen.setdefault(self.facts(boot)["board"], {})
+        if not state or state != _state(boot / VISITS) or places.keys() & names:
+            return [line["visit"] for line in self.lines_of(boot, seen)]
+        places |= dict.fromkeys(names, boot.name)
+        return names
+
+    def judge(self, boot: Path, seen: Seen) -> Callable[[bytes], tuple[dict[str, Any], str]]:
+        """Return what tells of each line of a boot's visits what is in it, and what is wrong with it: nothing, if that is empty."""
+        board = self.facts(boot)["board"]
+        design, places = self.design_of(board), seen.setdefault(board, {})
+        asked = self._visits_of(design.factors.kind)
+
+        def judged(text: bytes) -> tuple[dict[str, Any], str]:
+            try:
+                line = parse_line(text)
+                schema.check("visit", line)
+            except BadData as error:
+                return {}, str(error)
+            name = line["visit"]
+            if name in places:
+                return line, f"is visit {legible(name)}, which {places[name]} has already"
+            places[name] = boot.name
+            why = "" if design.factors.kind == IMPORTED else _stray(line, asked.get(name))
+            doubt = "" if why else sense.nonsense(line, design.factors)
+            return line, f"makes no sense: {doubt}" if doubt else why
+
+        return judged
+
+    def _visits_of(self, kind: str) -> dict[str, Visit]:
+        """Return the visits of the design of a kind of board, by name."""
+        if kind not in self._visits:
+            self._visits[kind] = {visit.name: visit for visit in self.designs[kind].visits()}
+        return self._visits[kind]
+
+    def facts(self, boot: Path) -> dict[str, Any]:
+        """Return what is known of a boot.
+
+        Raises
+        ------
+        BadData
+            If the file is not JSON, or does not say what every boot says.
+        """
+        try:
+            facts: dict[str, Any] = schema.load((boot / BOOT).read_bytes())
+            schema.check("boot", facts)
+        except BadData as error:
+            raise BadData(f"{boot / BOOT}: {error}") from None
+        return {**facts, **{name: legible(facts[name]) for name in ("board", "kernel", "mode")}}
+
+    def missing(self, board: str) -> list[Visit]:
+        """Return the visits of one board that have no line yet, in order."""
+        ours = [boot for boot in self.boots() if self.facts(boot)["board"] == board]
+        seen: Seen = {}
+        done = {name for boot in ours for name in self.names_of(boot, seen)}
+        return [visit for visit in self.asked(board) if visit.name not in done]
+
+    def asked(self, board: str) -> list[Visit]:
+        """Return the visits of one board that the design asks for, in order: all, or to the boot at which its rule stopped it."""
+        design = self.design_of(board)
+        stops = [path for path in self.folder.glob(f"{BOOTS}/*/{ENOUGH}") if _is_of(board, path.parent.name)]
+        last = min(map(_stopped_at, stops), default=design.factors.starts)
+        return [visit for visit in design.visits() if visit.boot <= last]
+
+    def describe(self) -> str:
+        """Return what is there in a few lines for people: boot by boot, and the digest of it all."""
+        lines = []
+        for boot in self.boots():
+            facts = self.facts(boot)
+            count = len(self.names_of(boot, {}))
+            what = f"{system(facts['board'], facts['kernel'])}, {facts['mode']}" + (", emulated" if facts["emulated"] else "")
+            when = f"imported {facts['imported']}" if "imported" in facts else f"started {facts.get('started')}"
+            lines.append(legible(f"{boot.name}: {count} visits of {facts['board']} ({what}), {when}", 1000))
+        record = self.designs.get(IMPORTED)
+        whole = [f"baseline: {record.factors.baseline}" if record else "all visits of each board are there"]
+        return "\n".join([*lines, *(self.incomplete() or whole), f"digest: {self.digest()}"])
+
+    def open_boot(self, board: str, number: int) -> OpenBoot:
+        """Return a new boot to record in. A boot that continues an interrupted one is another boot of the board."""
+        base = f"{slug(board)}.{number}"
+        taken = {path.name for path in (self.folder / BOOTS).glob(f"{base}*")}
+        name = next(name for name in (base, *(f"{base}.{n}" for n in range(2, 10_000))) if name not in taken)
+        return OpenBoot(self.folder / BOOTS / name)
+
+    def enough(self, board: str, number: int, width: float) -> None:
+        """Record that after this boot of the design the widest interval of a board was narrow enough."""
+        write_whole(
+            self.folder / BOOTS / f"{slug(board)}.{number}" / ENOUGH, json.dumps({"boot": number, "widest": width}) + "\n"
+        )
+
+    def raw_files(self) -> list[Path]:
+        """Return all files that are not derived, by name."""
+        files = [path for path in self.folder.rglob("*") if path.is_file() and not path.is_symlink()]
+        return sorted(path for path in files if path.name not in (SUMS, DERIVED) and path.suffix not in PASSING)
+
+    def links(self) -> list[Path]:
+        """Return what leads out of the folder, or may: nobody follows it, and nothing signs it."""
+        return sorted(path for path in self.folder.rglob("*") if path.is_symlink())
+
+    def digest(self) -> str:
+        """Return the digest that names this state of the campaign: of the digests of all that is raw."""
+        text = "".join(f"{digest_of(path)}  {self._name(path)}\n" for path in self.raw_files())
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def close(self, board: str) -> None:
+        """Write the sums of the design and of one board's boots. A sum that is there already stays as it is."""
+        ours = [path for path in self.raw_files() if _is_design(path) or self._is_of(board, path)]
+        with open(self.folder / DESIGN) as lock:  # another board's command may close at the same time
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            sums = read_sums(self.folder)
+            added = {self._name(path): digest_of(path) for path in ours if self._name(path) not in sums}
+            if added:
+                write_sums(self.folder, sums | added)
+
+    def damaged(self) -> list[Problem]:
+        """Compare every file that has a sum with it."""
+        present = {self._name(path): path for path in self.raw_files()}
+        problems = []
+        for name, value in sorted(read_sums(self.folder).items()):
+            if name not in present:
+                problems.append(Problem(self.folder / name, "it is missing"))
+            elif digest_of(present[name]) != value:
+                problems.append(Problem(present[name], f"its bytes do not match {SUMS}"))
+        return problems
+
+    def verify(self) -> list[Problem]:
+        """Compare every file with its sum, and every visit with its digest and the design; an empty list means that all is whole."""
+        sums = read_sums(self.folder)
+        why = f"it is not in {SUMS}: foreign, or its boot was interrupted (collect again to close it)"
+        unknown = [Problem(path, why) for path in self.raw_files() if self._name(path) not in sums]
+        problems = self.damaged() + unknown
+        problems += [Problem(path, "it is a link, and a campaign has none") for path in self.links()]
+        seen: Seen = {}
+        for boot in self.boots():
+            try:
+                judge = self.judge(boot, seen)
+            except (BadData, BadRequest) as error:
+                problems.append(Problem(boot / BOOT, str(error).removeprefix(f"{boot / BOOT}: ")))
+                continue
+            text = (boot / VISITS).read_bytes() if (boot / VISITS).exists() else b""
+            for number, line in enumerate(text.splitlines(), 1):
+                if says := judge(line)[1]:
+                    problems.append(Problem(boot / VISITS, f"line {number} {says}"))
+        return problems
+
+    @contextlib.contextmanager
+    def recording(self, board: str) -> Iterator[None]:
+        """Be the only command that records visits of a board.
+
+        Raises
+        ------
+        Busy
+            If another one does, or repairs the campaign.
+        """
+        lock = self.folder / f"{slug(board)}{files.LOCK}"
+        with files.in_use(self.folder, alone=False), files.only_writer(lock, f"records visits of {board}"):
+            yield
+
+    def unclosed(self, board: str) -> list[Path]:
+        """Return the files of a board, and the designs, that have no sum yet: whoever wrote them was interrupted."""
+        sums = read_sums(self.folder)
+        ours = [path for path in self.raw_files() if _is_design(path) or self._is_of(board, path)]
+        return [path for path in ours if self._name(path) not in sums]
+
+    def interrupted(self) -> list[Path]:
+        """Return the folders of boots of which no file has a sum: whoever recorded them was interrupted."""
+        closed = {Path(name).parent.name for name in read_sums(self.folder)}
+        return sorted(path for path in self.folder.glob(f"{BOOTS}/*") if path.is_dir() and path.name not in closed)
+
+    def redesign(self, factors: Factors) -> None:
+        """Replace the design of a campaign of imported results, and its sum with it: it is a record, and no plan."""
+        write_whole(self.folder / DESIGN, design_text(draw(factors)))
+        sums = read_sums(self.folder)
+        if DESIGN in sums:
+            write_sums(self.folder, {**sums, DESIGN: digest_of(self.folder / DESIGN)})
+        self.designs = {IMPORTED: draw(factors)}
+
+    def recorded(self) -> int:
+        """Return how many visits are there.
+
+        Raises
+        ------
+        BadRequest
+            If there is none: of nothing all can be said.
+        """
+        files = [boot / VISITS for boot in self.boots() if (boot / VISITS).exists()]
+        count = sum(path.read_bytes().count(b"\n") for path in files)
+        if not count:
+            raise BadRequest(
+                f"{self.folder} holds no visit yet; collect some with: study collect --campaign {shlex.quote(str(self.folder))}"
+            )
+        return count
+
+    def incomplete(self) -> list[str]:
+        """Say for each board whose visits are not all there how many are; or that no board was measured."""
+        if not self.boots():
+            return ["no visit of any board is there"]
+        sizes = {board: (left, len(self.asked(board))) for board, left in self.lacking().items()}
+        return [f"{planned - left} of {planned} visits of {board} are there" for board, (left, planned) in sizes.items()]
+
+    def lacking(self) -> dict[str, int]:
+        """Return for each board whose visits are not all there how many are not; also for one whose boots were all set aside."""
+        known = set(self.boards())
+        for path in self.folder.glob(f"{ASIDE}/*/{BOOTS}/*/{BOOT}"):
+            with contextlib.suppress(BadData, BadRequest):  # a boot from elsewhere may be of boards that nobody asked for
+                board = self.facts(path.parent)["board"]
+                self.design_of(board)
+                known.add(board)
+        return {board: left for board in sorted(known) if (left := len(self.missing(board)))}
+
+    def _is_of(self, board: str, path: Path) -> bool:
+        """Say whether a file is in a folder of one of a board's boots."""
+        return path.parent.parent == self.folder / BOOTS and _is_of(board, path.parent.name)
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self.folder).as_posix()
+
+
+class OpenBoot:
+    """A boot that is being recorded."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def begin(self) -> None:
+        """Make its folder."""
+        self.folder.mkdir(parents=True)
+        files.sync_folder(self.folder.parent)
+
+    @property
+    def console(self) -> Path:
+        """Where the board's console log is kept."""
+        return self.folder / CONSOLE
+
+    def describe(self, facts: dict[str, Any]) -> None:
+        """Record what the boot is, before its first visit."""
+        write_whole(self.folder / BOOT, json.dumps(facts, indent=1, sort_keys=True) + "\n")
+
+    def record(self, *lines: dict[str, Any]) -> None:
+        """Append visits and sync them to the disk."""
+        text = "".join(
+            json.dumps({**line, "sha256": line_digest(line)}, sort_keys=True, allow_nan=False) + "\n" for line in lines
+        )
+        files.append(self.folder / VISITS, text)
+
+
+def _design_name(kind: str) -> str:
+    return MORE_DESIGNS.replace("*", kind)
+
+
+def _is_design(path: Path) -> bool:
+    return path.name == DESIGN or path.match(MORE_DESIGNS)
+
+
+def _freeze(folder: Path, text: str, *, lost: bool) -> None:
+    """Write the first design of a campaign. Where it was lost, it must be the one whose sum is still there, byte for byte."""
+    if lost and hashlib.sha256(text.encode()).hexdigest() != read_sums(folder)[DESIGN]:
+        raise BadRequest(
+            f"{folder} has lost its {DESIGN}, and these options, or this version of the study, draw another one: ask for what it had"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(FileExistsError):  # another command was faster
+        write_whole(folder / DESIGN, text, new=True)
+
+
+def _read_design(path: Path) -> Design:
+    try:
+        return Design.from_json(schema.load(path.read_bytes()))
+    except BadData as error:
+        raise BadData(f"{path}: {legible(str(error), 1000)}") from None
+
+
+def _state(path: Path) -> State:
+    """Return what is another for a file that was written to or replaced; nothing of one that is not there."""
+    with contextlib.suppress(FileNotFoundError):
+        found = path.stat()
+        return found.st_ino, found.st_size, found.st_mtime_ns
+    return ()
+
+
+def _stopped_at(path: Path) -> int:
+    """Return the boot of the design at which its rule for stopping was met."""
+    try:
+        stop = schema.load(path.read_bytes())
+        schema.check("stop", stop)
+        return int(stop["boot"])
+    except BadData as error:
+        raise BadData(f"{path}: it does not say at which boot the rule for stopping was met: {error}") from None
+
+
+def _stray(line: dict[str, Any], visit: Visit | None) -> str:
+    """Return why a line is none of the design's; empty if it is."""
+    if visit is None:
+        return f"is visit {legible(line['visit'])}, for which the design does not ask"
+    planned = {name: getattr(visit.cell, name) for name in line["cell"] if hasattr(visit.cell, name)}
+    if (line["cell"], line["arm"], line["block"]) != (planned, visit.cell.arm, visit.block):
+        return f"is visit {visit.name} of another cell than the design has there"
+    return ""
+
+
+def _is_of(board: str, boot: str) -> bool:
+    """Say whether a boot's folder is one of a board."""
+    return re.fullmatch(re.escape(slug(board)) + r"(\.\d+){1,2}", boot) is not None
+
+
+def design_text(design: Design) -> str:
+    """Return design.json: one line for each factor, cell and boot, so that a diff of two designs can be read."""
+    data = design.to_json()
+
+    def rows(items: list[Any]) -> str:
+        return "[\n" + ",\n".join(f"  {json.dumps(item)}" for item in items) + "\n ]"
+
+    factors = json.dumps(data["factors"], indent=1).replace("\n", "\n ")
+    return (
+        f'{{\n "version": {json.dumps(data["version"])},\n "factors": {factors},\n "cells": {rows(data["cells"])},\n'
+        f' "order": {rows(data["order"])}\n}}\n'
+    )

@@ -1,0 +1,340 @@
+"""Results that were measured elsewhere, as a campaign: pyperf suites, and what ``perf stat -j`` printed.
+
+What a file does not say of itself, tags say. Each run of a pyperf suite that has values is a visit, for it was a process of
+its own; a file of perf is one visit, and each of its intervals or repetitions a value. Everything is read and checked
+before anything is written, and a boot is there whole or not at all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import gzip
+import hashlib
+import io
+import json
+import math
+import os
+import shlex
+import shutil
+import zlib
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NoReturn
+
+from study import __version__
+from study.campaign import Campaign, schema, sense
+from study.campaign.store import DESIGN
+from study.collect import perfstat, suites
+from study.collect.imports.tags import LONGEST, UNKNOWN, check, is_name, resolve
+from study.design import VARIED, Factors
+from study.errors import BadData, BadRequest
+from study.factors import IMPORTED
+
+CELL = ("strategy", "guest", "host", "exit")
+LARGEST = 1 << 28  # bytes of a file, unpacked
+GZIP = b"\x1f\x8b"
+WANTED = "name a suite that pyperf wrote with -o FILE, or what perf stat -j -o FILE wrote"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file that results are from: its name without its place, and the digest of its bytes."""
+
+    name: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Boot:
+    """A boot, as far as results tell boots apart: a boot has one kernel, whatever else is said of it."""
+
+    board: str
+    kernel: str
+    mode: str
+    emulated: bool
+    name: str
+
+    @property
+    def boot_id(self) -> str:
+        """What tells it from the other boots of its board."""
+        return ", ".join([self.name, self.kernel, self.mode, *["emulated"] * self.emulated])
+
+
+@dataclass(frozen=True)
+class Visit:
+    """A visit that was made elsewhere: where it is from, its boot, and its line but for its number."""
+
+    source: Source
+    boot: Boot
+    line: dict[str, Any]
+    date: str = ""
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """What two visits have in common only if one file was imported twice as the same."""
+        return (self.source.sha256, self.boot.board, self.boot.boot_id, self.line["arm"], *(self.line["cell"][n] for n in CELL))
+
+
+def import_files(campaign: Path, files: Sequence[Path], tags: Mapping[str, str], baseline: str | None = None) -> Campaign:
+    """Record results that were measured elsewhere.
+
+    Parameters
+    ----------
+    campaign : path
+        A campaign of imported results; it is made if it is not there.
+    files : sequence of path
+        pyperf suites and output of ``perf stat -j``, packed by gzip or not.
+    tags : mapping of str to str
+        What holds for all of these files, by the names in study.collect.imports.tags.TAGS, whatever they say themselves. Counts of
+        perf are divided by ``loops``; pyperf's values are per loop already, in seconds, bytes or units.
+    baseline : str, optional
+        The strategy that others are compared to; without it what the campaign has, or the first file's strategy.
+
+    Returns
+    -------
+    Campaign
+        With the files' visits, closed.
+
+    Raises
+    ------
+    BadRequest
+        If a file is missing, a tag unknown, a file imported already, or the campaign one that was measured.
+    BadData
+        If a file is neither a suite nor perf's output, or says nonsense. Nothing is written then, as with BadRequest.
+    """
+    given = check(tags)
+    if not files:
+        raise BadRequest(f"there is no file to import; {WANTED}")
+    read = [_read(path, given) for path in files]
+    visits = [visit for of_file in read for visit in of_file]
+    if not campaign.exists():  # what is refused leaves no folder behind
+        _factors(None, visits, baseline)
+        _refuse_again(None, read)
+        campaign.mkdir(parents=True, exist_ok=True)
+    with _alone(campaign):
+        there = _there(campaign)
+        factors = _factors(there, visits, baseline)
+        _refuse_again(there, read)
+        if there is None:
+            there = Campaign.freeze(campaign, factors)
+        for left in there.interrupted():
+            shutil.rmtree(left)
+        _write(there, visits)
+        if there.designs[IMPORTED].factors != factors:
+            there.redesign(factors)
+        for board in {visit.boot.board for visit in visits}:
+            there.close(board)
+    return there
+
+
+def _read(path: Path, given: Mapping[str, str]) -> list[Visit]:
+    """Return the visits in a file, whichever of the two formats it has."""
+    raw = _bytes(path)
+    source = Source(path.name, hashlib.sha256(raw).hexdigest())
+    try:
+        text = _unpacked(raw).decode("utf-8-sig")
+        read = _visits_of_pyperf if _is_suite(text) else _visits_of_perf
+        visits = list(read(text, source, given))
+        for visit in visits:
+            json.dumps(visit.line, allow_nan=False)
+            schema.check("visit", {**visit.line, "visit": UNKNOWN})
+            if why := sense.too_small(visit.line):
+                raise BadData(why)
+    except (ValueError, RecursionError) as error:
+        _refuse(path, f"it is not text that can be kept: {error}")
+    except BadData as error:
+        _refuse(path, str(error))
+    return visits
+
+
+def _refuse(path: Path, why: str) -> NoReturn:
+    raise BadData(f"{path}: {' '.join(why.split())}")
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            raw = file.read(LARGEST + 1)
+    except (OSError, ValueError) as error:
+        raise BadRequest(f"{path}: {getattr(error, 'strerror', None) or error}; name a file that can be read") from None
+    if len(raw) > LARGEST:
+        _refuse(path, f"it is larger than {LARGEST >> 20} MiB")
+    return raw
+
+
+def _unpacked(raw: bytes) -> bytes:
+    if not raw.startswith(GZIP):
+        return raw
+    try:
+        text = gzip.GzipFile(fileobj=io.BytesIO(raw)).read(LARGEST + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise BadData(f"it is packed, and damaged: {error}") from None
+    if len(text) > LARGEST:
+        raise BadData(f"it is larger than {LARGEST >> 20} MiB, unpacked")
+    return text
+
+
+def _is_suite(text: str) -> bool:
+    """Say whether it is a pyperf suite or what perf printed, by what it holds."""
+    try:
+        data = json.loads(text, parse_constant=_no_number)
+    except (ValueError, RecursionError):
+        return False  # perf prints an object a line: together they are not JSON
+    return not (isinstance(data, dict) and data.keys() & {"counter-value", "metric-value"})
+
+
+def _no_number(word: str) -> NoReturn:
+    raise BadData(f"it holds {word}, which is no number")
+
+
+def _visits_of_pyperf(text: str, source: Source, given: Mapping[str, str]) -> Iterator[Visit]:
+    """Yield a visit for each run with values."""
+    names: dict[tuple[str, ...], str] = {}
+    try:
+        runs = suites.runs(text)
+    except BadData as error:
+        raise BadData(f"{error}; {WANTED}") from None
+    for run in runs:
+        metadata = run.get_metadata()
+        name = str(metadata["name"])
+        if wrong := [value for value in run.values if not _is_finite(value)]:
+            raise BadData(f"benchmark {name[:LONGEST]!r} has the value {str(wrong[0])[:40]}: values are finite and above 0")
+        known = resolve(given, metadata, source.name, name)
+        if known["emulated"] == "yes" and metadata.get("unit") == "byte":
+            raise BadData(f"benchmark {name[:LONGEST]!r} is of memory, which no emulated board has: leave out emulated=yes")
+        visit = _visit(source, known, {"pyperf": suites.of_run(run), "counts": []}, str(metadata.get("date", "")))
+        if (other := names.setdefault(visit.identity, name)) != name:
+            raise BadData(f"its benchmarks {other[:LONGEST]!r} and {name[:LONGEST]!r} would be one cell: leave out the tag exit")
+        yield visit
+
+
+def _visits_of_perf(text: str, source: Source, given: Mapping[str, str]) -> Iterator[Visit]:
+    """Yield the one visit that a file of perf is."""
+    try:
+        counts = perfstat.parse(text, refused=perfstat.APART)
+    except BadData as error:
+        raise BadData(f"{error}; as a whole it is no JSON either: {WANTED}") from None
+    if all(count.why for count in counts):
+        raise BadData(f"nothing was counted in it: {WANTED}")
+    known = resolve(given, {}, source.name)
+    loops, units = int(known["loops"]), dict[str, str]()
+    for count in counts:
+        if not is_name(count.event) or not is_name(count.unit or UNKNOWN):
+            raise BadData(f"event {count.event[:40]!r} in {count.unit[:40]!r}: a name has 1 to {LONGEST} printable characters")
+        if units.setdefault(count.event, count.unit) != count.unit:
+            raise BadData(f"event {count.event!r} is counted in {units[count.event]!r} and in {count.unit!r}")
+    kept = [{**count.to_json(), "value": None if count.why else count.value / loops} for count in counts]
+    yield _visit(source, known, {"counts": kept})
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value) and value > 0
+    except OverflowError:  # a whole number that is larger than any of floating point
+        return False
+
+
+def _visit(source: Source, known: Mapping[str, str], measured: Mapping[str, Any], date: str = "") -> Visit:
+    boot = Boot(known["board"], known["kernel"], known["mode"], known["emulated"] == "yes", known["boot"])
+    cell = {name: known[name] for name in CELL}
+    line = {"block": 0, "arm": known["arm"], "ended": "well", "cell": cell, "loops": int(known["loops"]), "checks": {},
+            "source": source.sha256, **measured}  # fmt: skip
+    return Visit(source, boot, line, date)
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep other imports out of a campaign's folder meanwhile."""
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
+def _there(folder: Path) -> Campaign | None:
+    """Return the campaign that is there, fit to be added to."""
+    if not (folder / DESIGN).exists():
+        return None
+    campaign = Campaign(folder)
+    if IMPORTED not in campaign.designs:
+        raise BadRequest(f"{folder} holds {campaign.origin} results: import into another campaign")
+    if damaged := campaign.damaged():
+        raise BadData(f"{damaged[0]}: nothing is imported until this is mended; see: study verify {shlex.quote(str(folder))}")
+    return campaign
+
+
+def _factors(there: Campaign | None, visits: Sequence[Visit], baseline: str | None) -> Factors:
+    """Return what the campaign varies with these visits, the baseline first among its strategies."""
+    record = there.designs[IMPORTED].factors if there else None
+    varied: dict[str, Any] = {
+        factor: tuple(dict.fromkeys([*getattr(record, factor, ()), *(visit.line["cell"][tag] for visit in visits)]))
+        for factor, tag in zip(VARIED, CELL, strict=True)
+    }
+    strategies = varied["strategies"]
+    if baseline is not None and baseline not in strategies:
+        raise BadRequest(f"baseline {baseline[:LONGEST]!r} is no strategy of this campaign; choose from {', '.join(strategies)}")
+    first = baseline or strategies[0]
+    varied["strategies"] = (first, *(name for name in strategies if name != first))
+    return Factors(kind=IMPORTED, **varied, touch_by=UNKNOWN, gic=False)
+
+
+def _refuse_again(there: Campaign | None, read: Sequence[Sequence[Visit]]) -> None:
+    """Refuse a file that is recorded with the same tags, or is given twice."""
+    known = set(_identities(there)) if there else set()
+    for visits in read:
+        identities = {visit.identity for visit in visits}
+        if known & identities:
+            raise BadRequest(f"{visits[0].source.name}: these bytes are imported already, with the same tags; leave the file out")
+        known |= identities
+
+
+def _identities(campaign: Campaign) -> Iterator[tuple[str, ...]]:
+    for boot, facts in _boots(campaign):
+        for line in campaign.lines_of(boot):
+            yield (line["source"], facts["board"], facts["boot_id"], line["arm"], *(line["cell"][name] for name in CELL))
+
+
+def _boots(campaign: Campaign) -> list[tuple[Path, dict[str, Any]]]:
+    """Return the boots that were recorded to their end, with what is known of them."""
+    left = set(campaign.interrupted())
+    return [(boot, campaign.facts(boot)) for boot in campaign.boots() if boot not in left]
+
+
+def _write(campaign: Campaign, visits: Sequence[Visit]) -> None:
+    """Record visits, boot by boot. A boot that is recorded already is gone on with in a folder of its own."""
+    numbers: dict[str, dict[str, int]] = {}
+    counts = Counter[str]()
+    for there, facts in _boots(campaign):
+        numbers.setdefault(facts["board"], {})[facts["boot_id"]] = facts["number"]
+        counts[facts["board"]] += len(campaign.names_of(there, {}))
+    for boot in dict.fromkeys(visit.boot for visit in visits):
+        ours = sorted((visit for visit in visits if visit.boot == boot), key=lambda visit: visit.date)
+        known = numbers.setdefault(boot.board, {})
+        number = known.setdefault(boot.boot_id, len(known) + 1)
+        lines = [{**visit.line, "visit": f"v{at:05d}"} for at, visit in enumerate(ours, counts[boot.board] + 1)]
+        counts[boot.board] += len(lines)
+        folder = campaign.open_boot(boot.board, number)
+        folder.begin()
+        folder.record(*lines)
+        folder.describe(_facts(boot, number, ours))
+
+
+def _facts(boot: Boot, number: int, visits: Sequence[Visit]) -> dict[str, Any]:
+    return {
+        "board": boot.board,
+        "kernel": boot.kernel,
+        "mode": boot.mode,
+        "emulated": boot.emulated,
+        "boot": boot.name,
+        "boot_id": boot.boot_id,
+        "number": number,
+        "imported": datetime.now(UTC).isoformat(timespec="seconds"),
+        "sources": [asdict(source) for source in dict.fromkeys(visit.source for visit in visits)],
+        "study": {"version": __version__},
+    }

@@ -1,0 +1,221 @@
+"""The factors of the study, one table each: adding a strategy, a guest state or an exit is adding a row.
+
+Pure, and without imports from the rest: the board reads these tables, and so does the design.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+# Kinds of board: Linux with KVM, and the bare-metal rig. Rows of the tables say where they can be measured.
+KVM, RIG = "kvm", "rig"
+EVERYWHERE = (KVM, RIG)
+# Not measured by the study: no table knows the names of results that were made elsewhere.
+IMPORTED = "imported"
+
+MDE, KDE = 1 << 15, 1 << 13  # MDSCR_EL1, Arm ARM D19.3.20
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """A way to treat the debug registers at a world switch.
+
+    Parameters
+    ----------
+    says : str
+        Its rule in words.
+    module : bool
+        Whether the kernel module must put it in force.
+    correct : bool
+        Whether a guest's breakpoints work under it; one that is not correct is a floor to measure from.
+    on : tuple of str
+        Kinds of board that can be asked for it.
+    since : tuple of int
+        The first version of Linux that treats the registers so by itself; empty if none does. Nobody asks for such a
+        strategy: it is what a kernel left as it is gets called where there is no other to choose.
+    """
+
+    says: str
+    module: bool = True
+    correct: bool = True
+    on: tuple[str, ...] = EVERYWHERE
+    since: tuple[int, ...] = ()
+
+
+STRATEGIES = {
+    "stock": Strategy("the kernel left as it is", module=False, on=(KVM,)),
+    "lazy": Strategy("a dirty bit; monitor debug mode means dirty (the patch of 2015, and KVM to 6.13)"),
+    "eager": Strategy("switch everything on every entry and exit, never trap"),
+    "control-scan": Strategy("switch everything if a control register has its enable bit set, else trap"),
+    "host-mask": Strategy("clear the host's enable bits meanwhile; switch everything if the guest has one set", on=(RIG,)),
+    "partial": Strategy("switch only the registers that are enabled, trap every access", on=(RIG,)),
+    "summary-scan": Strategy("control-scan, with its answer kept as a bit when a control register changes", on=(RIG,)),
+    "none": Strategy("never switch: guest breakpoints do not work", correct=False),
+    "dirty-bit": Strategy("KVM to 6.13 as it is: lazy, and dirty for one exit only", module=False, on=(), since=(3, 7)),
+    "owner": Strategy(
+        "KVM from 6.14 as it is: a first access, or monitor debug mode, gives the registers to the guest until vcpu_put",
+        module=False,
+        on=(),
+        since=(6, 14),
+    ),
+}
+
+# The first and the last version of Linux that the module fits: those that keep a dirty bit which tracepoints can reach.
+MODULE_FITS = (6, 1), (6, 13)
+
+
+@dataclass(frozen=True)
+class GuestState:
+    """How a guest uses its debug registers.
+
+    Parameters
+    ----------
+    says : str
+        The state in words.
+    mdscr : int
+        Bits that the guest sets in MDSCR_EL1.
+    enabled : float
+        Which share of all breakpoints and watchpoints it enables; any share above 0 is at least one breakpoint.
+    touch_every : int
+        Round trips per access to a debug register; 0 if it never accesses one after it has set itself up.
+    on : tuple of str
+        Kinds of board that have it.
+    """
+
+    says: str
+    mdscr: int = 0
+    enabled: float = 0.0
+    touch_every: int = 0
+    on: tuple[str, ...] = EVERYWHERE
+
+
+GUEST_STATES = {
+    "untouched": GuestState("never accesses a debug register"),
+    "mde": GuestState("monitor debug mode on, nothing enabled", mdscr=MDE),
+    "one": GuestState("monitor debug mode on, one breakpoint", mdscr=MDE, enabled=1e-9),
+    "half": GuestState("monitor debug mode on, half of all enabled", mdscr=MDE, enabled=0.5),
+    "all": GuestState("monitor debug mode on, all enabled", mdscr=MDE, enabled=1.0),
+    "one-no-mde": GuestState("one breakpoint, monitor debug mode off", enabled=1e-9),
+    "touch": GuestState("accesses a debug register in every round trip, nothing enabled", touch_every=1),
+    "touch-4": GuestState("the same in every 4th round trip", touch_every=4),
+    "touch-20": GuestState("the same in every 20th round trip", touch_every=20),
+}
+
+
+@dataclass(frozen=True)
+class HostState:
+    """What the host itself has enabled in its debug registers.
+
+    Parameters
+    ----------
+    says : str
+        The state in words.
+    enabled : float
+        Which share of all breakpoints and watchpoints; any share above 0 is at least one breakpoint.
+    on : tuple of str
+        Kinds of board that have it.
+    """
+
+    says: str
+    enabled: float = 0.0
+    on: tuple[str, ...] = EVERYWHERE
+
+
+HOST_STATES = {
+    "none": HostState("nothing enabled"),
+    "one": HostState("one breakpoint", enabled=1e-9),
+    "half": HostState("half of all enabled", enabled=0.5),
+    "all": HostState("all enabled", enabled=1.0),
+}
+
+
+@dataclass(frozen=True)
+class Exit:
+    """A way to leave the guest.
+
+    Parameters
+    ----------
+    says : str
+        The exit in words.
+    number : int
+        Its number in payload.S.
+    to_user_space : bool
+        Whether each round trip goes through the VMM. Then, and only then, it reaches vcpu_put(), where KVM from 6.14 takes
+        the debug registers back from a guest that owns them.
+    gic : bool
+        Whether the guest needs an in-kernel interrupt controller for it.
+    on : tuple of str
+        Kinds of board that have it.
+    """
+
+    says: str
+    number: int
+    to_user_space: bool = False
+    gic: bool = False
+    on: tuple[str, ...] = EVERYWHERE
+
+
+EXITS = {
+    "hvc": Exit("a hypercall, handled in the kernel", 0),
+    "sysreg": Exit("a read of a trapped system register, handled in the kernel", 2),
+    "wfx": Exit(
+        "a wait for an interrupt where one is pending, so that nobody sleeps, handled in the kernel", 3, gic=True, on=(KVM,)
+    ),
+    "vgic": Exit("a read of the interrupt controller's distributor, handled in the kernel", 4, gic=True, on=(KVM,)),
+    "mmio": Exit("a store that no memory backs, handled in user space", 1, to_user_space=True),
+}
+
+
+class Row(Protocol):
+    """A row of any of the tables above."""
+
+    @property
+    def on(self) -> tuple[str, ...]:
+        """Kinds of board that have it."""
+
+
+def names(table: Mapping[str, Row], kind: str) -> tuple[str, ...]:
+    """Return the names of the rows that a kind of board has."""
+    return tuple(name for name, row in table.items() if kind in row.on)
+
+
+def kind_of(board: str) -> str:
+    """Return the kind of a board, which its name tells."""
+    return RIG if board.startswith(("rig-", "serial:")) else KVM
+
+
+def version(release: str) -> tuple[int, ...]:
+    """Return the first two numbers of a kernel's release; none of a name that does not begin with them."""
+    found = re.match(r"(\d+)\.(\d+)", release)
+    return tuple(map(int, found.groups())) if found else ()
+
+
+def fits(release: str) -> bool:
+    """Say whether the module that chooses a strategy fits a kernel of that release."""
+    first, last = MODULE_FITS
+    return first <= version(release) <= last
+
+
+MISFIT = (
+    "kernel {release} keeps no dirty bit for the debug registers: the module dbgswitch fits 6.1 to 6.13; "
+    "measure this kernel as it is, with strategies=stock"
+)
+
+
+def of_series(release: str, series: str) -> bool:
+    """Say whether a kernel's release is, or begins with, a series: 6.1.0-56 is of 6.1, and 6.12.117 is not."""
+    return re.match(rf"{re.escape(series)}(?!\d)", release) is not None
+
+
+def as_it_is(release: str) -> str:
+    """Return the name of what a kernel of that release does by itself; ``stock`` if its version is not known."""
+    known = {row.since: name for name, row in STRATEGIES.items() if row.since and row.since <= version(release)}
+    return known[max(known)] if known else "stock"
+
+
+def share(count: int, part: float, least: int = 0) -> int:
+    """Return `part` of `count` rounded down, but at least `least` if any part is asked for."""
+    return max(int(count * part), least) if part else 0

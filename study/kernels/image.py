@@ -1,0 +1,156 @@
+"""What an emulated board boots: user space, guest and image, built once and kept by the digest of what went in."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+from importlib.metadata import distribution
+from pathlib import Path
+
+from study import factors, paths
+from study.kernels.archive import BOARD_MODULES, KERNEL, kernel, packages
+from study.kernels.cache import agent_digest, cached, digest, digest_of
+from study.kernels.module import cross, module
+from study.process import run
+from study.terminal import progress
+
+# The user space of an emulated board.
+USER_SPACE = ["python3-minimal", "libpython3-stdlib", "linux-perf", "busybox-static", "kmod"]
+# Left out of the image: nothing that is measured or measures needs them.
+LEFT_OUT = [
+    "usr/share", "usr/lib/aarch64-linux-gnu/perl", "usr/lib/aarch64-linux-gnu/perl-base", "usr/lib/aarch64-linux-gnu/gconv",
+    "usr/lib/python3.11/idlelib", "usr/lib/python3.11/ensurepip", "usr/lib/python3.11/lib2to3", "usr/lib/python3.11/distutils",
+    "usr/lib/python3.11/pydoc_data", "usr/lib/python3.11/unittest", "usr/lib/python3.11/turtledemo", "usr/include",
+]  # fmt: skip
+
+INIT = """#!/bin/busybox sh
+# The board's first process: mount what the study reads, then answer the host until it is done. The kernel's command
+# line may name a program to run the agent under: STUDY_UNDER.
+/bin/busybox --install -s /bin
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs devtmpfs /dev
+mkdir -p /dev/pts /dev/shm /tmp /run /root
+mount -t devpts devpts /dev/pts
+mount -t tmpfs tmpfs /dev/shm
+mount -t tmpfs tmpfs /tmp
+mount -t debugfs debugfs /sys/kernel/debug
+mount -t tracefs tracefs /sys/kernel/tracing
+# Or each tracepoint that perf leaves would keep it waiting for some ticks of the clock.
+echo 1 > /sys/kernel/rcu_expedited
+for module in {modules}; do [ ! -e /lib/board/$module.ko ] || insmod /lib/board/$module.ko; done
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C PYTHONDONTWRITEBYTECODE=1
+port=/dev/vport0p1
+waited=0
+while [ ! -e $port ] && [ $waited -lt 50 ]; do sleep 0.1; waited=$((waited + 1)); done
+cd /board
+$STUDY_UNDER python3 -m study.collect.onboard <>$port >&0
+poweroff -f
+"""
+
+# What is built depends on how: on this file.
+RECIPE = Path(__file__).read_bytes()
+
+
+def user_space() -> Path:
+    """Return the user space of an emulated board: Debian's packages, without what nothing needs, compiled."""
+    base = packages(*USER_SPACE)
+
+    def build(place: Path) -> None:
+        progress.say("compiling the board's user space (about 10 s)")
+        shutil.copytree(base, place, symlinks=True, dirs_exist_ok=True)
+        for name in LEFT_OUT:
+            shutil.rmtree(place / "root" / name, ignore_errors=True)
+        _compile(place / "root/usr/lib/python3.11", place / "root/usr/lib/python3")
+
+    return cached("user-space", digest(RECIPE, base.name), build)
+
+
+def payload() -> Path:
+    """Assemble the guest and return its flat binary."""
+    source = paths.ONBOARD / "payload.S"
+    compiler = cross("gcc")
+
+    def build(place: Path) -> None:
+        progress.say("assembling the guest")
+        run([compiler, "-c", "-o", place / "payload.o", source])
+        run([cross("objcopy"), "-O", "binary", "-j", ".text", place / "payload.o", place / "payload.bin"])
+
+    return cached("payload", digest(RECIPE, compiler, source.read_bytes()), build) / "payload.bin"
+
+
+def _compile(*folders: Path) -> None:
+    """Compile Python code here: compiling takes an emulated board longer than running.
+
+    With -P the compiler imports nothing from the folder that it compiles, and leaves nothing there that names times of files.
+    """
+    for folder in folders:
+        run([sys.executable, "-P", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", "."], cwd=folder)
+
+
+def pack(folder: Path, out: Path) -> None:
+    """Pack a folder as the kernel's initramfs wants it, the same bytes for the same files.
+
+    Not compressed: on an emulated board, unpacking takes longer than reading.
+    """
+    for path in [folder, *folder.rglob("*")]:
+        os.utime(path, (0, 0), follow_symlinks=False)
+    names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+    flags = ["--null", "--create", "--format=newc", "--owner=0:0", "--reproducible", "--quiet"]
+    run(["cpio", *flags, "--file", out], cwd=folder, stdin="\0".join(names).encode())
+
+
+def image(series: str = "") -> Path:
+    """Assemble the image of an emulated board.
+
+    Parameters
+    ----------
+    series : str
+        How its kernel's release begins; empty for KERNEL.
+
+    Returns
+    -------
+    path
+        A folder with ``vmlinuz``, ``config``, ``initrd`` and ``image.json`` (release, packages, digest).
+    """
+    system, base, guest = kernel(series or KERNEL), user_space(), payload()
+    versions = json.loads((system / "versions.json").read_text())
+    driver = module(versions["release"], system / "headers") if factors.fits(versions["release"]) else None
+    pyperf = distribution("pyperf")
+    parts: list[str | bytes] = [system.name, base.name, agent_digest(), guest.read_bytes()]
+    recipe = digest(RECIPE, *parts, driver.read_bytes() if driver else b"", pyperf.version)
+
+    def build(place: Path) -> None:
+        progress.say(f"assembling the board's image with kernel {versions['release']} (about 10 s)")
+        for name in ("vmlinuz", "config"):
+            shutil.copy(system / name, place)
+        with tempfile.TemporaryDirectory(dir=place) as scratch:
+            tree = Path(scratch, "tree")
+            shutil.copytree(base / "root", tree, symlinks=True)
+            for name in ("proc", "sys", "dev", "tmp", "boot", "lib/board", "board"):
+                (tree / name).mkdir(parents=True, exist_ok=True)
+            shutil.copy(system / "config", tree / f"boot/config-{versions['release']}")
+            for path in system.glob("*.ko"):
+                shutil.copy(path, tree / "lib/board")
+            (tree / "init").write_text(INIT.format(modules=" ".join(BOARD_MODULES)))
+            (tree / "init").chmod(0o755)
+            ignored = shutil.ignore_patterns("__pycache__", "tests")
+            for name, path in paths.agent().items():
+                (tree / "board" / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(path, tree / "board" / name)
+            shutil.copytree(Path(str(pyperf.locate_file("pyperf"))), tree / "board/pyperf", ignore=ignored)
+            shutil.copy(guest, tree / "board/study/collect/onboard/payload.bin")
+            if driver:
+                shutil.copy(driver, tree / "board/study/collect/onboard/dbgswitch.ko")
+            _compile(tree / "board")
+            pack(tree, place / "initrd")
+        packaged = json.loads((base / "versions.json").read_text()) | versions["packages"]
+        whole = digest(digest_of(place / "vmlinuz"), digest_of(place / "initrd"))
+        (place / "image.json").write_text(
+            json.dumps({"release": versions["release"], "packages": packaged, "digest": whole}, indent=1)
+        )
+
+    return cached("image", recipe, build)
