@@ -459,6 +459,8 @@ class Design:
             values: dict[str, Any] = {
                 key: tuple(value) if isinstance(value, list) else value for key, value in data["factors"].items()
             }
+            if unknown := values.keys() - {field.name for field in dataclasses.fields(Factors)}:
+                raise BadData(f"it is of another format ({', '.join(sorted(unknown))}); docs/format.md says which study reads it")
             design = cls(Factors(**values), tuple(tuple(row) for row in data["order"]), data["version"])
             if not design.is_whole():
                 raise BadData("its order does not hold every cell as often as its factors say")

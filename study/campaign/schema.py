@@ -1,78 +1,40 @@
-"""What each file of a campaign must look like, as JSON Schema. What it must mean is in sense.py."""
+"""What each file of a campaign must look like, as the JSON Schemas in schemas/ say. What it must mean is in sense.py."""
 
 from __future__ import annotations
 
 import functools
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn
 
 import fastjsonschema
 
 from study.errors import BadData
 
-TEXT: dict[str, Any] = {"type": "string"}
-NAME: dict[str, Any] = {"type": "string", "minLength": 1}
-# Far beyond what anything here counts, and far below where floating point ends.
+# Far beyond what anything here counts, and far below where floating point ends; the schemas say the same.
 LARGEST = 1e18
-SHARE = {"type": "number", "minimum": 0, "maximum": 1}
-NUMBER = {"type": "number", "minimum": -LARGEST, "maximum": LARGEST}
-ABOVE_ZERO: dict[str, Any] = {"type": "number", "minimum": 1 / LARGEST, "maximum": LARGEST}
-WHOLE = {"type": "integer", "minimum": 0, "maximum": LARGEST}
-AT_LEAST_ONE = {"type": "integer", "minimum": 1, "maximum": LARGEST}
+FOLDER = Path(__file__).with_name("schemas")
+# What a board answers when it has measured a visit: of the line of a visit, what the board knows.
+ANSWER = ("pyperf", "windows", "module", "checks")
 
 
-def _object(*required: str, **properties: Any) -> dict[str, Any]:
-    return {"type": "object", "properties": properties} | ({"required": list(required)} if required else {})
+def published(kind: str) -> dict[str, Any]:
+    """Return a schema as docs/format.md publishes it: ``design``, ``boot``, ``visit`` or ``stop``."""
+    found: dict[str, Any] = json.loads((FOLDER / f"{kind}.schema.json").read_text())
+    return found
 
 
-def _list(items: Any, **limits: int) -> dict[str, Any]:
-    return {"type": "array", "items": items, **limits}
-
-
-_METADATA = _object(name=NAME, unit={"enum": ["second", "byte", "integer"]}, loops=AT_LEAST_ONE)
-_RUN = _object(values=_list(ABOVE_ZERO, minItems=1), warmups=_list(_list(NUMBER, minItems=2, maxItems=2)), metadata=_METADATA)
-_SUITE = _object(
-    "benchmarks",
-    benchmarks=_list(_object("runs", runs=_list(_RUN, minItems=1), metadata=_METADATA), minItems=1, maxItems=1),
-    metadata=_METADATA,
-)
-_COUNT = _object(
-    "event",
-    "value",
-    "running",
-    "why",
-    event=NAME,
-    value={**NUMBER, "type": ["number", "null"]},
-    running=SHARE,
-    why=TEXT,
-    unit=TEXT,
-)
-_CELL = ("strategy", "guest", "host", "exit")
-_WINDOWS = _list(_object("loops", "perf", loops=AT_LEAST_ONE, perf=TEXT))
-_MODULE = {**_object("loops", loops=AT_LEAST_ONE), "additionalProperties": WHOLE}
-
-SCHEMAS: dict[str, dict[str, Any]] = {
-    "boot": _object(
-        "board", "kernel", "mode", "emulated",
-        board=NAME, kernel=TEXT, mode=TEXT, emulated={"type": "boolean"}, release=TEXT, build_id=TEXT, boot_id=TEXT, boot=TEXT,
-        started=TEXT, imported=TEXT, number=AT_LEAST_ONE, breakpoints={**WHOLE, "maximum": 64}, watchpoints={**WHOLE, "maximum": 64},
-        study=_object(), host=_object(), doctor=_list(_object(check=TEXT, found=TEXT, verdict=TEXT, todo=TEXT)),
-    ),
-    "visit": _object(
-        "visit", "block", "arm", "cell", "loops", "ended", "counts", "checks",
-        visit=NAME, block=WHOLE, arm=NAME, cell=_object(*_CELL, **dict.fromkeys(_CELL, NAME)), loops=AT_LEAST_ONE,
-        ended={"enum": ["well"]}, counts=_list(_COUNT), checks=_object(), pyperf=_SUITE, source=NAME, rig=_object(),
-        windows=_WINDOWS, module=_MODULE,
-    ),
-    "answer": _object("pyperf", "windows", "module", "checks", pyperf=_SUITE, windows=_WINDOWS, module=_MODULE, checks=_object()),
-    "stop": _object("boot", boot=AT_LEAST_ONE, widest=NUMBER),
-}  # fmt: skip
+def _schema(kind: str) -> dict[str, Any]:
+    if kind != "answer":
+        return published(kind)
+    known = published("visit")["properties"]
+    return {"type": "object", "properties": {name: known[name] for name in ANSWER}, "required": [*ANSWER]}
 
 
 @functools.cache
 def _validator(kind: str) -> Callable[[Any], Any]:
-    validate: Callable[[Any], Any] = fastjsonschema.compile(SCHEMAS[kind])
+    validate: Callable[[Any], Any] = fastjsonschema.compile(_schema(kind))
     return validate
 
 
@@ -82,7 +44,7 @@ def check(kind: str, data: Any) -> None:
     Parameters
     ----------
     kind : str
-        A row of SCHEMAS.
+        A file of FOLDER, or ``answer``.
     data : object
         As load() returns it.
 
@@ -111,9 +73,9 @@ def _in_brief(data: Any) -> Any:
 
 
 def _are_above_zero(values: Any) -> bool:
-    """Say whether all are floats and each is ABOVE_ZERO."""
+    """Say whether all are floats above 0, as the schema wants them."""
     floats = isinstance(values, list) and set(map(type, values)) == {float}
-    return floats and ABOVE_ZERO["minimum"] <= min(values) and max(values) <= ABOVE_ZERO["maximum"]
+    return floats and 1 / LARGEST <= min(values) and max(values) <= LARGEST
 
 
 def load(text: str | bytes) -> Any:

@@ -98,7 +98,7 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Campaign:
 def _checkout(release: str, place: Path) -> bytes:
     """Pack what a checkout on an arm64 board has after building and a first run: sources, compiled too, the guest, the module."""
     for path in [paths.PACKAGES, *some(paths.ROOT.glob("study/**/*"), 100)]:
-        if path.suffix in (".py", ".S", ".c", ".txt", "") and path.is_file():
+        if path.suffix in (".py", ".S", ".c", ".txt", ".json", "") and path.is_file():
             (place / path.relative_to(paths.ROOT)).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, place / path.relative_to(paths.ROOT))
     for package in (fastjsonschema, tqdm):
