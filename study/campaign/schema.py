@@ -75,7 +75,7 @@ def _in_brief(data: Any) -> Any:
 def _are_above_zero(values: Any) -> bool:
     """Say whether all are floats above 0, as the schema wants them."""
     floats = isinstance(values, list) and set(map(type, values)) == {float}
-    return floats and 1 / LARGEST <= min(values) and max(values) <= LARGEST
+    return floats and min(values) >= 1 / LARGEST and max(values) <= LARGEST
 
 
 def load(text: str | bytes) -> Any:

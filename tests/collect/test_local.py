@@ -68,7 +68,7 @@ mkdir -p /tmp/checkout && cd /tmp/checkout && base64 -d <<END | tar xz
 {files}
 END
 mkdir -p /lib/modules/{release}/build
-export STUDY_CACHE=/tmp/checkout/cache PYTHONPATH=/tmp/checkout:/study
+export STUDY_CACHE=/tmp/checkout/cache PYTHONPATH=/tmp/checkout:/board
 python3 collect.py {release} >/dev/console 2>&1
 wc -l /tmp/again/boots/*/visits.jsonl >>/tmp/campaign/asked
 lsmod >/tmp/campaign/lsmod; mv /tmp/after /tmp/campaign/after
