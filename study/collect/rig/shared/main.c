@@ -1,24 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * The host: it answers commands, one line each.
- *
- *      id=1 facts
- *      id=2 script strategy=lazy STEPS
- *      id=3 measure strategy=lazy exit=hvc loops=4000 values=5 warmups=1 touch=0 access=write STEPS
- *      id=4 off
- *
- * STEPS prepare guest and host, or ask them: H and G say who acts from here on; bv3=1f0 writes a breakpoint's value
- * register, bc, wv and wc likewise, m the register that turns monitor debug mode on; bv3 reads, and so does i, the register
- * that says how many there are; x5, s5 and d5 let the guest make five exits: a hypercall, a trapped system register, a
- * device; f3 lets it run over landmark 3 and read bait 3, F0 run over all landmarks, F1 read all baits.
- * script answers with what was read, in order; measure does the steps, then runs the guest in a loop.
+ * The host: it prepares guests, runs them, and answers commands (command.c), one line each.
  */
 #include "rig.h"
 
-static const char *const names[STRATEGIES] = {
-        "none", "eager", "lazy", "control-scan", "host-mask", "partial", "summary-scan",
-};
-static const char *const exits[] = { "hvc", "sysreg", "mmio" };
 extern char loop_hvc[], loop_hvc_write[], loop_hvc_read[], loop_sysreg[], loop_sysreg_write[], loop_sysreg_read[];
 extern char loop_mmio[], loop_mmio_write[], loop_mmio_read[];
 static const void *const loops[3][3] = {
@@ -27,20 +12,10 @@ static const void *const loops[3][3] = {
         { loop_mmio, loop_mmio_write, loop_mmio_read },
 };
 
-#define MOST_LOOPS 1000000u     /* so that a 32-bit counter does not wrap within a value */
-#define MOST_VALUES 1000u
-
 static struct vcpu vcpu;
 static struct operation operations[MOST_OPERATIONS];
 static const char *complaint;
 static const char *bootargs, *model;
-
-int same(const char *one, const char *other)
-{
-        while (*one && *one == *other)
-                one++, other++;
-        return *one == *other;
-}
 
 void *memset(void *to, int value, size_t size)
 {
@@ -133,91 +108,7 @@ static void run_steps(unsigned count)
         }
 }
 
-/* --- commands ----------------------------------------------------------------------------------------------------- */
-
-static char *next_word(char **rest)
-{
-        char *word = *rest;
-        while (*word == ' ')
-                word++;
-        if (!*word)
-                return NULL;
-        char *end = word;
-        while (*end && *end != ' ')
-                end++;
-        *rest = *end ? end + 1 : end;
-        *end = 0;
-        return word;
-}
-
-static int number_in(const char **text, unsigned base, uint64_t *value)
-{
-        int digits = 0;
-        for (*value = 0;; (*text)++, digits++) {
-                char c = **text;
-                unsigned digit = c >= '0' && c <= '9' ? (unsigned)(c - '0') : c >= 'a' && c <= 'f' ? (unsigned)(c - 'a' + 10) : 99;
-                if (digit >= base || digits == 16)
-                        return digits;
-                *value = *value * base + digit;
-        }
-}
-
-/* One step of a script; complains if it is none. */
-static void parse_step(const char *text, int guest, struct operation *step)
-{
-        static const char kinds[] = "bvbcwvwc";
-        uint64_t number = 0;
-        *step = (struct operation){ .guest = guest };
-        const char *at = text;
-        if (*at == 'm' || *at == 'i') {
-                step->kind = *at == 'm' ? MONITOR_CONTROL : IDENTITY;
-                at++;
-        } else if (*at == 'F' && (at[1] == '0' || at[1] == '1') && !at[2]) {
-                step->what = DO_FIRE_ALL;
-                step->number = at[1] - '0';
-                return;
-        } else if (*at == 'x' || *at == 's' || *at == 'd' || *at == 'f') {
-                step->what = *at == 'f' ? DO_FIRE : *at == 'x' ? DO_HVC : *at == 's' ? DO_SYSREG : DO_MMIO;
-                at++;
-                if (!number_in(&at, 10, &number) || *at || (step->what == DO_FIRE ? number >= LANDMARKS : number > MOST_LOOPS / 2))
-                        complaint = "this is no step of a script";
-                step->number = number;
-                step->times = number;
-                return;
-        } else {
-                int kind = 0;
-                while (kind < 4 && (at[0] != kinds[2 * kind] || at[1] != kinds[2 * kind + 1]))
-                        kind++;
-                if (kind == 4) {
-                        complaint = "this is no step of a script";
-                        return;
-                }
-                at += 2;
-                step->kind = kind;
-                unsigned most = kind < WATCH_VALUE ? machine.breakpoints : machine.watchpoints;
-                if (!number_in(&at, 10, &number) || number >= most)
-                        complaint = "this machine has no such register";
-                step->number = number;
-        }
-        step->what = DO_READ;
-        if (*at == '=' && step->kind != IDENTITY) {
-                at++;
-                step->what = DO_WRITE;
-                if (!number_in(&at, 16, &number))
-                        complaint = "a value is missing";
-                step->value = number;
-        }
-        if (*at)
-                complaint = "this is no step of a script";
-}
-
-static int choose(const char *text, const char *const *from, int count)
-{
-        for (int n = 0; n < count; n++)
-                if (same(text, from[n]))
-                        return n;
-        return -1;
-}
+/* --- answers ------------------------------------------------------------------------------------------------------ */
 
 static void facts(void)
 {
@@ -252,7 +143,7 @@ static void facts(void)
         say(",\"strategies\":[");
         for (int n = 0; n < STRATEGIES; n++) {
                 say(n ? "," : "");
-                say_quoted(names[n]);
+                say_quoted(strategy_names[n]);
         }
         say("]}");
 }
@@ -283,11 +174,6 @@ static void say_window(const uint64_t window[3])
         }
         say("]");
 }
-
-struct plan {
-        uint64_t loops, values, warmups, touch;
-        int strategy, exit, access;
-};
 
 static void measure(const struct plan *plan, unsigned count)
 {
@@ -344,92 +230,25 @@ static void measure(const struct plan *plan, unsigned count)
 
 static void obey(char *line)
 {
-        struct plan plan = { .loops = 1000, .values = 1, .strategy = -1 };
-        struct { const char *name; uint64_t *value, most; } numbers[] = {
-                { "loops=", &plan.loops, MOST_LOOPS }, { "values=", &plan.values, MOST_VALUES },
-                { "warmups=", &plan.warmups, MOST_VALUES }, { "touch=", &plan.touch, MOST_LOOPS / 16 },
-        };
-        static const char *const accesses[] = { "write", "read" };
-        struct { const char *name; int *value; const char *const *from; int count; } choices[] = {
-                { "strategy=", &plan.strategy, names, STRATEGIES }, { "exit=", &plan.exit, exits, 3 },
-                { "access=", &plan.access, accesses, 2 },
-        };
-        static const char *const verbs[] = { "facts", "script", "measure", "off" };
-        uint64_t id = 0;
-        unsigned count = 0;
-        int verb = -1, guest = 0;
-        size_t length_of_line = 0;
-        while (line[length_of_line])
-                length_of_line++;
-        uint32_t heard = crc(line, length_of_line);
-        complaint = NULL;
+        uint32_t heard = crc(line, length_of(line));
         answer_begin();
-        for (char *text; (text = next_word(&line)) && !complaint;) {
-                if (*text == 'i' && text[1] == 'd' && text[2] == '=') {
-                        const char *digits = text + 3;
-                        if (!number_in(&digits, 10, &id) || *digits)
-                                complaint = "the id is no number";
-                        continue;
-                }
-                if (verb < 0) {
-                        verb = choose(text, verbs, 4);
-                        if (verb < 0)
-                                complaint = "this is no command: facts, script, measure or off";
-                        continue;
-                }
-                int known = 0;
-                for (unsigned n = 0; n < 4; n++) {
-                        size_t length = 0;
-                        while (numbers[n].name[length] && text[length] == numbers[n].name[length])
-                                length++;
-                        if (numbers[n].name[length])
-                                continue;
-                        const char *digits = text + length;
-                        if (!number_in(&digits, 10, numbers[n].value) || *digits || *numbers[n].value > numbers[n].most)
-                                complaint = "a number is none, or too large: at most 1000000 loops and 1000 values";
-                        known = 1;
-                }
-                if (known)
-                        continue;
-                for (unsigned n = 0; n < 3; n++) {
-                        size_t length = 0;
-                        while (choices[n].name[length] && text[length] == choices[n].name[length])
-                                length++;
-                        if (choices[n].name[length])
-                                continue;
-                        *choices[n].value = choose(text + length, choices[n].from, choices[n].count);
-                        if (*choices[n].value < 0)
-                                complaint = "a strategy, exit or access is unknown";
-                        known = 1;
-                }
-                if (known)
-                        continue;
-                if (same(text, "H") || same(text, "G")) {
-                        guest = *text == 'G';
-                        continue;
-                }
-                if (count == MOST_OPERATIONS)
-                        complaint = "a script has at most 4096 steps";
-                else
-                        parse_step(text, guest, &operations[count++]);
-        }
-        if (verb < 0 && !complaint)
-                return;                         /* an empty line */
-        if (verb > 0 && verb < 3 && plan.strategy < 0 && !complaint)
-                complaint = "a strategy must be named";
-        if (!complaint && verb == 0)
+        struct command command = parse(line, operations);
+        complaint = command.complaint;
+        if (command.verb == NO_COMMAND && !complaint)
+                return;
+        if (!complaint && command.verb == FACTS)
                 facts();
-        if (!complaint && (verb == 1 || verb == 2)) {
-                new_guest(plan.strategy);
-                if (verb == 1)
-                        script(count);
+        if (!complaint && (command.verb == SCRIPT || command.verb == MEASURE)) {
+                new_guest(command.plan.strategy);
+                if (command.verb == SCRIPT)
+                        script(command.steps);
                 else
-                        measure(&plan, count);
+                        measure(&command.plan, command.steps);
         }
-        if (!complaint && verb == 3)
+        if (!complaint && command.verb == OFF)
                 say("{}");
-        answer_end(id, heard, complaint);
-        if (verb == 3 && !complaint)
+        answer_end(command.id, heard, complaint);
+        if (command.verb == OFF && !complaint)
                 power_off();
 }
 

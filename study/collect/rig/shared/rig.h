@@ -16,6 +16,8 @@ enum kind { BREAK_VALUE, BREAK_CONTROL, WATCH_VALUE, WATCH_CONTROL, MONITOR_CONT
 #define STRATEGIES      7
 #define MOST_OPERATIONS 4096
 #define LANDMARKS       32
+#define MOST_LOOPS      1000000u        /* so that a 32-bit counter does not wrap within a value */
+#define MOST_VALUES     1000u
 
 /* One variant of the switch, as measured or counting; the tables at the end of switch.S. */
 struct switcher {
@@ -87,6 +89,21 @@ char virtio_get(void);
 /* tree.c: the device tree */
 const char *tree_property(const void *tree, const char *node, const char *property);
 
+/* command.c: what the host is asked */
+struct plan {
+        uint64_t loops, values, warmups, touch;
+        int strategy, exit, access;
+};
+struct command {
+        uint64_t id;
+        enum { NO_COMMAND = -1, FACTS, SCRIPT, MEASURE, OFF } verb;
+        struct plan plan;
+        unsigned steps;
+        const char *complaint;
+};
+extern const char *const strategy_names[STRATEGIES];
+struct command parse(char *line, struct operation *operations);
+size_t length_of(const char *text);
 int same(const char *one, const char *other);
 
 #endif
