@@ -113,13 +113,13 @@ def plan(board: str, **options: Any) -> None:
     """Show what collect would measure, in which order and for how long, without measuring."""
     from study import design
     from study.collect import boards as known
-    from study.collect import session
+    from study.collect import pace
 
     machine = known.find(board)
     drawn = design.draw(design.choose(kind=design.kind_of(board), **options))
     visits = drawn.visits()
     print(design.describe(drawn.factors))
-    print(f"{'time:':<12}{session.planned(machine, len(visits), drawn.factors.starts)} on an emulated board\n")
+    print(f"{'time:':<12}{pace.planned(machine, len(visits), drawn.factors.starts)} on an emulated board\n")
     for visit in visits:
         cell = visit.cell
         arm = "" if cell.arm == design.MAIN else f" ({cell.arm} arm)"
@@ -353,11 +353,11 @@ def reply(campaign: Path, cells: str) -> None:
     """Print a table for a reply on the list: the named cells, in at most 40 lines that can be quoted."""
     from study.analyze import compare, frame
     from study.campaign import Campaign
-    from study.publish import letter
+    from study.publish import reply
 
     measured = Campaign(campaign)
     rows = compare.summarise(frame.tidy(measured), measured.baselines())
-    print(letter.reply(measured, rows, cells), end="")
+    print(reply.render(measured, rows, cells), end="")
 
 
 @study.command()

@@ -17,6 +17,9 @@ from PIL import Image
 
 from study.analyze import compare, figures, frame, history, tables, texts
 from study.analyze import cost as cost_model
+from study.analyze.figures.costs import by_guest
+from study.analyze.figures.look import STYLE, WIDTH
+from study.analyze.texts import above_floor, competing
 from study.campaign import Campaign
 from study.collect.perfstat import parse
 from study.design import STATES, choose
@@ -207,7 +210,7 @@ def test_the_letter_is_one_that_a_list_takes(posted: str, reference: Campaign) -
 def test_a_letter_that_git_would_not_take_is_refused(
     reference: Campaign, values: pd.DataFrame, summary: pd.DataFrame, title: str, version: int
 ) -> None:
-    with pytest.raises(letter.BadRequest):
+    with pytest.raises(BadRequest):
         letter.render(reference, values, summary, title=title, version=version)
 
 
@@ -230,7 +233,7 @@ def test_figures_say_what_they_are(drawings: dict[str, figures.Drawing]) -> None
             assert board in said, f"{name} does not name {board}"
         assert re.search(r"\d", drawing.alt), f"the words for {name} hold no number"
         assert all(board in drawing.alt for board in (RIGS if name.startswith("rig-") else BOARDS))
-        with plt.style.context(figures.STYLE):
+        with plt.style.context(STYLE):
             drawing.figure.draw_without_rendering()
         page = drawing.figure.bbox
         for text in texts - _beyond_their_axis(drawing.figure):
@@ -255,7 +258,7 @@ def test_the_text_of_a_figure_says_what_the_figure_says(
         rows = compare.in_focus(compare.of_kind(timed, KVM)).query("exit == @leave")
         assert len(rows) >= 2 * 2 * 6
         assert numbers == Counter(f"{median:.0f}" for median in rows["median"])
-    above = some(figures.above_floor(summary, "hvc").query("strategy != 'none'")["above"], 2 * 6 * 7)
+    above = some(above_floor(summary, "hvc").query("strategy != 'none'")["above"], 2 * 6 * 7)
     assert Counter(re.findall(r"(?<= )\d+(?= |$)", texts["rig-hvc"], re.MULTILINE)) == Counter(f"{value:.0f}" for value in above)
     far = some(compare.control_arm(compare.in_focus(compare.of_kind(timed, KVM)))["ratio"] - 1, 2 * 11)
     assert Counter(re.findall(r" ([+-][\d.]+%)$", texts["control-arm"], re.MULTILINE)) == Counter(f"{part:+.2%}" for part in far)
@@ -264,7 +267,7 @@ def test_the_text_of_a_figure_says_what_the_figure_says(
         for board in boards:
             costs = fits[board].costs
             mix = cost_model.debugging_mix(1.0, 0.0, kept_on=False)
-            names = figures.competing(fits[board])
+            names = competing(fits[board])
             best = min(names, key=lambda name: float(costs.of(name, mix)))  # type: ignore[arg-type]
             first = texts[f"{prefix}break-even"].split(f"{board}, emulated: ")[1]
             lowest = re.search(r"^ +0\.0 \|(.*)$", first, re.MULTILINE)
@@ -273,13 +276,13 @@ def test_the_text_of_a_figure_says_what_the_figure_says(
 
 
 def test_figures_have_the_width_that_is_asked_for(values: pd.DataFrame, tmp_path: Path) -> None:
-    drawing = figures.Drawing("x", plt.figure(figsize=(figures.WIDTH, 3)), "alt 1", "text")
+    drawing = figures.Drawing("x", plt.figure(figsize=(WIDTH, 3)), "alt 1", "text")
     plt.close(drawing.figure)
     for pixels in (800, 1600):
         figures.save_all([drawing], tmp_path, pixels)
         assert Image.open(tmp_path / "x.png").width == pixels
         assert f"PNG of {pixels} pixels" in (tmp_path / "figures.md").read_text()
-    assert f'width="{figures.WIDTH * 72:.0f}pt"' in (tmp_path / "x.svg").read_text()
+    assert f'width="{WIDTH * 72:.0f}pt"' in (tmp_path / "x.svg").read_text()
     assert "alt 1" in (tmp_path / "figures.md").read_text()
     with pytest.raises(BadRequest, match="pixels is 12: a figure may be 400 to 8000 pixels wide"):
         figures.save_all([drawing], tmp_path, 12)
@@ -298,7 +301,7 @@ def _beyond_their_axis(figure: Figure) -> set[Text]:
 
 def test_every_visit_is_a_dot(values: pd.DataFrame, summary: pd.DataFrame) -> None:
     visits, linux = (compare.in_focus(compare.of_kind(rows, KVM)) for rows in (compare.medians(values), summary))
-    figure = figures.by_guest(visits, linux, "hvc")
+    figure = by_guest(visits, linux, "hvc")
     for axis in some(figure.axes, len(BOARDS)):
         assert (
             sum(len(dots.get_offsets()) for dots in axis.collections if hasattr(dots, "get_sizes") and len(dots.get_sizes()))
@@ -332,7 +335,7 @@ def test_the_winner_of_the_objection_is_the_reviewer_s_proposal(values: pd.DataF
     """A guest that keeps monitor mode on, hardly touches and hardly enables: control-scan; the author's lazy where it is off."""
     for board, fitted in some(cost_model.fits(compare.medians(values)).items(), len(BOARDS) + len(RIGS)):
         for mix, winner in ((cost_model.Mix(0.01, 1.0, 0.0), "control-scan"), (cost_model.Mix(0.01, 0.0, 0.0), "lazy")):
-            cheapest = min(figures.competing(fitted), key=lambda name, mix=mix: float(fitted.costs.of(name, mix)))  # type: ignore[misc]
+            cheapest = min(competing(fitted), key=lambda name, mix=mix: float(fitted.costs.of(name, mix)))  # type: ignore[misc]
             assert cheapest == winner, board
 
 

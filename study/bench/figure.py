@@ -7,7 +7,8 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 
 from study.analyze import chart
-from study.analyze.figures import STYLE, WIDTH, Drawing, save_all
+from study.analyze.figures import Drawing, save_all
+from study.analyze.figures.look import STYLE, WIDTH
 from study.bench.rows import Row
 
 HEIGHT = 0.32  # inches of a row

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from study.errors import BadRequest, MissingTool, StudyError
 from study.process import need, run
-from study.publish.letter import LARGEST
+from study.publish.prose import LARGEST
 
 BODY = 3  # line of a letter on which its body begins: below the subject and an empty line
 COVER_COMMIT = "--- b4-submit-tracking ---"  # b4 keeps the letter in a commit with this line (b4/ez.py, MAGIC_MARKER)

@@ -22,7 +22,7 @@ from study.campaign.files import write_whole
 from study.campaign.names import slug, system
 from study.campaign.sums import SUMS
 from study.errors import BadData, BadRequest, StudyError
-from study.publish import letter
+from study.publish import findings
 
 TEMPLATES = paths.TEMPLATES / "html"
 LARGEST = 1_000_000  # bytes of a page
@@ -338,7 +338,7 @@ def about(campaign: Campaign) -> dict[str, Any]:
         "digest": campaign.digest(),
         "compared": ", ".join(strategies),
         "guests": f"{', '.join(guests)}; exits: {', '.join(dict.fromkeys(timed['exit']))}",
-        "control": letter.control_arm(summary).removeprefix("Control arm: "),
+        "control": findings.control_arm(summary).removeprefix("Control arm: "),
         "boards": boards,
     }
 
@@ -353,7 +353,7 @@ def _board(campaign: Campaign, board: str, rows: pd.DataFrame) -> dict[str, Any]
     told = int((control["verdict"] != compare.CANNOT).sum())
     counts = [int((compared["verdict"] == verdict).sum()) for verdict in (compare.LOWER, compare.HIGHER, compare.CANNOT)]
     last = rows[rows["kernel"] == compare.in_order(rows)["kernel"].iloc[-1]]
-    costs = list(dict.fromkeys(cost for part in (rows, last) for found in letter.monitor_mode(part).values() for cost in found))
+    costs = list(dict.fromkeys(cost for part in (rows, last) for found in findings.monitor_mode(part).values() for cost in found))
     word = tables.scale(rows["unit"].iloc[0])[1]
     return {
         "board": board,

@@ -8,14 +8,15 @@ import pytest
 from matplotlib.figure import Figure
 
 from study import paths
-from study.analyze import figures, svg
+from study.analyze.figures import saved, svg
+from study.analyze.figures.look import STYLE
 
 BITS = 1e-13  # as a share: what a processor may make of the same number
 
 
 def drawn(shift: float) -> str:
     """A figure with all that matplotlib names by a hash: markers, clips, hatches, images, collections; two panels are alike."""
-    with plt.style.context(figures.STYLE):
+    with plt.style.context(STYLE):
         figure: Figure = plt.figure(figsize=(6, 3))
         for left, more in ((0.1, shift), (0.55, 0.0)):
             axes = figure.add_axes((left, 0.2 * (1 + more), 0.35, 0.7))
@@ -24,7 +25,7 @@ def drawn(shift: float) -> str:
             axes.bar([1, 2], [3, 4 * (1 + more)], hatch="//")
             axes.pcolormesh(np.arange(12.0).reshape(3, 4), rasterized=True)
         plt.close(figure)
-        return figures._svg(figure)
+        return saved._svg(figure)
 
 
 @pytest.mark.parametrize("shift", [BITS, -BITS])

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from study.campaign import Campaign
-from study.collect import session
+from study.collect import identity, session
 from study.design import Factors, Kernel, choose, draw
 from study.factors import RIG
 from tests.conftest import refused, run
@@ -81,4 +81,4 @@ def test_a_boot_of_another_kernel_is_told(
     wanted: Kernel, known: list[dict[str, str]], release: str, build: str, runs: str
 ) -> None:
     facts = {"kernel": release, "build_id": build}
-    assert session.other_kernel(wanted, [BASE, NEW, Kernel("6.1")], known, facts) == runs
+    assert identity.other_kernel(wanted, [BASE, NEW, Kernel("6.1")], known, facts) == runs

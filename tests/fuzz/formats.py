@@ -30,7 +30,7 @@ from study.campaign.lines import line_digest
 from study.campaign.names import LONGEST
 from study.campaign.store import BOOT, DESIGN, ENOUGH, VISITS
 from study.campaign.sums import SUMS
-from study.collect import session
+from study.collect import records
 from study.collect.boards import rig
 from study.collect.boards.link import Launch, Link
 from study.collect.boards.linux import LinuxBoard
@@ -40,7 +40,7 @@ from study.collect.rig.script import Machine, oracle
 from study.design import Design, Factors, Visit, draw
 from study.errors import BoardFailed
 from study.factors import IMPORTED, KVM, RIG
-from study.publish import letter, series, site
+from study.publish import letter, prose, series, site
 from tests.fuzz import mutate
 
 REFERENCE = paths.DATA / "reference"
@@ -528,8 +528,8 @@ def measure(bench: Bench, kind: str, board: LinuxBoard | rig.Rig, link: Link) ->
     campaign = Campaign.freeze(folder / "c", factors)
     boot = campaign.open_boot(BOARDS[kind], 1)
     boot.begin()
-    boot.describe(session.facts_of(board, facts))
-    boot.record(session.line_of(board, visit, factors, measured))
+    boot.describe(records.facts_of(board, facts))
+    boot.record(records.line_of(board, visit, factors, measured))
     campaign.close(BOARDS[kind])
     recorded = Campaign(folder / "c")
     insist(recorded.verify() == [], "what was recorded is not whole", *recorded.verify()[:1])
@@ -559,7 +559,7 @@ def read_words(bench: Bench, content: bytes) -> None:
     path = bench.fresh("words") / "series.txt"
     path.write_bytes(content)
     said, links = letter.split_links(letter.own_words(path))
-    letter.check(f"{said}\n\n{links}\n")
+    prose.check(f"{said}\n\n{links}\n")
 
 
 def read_letter(bench: Bench, content: bytes) -> None:

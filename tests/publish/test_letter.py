@@ -14,8 +14,8 @@ from study import paths
 from study.analyze import compare, frame, tables
 from study.campaign import Campaign
 from study.collect.imports import imported
-from study.errors import BadRequest
-from study.publish import letter
+from study.errors import BadData, BadRequest, StudyError
+from study.publish import changes, findings, letter, prose, reply
 from tests.conftest import BOARDS, refused, run, some
 
 
@@ -61,7 +61,7 @@ def test_words_that_no_list_takes_are_refused_with_their_line(tmp_path: Path, wo
     (tmp_path / "reference").mkdir()
     path = tmp_path / "reference" / "series.txt"
     path.write_text(words, encoding="utf-8")
-    with pytest.raises(letter.BadData, match=re.escape(says)):
+    with pytest.raises(BadData, match=re.escape(says)):
         letter.own_words(path)
     assert path.read_text(encoding="utf-8") == words
 
@@ -102,7 +102,7 @@ def test_the_chart_says_what_the_summary_says(posted: str, summary: pd.DataFrame
 
 def test_a_control_arm_that_could_not_be_told_apart_is_not_praised(reference: Campaign, values: pd.DataFrame) -> None:
     def said(rows: pd.DataFrame) -> str:
-        return letter.control_arm(compare.summarise(rows, reference.baselines()))
+        return findings.control_arm(compare.summarise(rows, reference.baselines()))
 
     own = values[
         (values["board"] == BOARDS[0]) & (values["metric"] == "clock") & values["kernel"].astype(str).str.startswith("6.1.")
@@ -114,14 +114,14 @@ def test_a_control_arm_that_could_not_be_told_apart_is_not_praised(reference: Ca
 
 
 def test_boards_that_ranked_nothing_rank_nothing_alike(summary: pd.DataFrame) -> None:
-    assert letter.ranks(summary[summary["board"] == BOARDS[0]]).startswith("All boards rank")
-    assert letter.ranks(summary[summary["strategy"] != "eager"]) == ""
+    assert findings.ranks(summary[summary["board"] == BOARDS[0]]).startswith("All boards rank")
+    assert findings.ranks(summary[summary["strategy"] != "eager"]) == ""
     kept = (summary["board"] == BOARDS[0]) | (summary["guest"] == "mde")
-    assert letter.ranks(summary[kept]).endswith("alike, for every guest: mde.")
+    assert findings.ranks(summary[kept]).endswith("alike, for every guest: mde.")
 
 
 def test_changes_since_the_last_version_name_what_moved(reference: Campaign, values: pd.DataFrame, tmp_path: Path) -> None:
-    unchanged = letter.changes(values, reference, 2)
+    unchanged = changes.since(values, reference, 2)
     assert "0 moved for sure by more than 1%; 0 are new, 0 are gone." in one_line(unchanged)
     assert reference.digest()[:12] in unchanged
     faster = values.copy()
@@ -130,7 +130,7 @@ def test_changes_since_the_last_version_name_what_moved(reference: Campaign, val
     )
     faster.loc[cell & (faster["arm"] == "main"), "value"] *= 0.8
     faster = faster[~((faster["guest"] == "half") & (faster["board"] == BOARDS[0]))]
-    text = letter.changes(faster, reference, 2)
+    text = changes.since(faster, reference, 2)
     assert "1 moved for sure by more than 1%; 0 are new, 4 are gone." in one_line(text)
     assert re.search(rf"^{BOARDS[0]} hvc$", text, re.MULTILINE)
     assert re.search(r"^  mde, lazy +17\d\d +13\d\d +-20\.0%$", text, re.MULTILINE)
@@ -140,7 +140,7 @@ def test_changes_since_the_last_version_name_what_moved(reference: Campaign, val
 
 def test_what_moved_on_a_board_that_is_not_emulated_is_not_called_emulated(reference: Campaign, values: pd.DataFrame) -> None:
     real = values[values["board"] == BOARDS[0]].assign(metric=lambda rows: rows["metric"].astype(str).replace("clock", "time"))
-    before = letter.changes(values, reference, 1)
+    before = changes.since(values, reference, 1)
     assert before.startswith("before: data/reference (digest ")
     rows = compare.moved(real.assign(value=real["value"] * 2), real)
     assert tables.first_line(rows) == tables.what(rows) == "time in ns"
@@ -149,7 +149,7 @@ def test_what_moved_on_a_board_that_is_not_emulated_is_not_called_emulated(refer
 
 def test_what_one_boot_cannot_say_is_not_said(reference: Campaign, values: pd.DataFrame, tmp_path: Path) -> None:
     shutil.copytree(reference.folder, tmp_path / "c", ignore=shutil.ignore_patterns("*.[2-9]", "*.1[0-2]", "rig-*"))
-    text = one_line(letter.changes(values[values["board"].isin(BOARDS)], Campaign(tmp_path / "c"), 2))
+    text = one_line(changes.since(values[values["board"].isin(BOARDS)], Campaign(tmp_path / "c"), 2))
     assert "Of 112 numbers that both have, 0 moved" in text
     assert re.search(r"Of 1[01]\d nobody can say, because one side has fewer than 3 boots\.", text)
 
@@ -210,9 +210,9 @@ def test_imported_results_have_a_letter_too(tmp_path: Path) -> None:
     ["board=qemu-neoverse-n1 exit=hvc guest=mde,untouched,touch-4", "exit=hvc guest=mde board=qemu-neoverse-n1,qemu-cortex-a57"],
 )
 def test_a_reply_is_short_narrow_and_says_what_it_is(reference: Campaign, summary: pd.DataFrame, cells: str) -> None:
-    text = letter.reply(reference, summary, cells)
+    text = reply.render(reference, summary, cells)
     lines = text.splitlines()
-    assert len(lines) <= letter.REPLY
+    assert len(lines) <= reply.REPLY
     assert max(map(len, lines)) <= tables.WIDTH
     assert tables.EMULATED in lines
     assert text.count("lazy again") == len(some(re.findall(r"^(mde|untouched|touch-4)$", text, re.MULTILINE), 2))
@@ -222,7 +222,7 @@ def test_a_reply_is_short_narrow_and_says_what_it_is(reference: Campaign, summar
 def test_the_command_prints_the_reply_or_says_why_not(reference: Campaign, summary: pd.DataFrame) -> None:
     cells = "board=qemu-neoverse-n1 exit=hvc guest=mde strategy=eager"
     done = run("reply", "data/reference", "--cells", cells)
-    assert (done.returncode, done.stdout) == (0, letter.reply(reference, summary, cells)), done.stderr
+    assert (done.returncode, done.stdout) == (0, reply.render(reference, summary, cells)), done.stderr
     names = re.findall(r"^  ([a-z -]+?)  +\d", done.stdout, re.MULTILINE)
     assert names == ["lazy", "eager", "lazy again"], "a reply of one strategy keeps what it is compared with"
     assert "guest 'nobody' was not measured" in refused(run("reply", "data/reference", "--cells", "guest=nobody"))
@@ -240,11 +240,11 @@ def test_the_command_prints_the_reply_or_says_why_not(reference: Campaign, summa
 )
 def test_a_reply_that_makes_no_sense_is_refused(reference: Campaign, summary: pd.DataFrame, cells: str, says: str) -> None:
     with pytest.raises(BadRequest, match=re.escape(says)):
-        letter.reply(reference, summary, cells)
+        reply.render(reference, summary, cells)
 
 
 def test_a_line_that_ends_a_letter_is_found() -> None:
     for line in ("---", "# x", "x " * 38, "\u00e9"):
-        with pytest.raises(letter.StudyError, match="line 2 of the letter"):
-            letter.check(f"fine\n{line}\n")
-    letter.check("Link: https://example.org/" + "x" * 100 + "\n    /a/path/" + "x" * 100)
+        with pytest.raises(StudyError, match="line 2 of the letter"):
+            prose.check(f"fine\n{line}\n")
+    prose.check("Link: https://example.org/" + "x" * 100 + "\n    /a/path/" + "x" * 100)

@@ -1,0 +1,82 @@
+"""All figures of a campaign."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import pandas as pd
+
+from study.analyze import compare, cost, history, texts
+from study.analyze.figures.costs import by_guest, generations, parts, rig
+from study.analyze.figures.look import Drawing
+from study.analyze.figures.prices import break_even, prices
+from study.analyze.figures.steady import control, drift
+from study.analyze.tables import scale
+from study.analyze.texts import (
+    heading,
+    labelled,
+    noisy,
+)
+from study.campaign.names import slug
+from study.factors import KVM, RIG, kind_of
+
+
+def draw_all(frame: pd.DataFrame, summary: pd.DataFrame) -> list[Drawing]:
+    """Draw every figure that a campaign has the data for.
+
+    What a strategy costs on the rig does not depend on the exit, so that one exit is drawn.
+    """
+    visits = compare.medians(frame)
+    grown = history.generations(visits)
+    visits, summary = compare.in_focus(visits), compare.in_focus(summary)
+    fits = cost.fits(visits)
+    linux, rigs = compare.of_kind(summary, KVM), compare.of_kind(summary, RIG)
+    drawings = []
+    if not grown.empty:
+        drawings.append(Drawing("history", generations(grown), texts.describe_history(grown), texts.text_history(grown)))
+    for leave in dict.fromkeys(compare.in_order(linux)["exit"]):
+        figure = by_guest(compare.of_kind(visits, KVM), linux, leave)
+        drawings.append(Drawing(f"cost-{slug(leave)}", figure, texts.describe(linux, leave), texts.text_by_guest(linux, leave)))
+    for leave in list(dict.fromkeys(compare.in_order(rigs)["exit"]))[:1]:
+        for metric, rows in compare.timed(rigs).groupby("metric", sort=False):  # path lengths and times are two figures
+            name = f"rig-{leave}" if metric == "clock" else f"rig-{leave}-{metric}"
+            drawings.append(Drawing(name, rig(rows, leave), texts.describe_rig(rows, leave), texts.text_rig(rows, leave)))
+    drawings += _taken_apart(visits, summary, fits)
+    unsteady = noisy(summary)
+    if not unsteady.empty:
+        boards = visits[visits["board"].isin(unsteady["board"])]
+        if not compare.control_arm(unsteady)["ratio"].dropna().empty:
+            drawings.append(
+                Drawing("control-arm", control(boards, unsteady), texts.describe_control(unsteady), texts.text_control(unsteady))
+            )
+        drawings.append(Drawing("drift", drift(boards, unsteady), texts.describe_drift(boards), texts.text_drift(boards)))
+    for kind, name in ((KVM, ""), (RIG, "rig-")):
+        own = {board: fitted for board, fitted in fits.items() if kind_of(board) == kind}
+        if own:
+            drawings.append(
+                Drawing(f"{name}break-even", break_even(own), texts.describe_break_even(own), texts.text_break_even(own))
+            )
+        counted = cost.counts(compare.of_kind(summary, kind))
+        if len(counted):
+            drawings.append(Drawing(f"{name}prices", prices(counted), texts.describe_prices(counted), texts.text_prices(counted)))
+    return drawings
+
+
+def _taken_apart(visits: pd.DataFrame, summary: pd.DataFrame, fits: Mapping[str, cost.Fit]) -> Iterator[Drawing]:
+    """Yield what a round trip consists of: on Linux boards by the cost model, on rigs as the switch counted itself."""
+    measured = labelled(compare.timed(compare.one_kernel(visits)).query("arm == 'main' and exit == 'hvc' and host == 'none'"))
+    first = compare.timed(compare.one_kernel(summary)).drop_duplicates("board").set_index("board", drop=False)
+    modelled = [
+        cost.breakdown(fitted).assign(board=board).set_index(["board", "guest", "strategy"]) * scale(fitted.unit)[0]
+        for board, fitted in fits.items()
+        if kind_of(board) == KVM
+    ]
+    for name, how, shares in (
+        ("parts", "by the cost model", pd.concat(modelled) if modelled else pd.DataFrame()),
+        ("rig-parts", "as counted by the switch itself", cost.parts(summary)),
+    ):
+        if shares.empty:
+            continue
+        rows = shares.reset_index()
+        titles = {board: f"{heading(first.loc[board])}; {how}" for board in dict.fromkeys(rows["board"])}
+        yield Drawing(name, parts(rows, measured, titles), texts.describe_parts(rows), texts.text_parts(rows, titles))

@@ -1,0 +1,107 @@
+"""From where on another way of switching wins: over touch rate and debugging, and over the prices of hardware."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from scipy import ndimage
+
+from study.analyze import cost
+from study.analyze.figures.look import STYLE, looks, panels, plain_numbers
+from study.analyze.tables import shorten
+from study.analyze.texts import (
+    KEPT_ON,
+    PRICED,
+    competing,
+)
+
+
+def break_even(fits: Mapping[str, cost.Fit]) -> Figure:
+    """Draw which strategy is the cheapest over touch rate and share of entries with debugging on, by the fitted model.
+
+    Parameters
+    ----------
+    fits : mapping of str to Fit
+        For each board; its strategies that have a rule compete.
+    """
+    touches, share = np.geomspace(1e-3, 1, 241), np.linspace(0, 1, 201)
+    grid = np.meshgrid(touches, share)
+    with plt.style.context(STYLE):
+        figure, axes = panels(len(KEPT_ON), len(fits), height=2.6, sharex=True, sharey=True)
+        for line, (kept_on, words) in zip(axes, KEPT_ON.items(), strict=True):
+            for axis, (board, fitted) in zip(line, fits.items(), strict=True):
+                mix = cost.debugging_mix(*grid, kept_on=kept_on)
+                _regions(axis, touches, share, {name: fitted.costs.of(name, mix) for name in competing(fitted)})
+                axis.set(
+                    xscale="log", title=f"{shorten(board, 40)}{', emulated' if fitted.unit == 'instructions' else ''}\n{words}"
+                )
+                plain_numbers(axis.xaxis)
+        for axis in axes[:, 0]:
+            axis.set_ylabel("share of entries with debugging on")
+        emulated = (
+            " (emulated: by path length in instructions, not time)"
+            if any(f.unit == "instructions" for f in fits.values())
+            else ""
+        )
+        figure.supxlabel(
+            f"accesses to debug registers per entry; the cheapest strategy by the cost model{emulated}", fontsize="medium"
+        )
+    return figure
+
+
+def prices(rows: pd.DataFrame, guests: Sequence[str] = PRICED) -> Figure:
+    """Draw which strategy is the cheapest over what a trap and a register access cost on hardware, for several guests.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        As cost.counts() returns it.
+    guests : sequence of str
+        Guest states to show; those that were not measured are left out.
+    """
+    boards = list(dict.fromkeys(rows["board"]))
+    guests = [guest for guest in guests if guest in set(rows["guest"])]
+    trap, access = np.geomspace(1, 1e5, 301), np.geomspace(1, 1e3, 301)
+    grid = np.meshgrid(access, trap)
+    with plt.style.context(STYLE):
+        figure, axes = panels(len(guests), len(boards), height=2.3, sharex=True, sharey=True)
+        for line, guest in zip(axes, guests, strict=True):
+            for axis, board in zip(line, boards, strict=True):
+                here = rows[(rows["board"] == board) & (rows["guest"] == guest)]
+                _regions(axis, access, trap, cost.priced(here, grid[1], grid[0]))
+                axis.set(xscale="log", yscale="log", title=f"{shorten(board, 40)}, guest: {guest}")
+                plain_numbers(axis.xaxis, axis.yaxis)
+        figure.supxlabel(
+            "price of a debug register access, in instructions beyond its own (path lengths from emulation; prices are the reader's)",
+            fontsize="medium",
+        )
+        figure.supylabel("price of a trap, in instructions beyond its own", fontsize="medium")
+    return figure
+
+
+def _regions(axis: Axes, x: Any, y: Any, costs: Mapping[str, Any]) -> None:
+    """Shade where each strategy is the cheapest, and write its name there, and those of others that cost the same there."""
+    costs = {name: np.broadcast_to(total, (len(y), len(x))) for name, total in costs.items()}
+    best, names = cost.winners(costs)
+    shades = [tuple(1 - 0.45 * (1 - part) for part in looks(names)[name].colour) for name in names]
+    axis.pcolormesh(x, y, best, cmap=ListedColormap(shades), vmin=-0.5, vmax=len(names) - 0.5, shading="nearest", rasterized=True)
+    axis.grid(visible=False)
+    for number, name in enumerate(names):
+        where = best == number
+        if not where.any():
+            continue
+        if not where.all():
+            axis.contour(x, y, where.astype(float), [0.5], colors="0.2", linewidths=0.8)
+        # The place of the name is the one that is furthest from all borders.
+        depth = ndimage.distance_transform_edt(np.pad(where, 1))[1:-1, 1:-1]
+        row, column = np.unravel_index(np.argmax(depth), depth.shape)
+        size = "small" if depth[row, column] > min(where.shape) / 12 else "x-small"
+        axis.annotate(" = ".join(cost.alike(costs, name, where)), (x[column], y[row]), ha="center", va="center", fontsize=size,
+                      bbox={"boxstyle": "round,pad=0.2", "fc": "white", "ec": "none", "alpha": 0.7})  # fmt: skip

@@ -1,0 +1,95 @@
+"""Figures as files: SVG, PNG and plain text, and an index of them. The same data give the same bytes."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from PIL import Image
+
+from study.analyze import tables
+from study.analyze.figures import svg
+from study.analyze.figures.look import STYLE, WIDTH, Drawing
+from study.campaign.files import write_whole
+from study.errors import BadRequest
+from study.terminal import progress
+
+PIXELS = 1600  # of a PNG, across
+SHADES = 64  # colours of a PNG
+
+
+def save_all(drawings: list[Drawing], folder: Path, pixels: int = PIXELS) -> list[Path]:
+    """Write each figure as SVG, PNG and plain text, and an index of what each shows. The same data give the same bytes.
+
+    Parameters
+    ----------
+    drawings : list of Drawing
+        As draw_all() returns them.
+    folder : path
+        Where they go; ``figures.md`` in it is the index, ``alt.json`` the same for programs.
+    pixels : int
+        The width of a PNG. An SVG is as wide as WIDTH says, whatever the PNG has.
+
+    Raises
+    ------
+    BadRequest
+        If the width is none that a figure can have.
+    """
+    if not 400 <= pixels <= 8000:
+        raise BadRequest(f"pixels is {pixels}: a figure may be 400 to 8000 pixels wide")
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    with plt.style.context(STYLE):
+        for drawing in progress.bar("drawing figures", len(drawings), "figures", aside=True, over=drawings):
+            if layout := drawing.figure.get_layout_engine():
+                layout.execute(drawing.figure)
+                drawing.figure.set_layout_engine("none")  # it is laid out once, not for each kind again
+            drawn, pixelled, text = (folder / f"{drawing.name}.{ending}" for ending in ("svg", "png", "txt"))
+            write_whole(drawn, svg.canonical(_svg(drawing.figure), drawing.name))
+            write_whole(pixelled, _png(drawing.figure, pixels))
+            write_whole(text, drawing.text.encode("ascii", "replace") + b"\n")
+            paths += [drawn, pixelled, text]
+    write_whole(folder / "alt.json", json.dumps({drawing.name: drawing.alt for drawing in drawings}, indent=1) + "\n")
+    write_whole(folder / "figures.md", index(drawings, pixels))
+    return paths
+
+
+# A figure's savefig() draws twice: once for nothing, to lay out what has been laid out. Its canvases draw once.
+
+
+def _svg(figure: Figure) -> str:
+    """Return a figure as SVG."""
+    drawn = io.StringIO()
+    figure.set_dpi(plt.rcParams["savefig.dpi"])
+    FigureCanvasSVG(figure).print_svg(drawn, metadata={"Date": None})
+    return drawn.getvalue()
+
+
+def _png(figure: Figure, pixels: int) -> bytes:
+    """Return a figure as PNG with a palette: a third of the size, for pages and posts."""
+    packed = io.BytesIO()
+    figure.set_dpi(pixels / WIDTH)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB").quantize(SHADES, dither=Image.Dither.NONE)
+    image.save(packed, format="PNG", optimize=True)
+    return packed.getvalue()
+
+
+def index(drawings: list[Drawing], pixels: int = PIXELS) -> str:
+    """Return a Markdown index of the figures: what each shows, and its files."""
+    parts = [
+        "# Figures",
+        f"Each is a PNG of {pixels} pixels, an SVG of {WIDTH:g} inches ({WIDTH * 96:.0f} CSS pixels) and plain text of at most "
+        f"{tables.WIDTH} columns.",
+    ]
+    for drawing in drawings:
+        links = ", ".join(f"[{drawing.name}.{ending}]({drawing.name}.{ending})" for ending in ("svg", "png", "txt"))
+        parts += [f"## {drawing.name}", drawing.alt, links]
+    return "\n\n".join(parts) + "\n"

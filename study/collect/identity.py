@@ -1,0 +1,66 @@
+"""Whether a boot is one that the campaign may go on with: of the kernel that is next, on the machine that was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from study.campaign import Campaign
+from study.collect.boards import Board
+from study.design import Kernel, Visit
+from study.errors import BoardFailed, WrongBoot
+
+# What a board must still be when it goes on with a campaign: all, or all but the kernel where kernels are compared.
+SAME = ("kernel", "architecture", "identity", "model", "breakpoints", "watchpoints", "frequency")
+
+
+def same_machine(campaign: Campaign, board: Board, facts: dict[str, Any]) -> None:
+    """Refuse to go on with another kernel, or another machine under the same name."""
+    asked = campaign.design_of(board.name).factors.kernel_called
+    for known in map(campaign.facts, campaign.boots()):
+        if known["board"] != board.name:
+            continue
+        for what in SAME[asked(facts["kernel"]) != asked(known["kernel"]) :]:
+            if what in known and known[what] != facts.get(what):
+                raise BoardFailed(
+                    f"{board.name} has {what} {facts.get(what)}, but {campaign.folder} has visits of it with {known[what]}: "
+                    "that is another campaign, name one"
+                )
+
+
+def right_kernel(campaign: Campaign, board: str, visit: Visit, facts: dict[str, Any]) -> None:
+    """Refuse a boot of another kernel than the design alternates to, and one that was measured already."""
+    kernels = [Kernel.of(text) for text in campaign.design_of(board).factors.kernels]
+    kernel = Kernel.of(visit.kernel)
+    boots = [known for known in map(campaign.facts, campaign.boots()) if known["board"] == board]
+    again = "run the same command again: what was recorded stays"
+    if runs := other_kernel(kernel, kernels, boots, facts):
+        raise WrongBoot(f"boot {visit.boot} of the design is one of {kernel.name}, but {board} runs {runs}: boot it, and {again}")
+    if facts.get("boot_id") in [known.get("boot_id") for known in boots] and visit.name.endswith("-0001"):
+        raise WrongBoot(f"boot {visit.boot} of the design must be a new one: restart {board} with {kernel.name}, and {again}")
+
+
+def other_kernel(wanted: Kernel, kernels: Sequence[Kernel], known: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> str:
+    """Return what a boot runs instead of the kernel that it should; empty if it runs that.
+
+    Parameters
+    ----------
+    wanted : Kernel
+        One of `kernels`, those of the design.
+    known : sequence of mappings
+        Facts of the board's boots so far, with what tables call their ``kernel``.
+    facts : mapping
+        Of the boot: ``kernel``, its release, and ``build_id``, by which kernels of one release are told apart.
+    """
+    release, build = str(facts["kernel"]), facts.get("build_id", "")
+    exact = [kernel for kernel in kernels if kernel.release == release]
+    if wanted not in exact and (exact or not wanted.is_that(release)):
+        return release
+    if not (wanted.label and build):
+        return ""
+    builds = {boot["build_id"]: boot["kernel"] for boot in known if boot.get("build_id")}
+    if builds.get(build, wanted.label) != wanted.label:
+        return f"{builds[build]}, by its build ID"
+    if wanted.label in builds.values() and build not in builds:
+        return f"another build of {release} than its boots before"
+    return ""

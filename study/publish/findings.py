@@ -1,0 +1,168 @@
+"""What a campaign says, in sentences: the answers, the findings, hosts that debug, traps, the control arm."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import pandas as pd
+
+from study.analyze import compare, cost, tables
+from study.design import MAIN
+from study.factors import HOST_STATES, KVM, RIG, kind_of
+from study.publish.prose import with_first_line
+
+WHY_TRAPS_DIFFER = (
+    "In Linux such a trap leaves the guest for the host, whose exit handling decodes it, and enters the guest again; the rig "
+    "handles it in its exception vector, so that a guest which touches its registers pays less for each touch there."
+)
+
+
+def answers(summary: pd.DataFrame, boards: list[str]) -> dict[str, tuple[str, str]]:
+    """Return for each rig that has measured the thread's cases a heading and their table."""
+    rows = compare.timed(summary)
+    tabled = {board: tables.thread(summary, board) for board in boards}
+    return {
+        board: (
+            f"{board}, hvc round trip; in brackets what it costs above no switch at all",
+            with_first_line(rows[rows["board"] == board], table),
+        )
+        for board, table in tabled.items()
+        if table
+    }
+
+
+def hosts(timed: pd.DataFrame) -> list[str]:
+    """Return for each Linux board whose host debugged by how much that changes what a guest pays, in a sentence.
+
+    Parameters
+    ----------
+    timed : DataFrame
+        The timed rows of a summary.
+    """
+    sentences = []
+    rows = compare.in_order(timed[timed["host"].isin(list(HOST_STATES)) & (timed["board"].map(kind_of) == KVM)])
+    for board, own in rows[rows["arm"] == MAIN].groupby("board", sort=False):
+        wide = own.pivot_table(
+            index=["kernel", "strategy", "exit", "guest"], columns="host", values="median", sort=False
+        ).dropna()
+        if "none" not in wide or wide.shape[1] < 2 or wide.empty:
+            continue
+        others = [host for host in wide if host != "none"]
+        far = max((wide[host] / wide["none"] - 1).abs().max() for host in others)
+        guests = ", ".join(dict.fromkeys(wide.index.get_level_values("guest")))
+        sentences.append(
+            f"On {board} the host itself debugged, too: {', '.join(HOST_STATES[str(host)].says for host in others)}. Each of its "
+            "breakpoints fired before the guest ran and again after every exit to user space. What a round trip costs changed by at "
+            f"most {far:.1%} (guest: {guests})."
+        )
+    return sentences
+
+
+def traps(summary: pd.DataFrame) -> str:
+    """Return what one trapped access costs on each board, in a sentence; empty where no guest touched in every round trip."""
+    traps = cost.trap_costs(summary)
+    if traps.empty:
+        return ""
+    units = compare.timed(summary).drop_duplicates("board").set_index("board")["unit"]
+    words = {board: tables.UNITS[units[board]] for board in traps.index}
+    shown = ", ".join(f"{value * words[board][0]:.0f} {words[board][1]} on {board}" for board, value in traps.items())
+    sentence = f"One trapped access to a debug register costs under control-scan: {shown}."
+    if not {KVM, RIG} <= set(map(kind_of, traps.index)):
+        return sentence
+    return f"{sentence} {WHY_TRAPS_DIFFER} {ranks(summary)}".rstrip()
+
+
+def meetings(fits: Mapping[str, cost.Fit]) -> list[str]:
+    """Return for each Linux board from where on another way of switching wins, a sentence each."""
+    sentences = []
+    for board, fitted in fits.items():
+        factor, word = tables.scale(fitted.unit)
+        rate = fitted.interval(lambda costs: cost.touch_rate(costs, "lazy", "eager"))
+        share = fitted.interval(lambda costs: cost.debugging(costs, "lazy", "control-scan", kept_on=True))
+        if kind_of(board) == KVM and "control-scan" in set(fitted.cells["strategy"]) and 0 < rate[0] < 1 and 0 < share[0] < 1:
+            parts = ", ".join(f"{part} {getattr(fitted.costs, part) * factor:.0f}" for part in fitted.parts[1:])
+            sentences.append(
+                f"On {board} the cost model ({word}: {parts}; no cell is off by more than {fitted.error:.1%}) says: with debugging "
+                f"off, eager costs less than lazy from {_with_interval(*rate)} accesses to debug registers per entry on. For a guest "
+                "that keeps monitor debug mode on and hardly touches the registers, control-scan costs less than lazy until "
+                f"something is enabled in {_with_interval(*share)} of all entries."
+            )
+    return sentences
+
+
+def _with_interval(middle: float, low: float, high: float) -> str:
+    shown = [f"{value:.2f}" for value in (middle, low, high)]
+    return shown[0] if math.isnan(low) or len(set(shown)) == 1 else f"{shown[0]} ({shown[1]} to {shown[2]})"
+
+
+def ranks(summary: pd.DataFrame) -> str:
+    """Return for which guests the boards rank lazy, eager and control-scan alike, in a sentence; empty if no guest was ranked by all."""
+    table = cost.rankings(summary).dropna()
+    if table.empty:
+        return ""
+    alike = table.nunique(axis=1) == 1
+    same, apart = (", ".join(table.index[chosen]) for chosen in (alike, ~alike))
+    if not apart:
+        return f"All boards rank lazy, eager and control-scan alike, for every guest: {same}."
+    return f"The boards rank lazy, eager and control-scan alike for these guests: {same or 'none'}; not for: {apart}."
+
+
+def findings(summary: pd.DataFrame, leave: str = "hvc") -> list[str]:
+    """Return what the thread asked, answered by the figures: what monitor debug mode costs a guest that enables nothing.
+
+    Parameters
+    ----------
+    summary : DataFrame
+        Of a campaign.
+    leave : str
+        The exit to speak of.
+
+    Returns
+    -------
+    list of str
+        A sentence for each board; none where the campaign has not measured both guests.
+    """
+    found = []
+    for board, more in monitor_mode(summary, leave).items():
+        unit = compare.timed(summary).query("board == @board")["unit"].iloc[0]
+        found.append(
+            f"On {board}, a guest that keeps monitor debug mode on and enables nothing pays for it on every {leave} round "
+            f"trip, in {tables.scale(unit)[1]} over an untouched guest under the same strategy: {', '.join(more)}."
+        )
+    return found
+
+
+def monitor_mode(summary: pd.DataFrame, leave: str = "hvc") -> dict[str, list[str]]:
+    """Return for each board what each strategy makes a guest pay for monitor debug mode, such as ``lazy +372 (+28%)``."""
+    main = compare.timed(compare.one_kernel(summary)).query("arm == 'main' and exit == @leave and host == 'none'")
+    costs = {}
+    for board, rows in compare.in_order(main).groupby("board", sort=False):
+        median = rows.pivot_table(index="strategy", columns="guest", values="median", sort=False)
+        if not {"untouched", "mde"} <= set(median):
+            continue
+        factor, _ = tables.scale(rows["unit"].iloc[0])
+        costs[str(board)] = [
+            f"{strategy} {(mde - untouched) * factor:+.0f} ({mde / untouched - 1:+.0%})"
+            for strategy, untouched, mde in median[["untouched", "mde"]].dropna().itertuples()
+        ]
+    return costs
+
+
+def control_arm(summary: pd.DataFrame) -> str:
+    """Return what the control arm says: how far the baseline was from itself when measured a second time."""
+    rows = compare.control_arm(compare.timed(summary)).dropna(subset="ratio")
+    if rows.empty:
+        return "The control arm was not measured."
+    worst = (rows["ratio"] - 1).abs().max()
+    if (rows["visits"] == 1).all():
+        return "Control arm: with a single visit of each cell it cannot say how far the baseline is from itself."
+    said = (
+        f"Control arm: {rows['baseline'].iloc[0]}, measured a second time under another name, differs from itself by at most "
+        f"{worst:.2%} in {len(rows)} cells"
+    )
+    judged = rows.dropna(subset="ratio_low")
+    if judged.empty:
+        return f"{said}; without intervals nobody can say whether it is told apart from itself."
+    told = int((judged["verdict"] != compare.CANNOT).sum())
+    return f"{said}, and is told apart from itself in {told} of {'them' if len(judged) == len(rows) else len(judged)}."

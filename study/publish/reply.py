@@ -1,0 +1,77 @@
+"""A table for a reply on the list."""
+
+from __future__ import annotations
+
+import textwrap
+
+import pandas as pd
+
+from study.analyze import compare, tables
+from study.campaign import Campaign
+from study.design import MAIN
+from study.errors import BadRequest
+from study.publish.findings import control_arm
+from study.publish.prose import check, with_first_line
+
+REPLY = 40  # lines that an excerpt for a reply may have
+
+
+def render(campaign: Campaign, summary: pd.DataFrame, cells: str) -> str:
+    """Return an excerpt of the comparison for a reply on the list: at most REPLY lines, narrow enough to be quoted.
+
+    Parameters
+    ----------
+    campaign : Campaign
+        What was measured.
+    summary : DataFrame
+        Of that campaign.
+    cells : str
+        Which cells: tags with values, such as ``board=qemu-neoverse-n1 guest=mde,untouched``. The baseline and its control
+        arm are always shown. Unless a kernel or host is among the tags, they are what compare.in_focus() leaves.
+
+    Raises
+    ------
+    BadRequest
+        If no cell is meant, or more than a reply can hold.
+    """
+    timed = compare.timed(summary)
+    named = {word.partition("=")[0] for word in cells.split()}
+    rows = select(timed if named & {"kernel", "host"} else compare.in_focus(timed), cells)
+    parts = []
+    for _, here in tables.contexts(rows):
+        parts += [textwrap.fill(tables.place(here), tables.WIDTH), with_first_line(here, tables.comparison(here))]
+    found = [tables.sizes(rows) + " Ratios carry 95 % intervals over boots.", control_arm(summary)]
+    text = "\n\n".join([*parts, *(textwrap.fill(line, tables.WIDTH) for line in found), f"Data: {campaign.digest()}"]) + "\n"
+    text = text.encode("ascii", "replace").decode()
+    if len(text.splitlines()) > REPLY:
+        raise BadRequest(
+            f"{cells!r} is {len(text.splitlines())} lines, and a reply should have {REPLY}: name fewer cells, "
+            "such as: board=qemu-neoverse-n1 exit=hvc guest=mde"
+        )
+    check(text)
+    return text
+
+
+def select(rows: pd.DataFrame, cells: str) -> pd.DataFrame:
+    """Return the rows that are named by tags with values; the baseline and its control arm stay beside other strategies.
+
+    Raises
+    ------
+    BadRequest
+        At a tag or value that these rows do not have.
+    """
+    tags = ["board", "kernel", "strategy", "guest", "host", "exit"]
+    for word in cells.split():
+        tag, _, values = word.partition("=")
+        if tag not in tags or not values:
+            raise BadRequest(
+                f"cells: {word!r} is no tag with values; write such as guest=mde,untouched; tags are {', '.join(tags)}"
+            )
+        wanted, known = values.split(","), list(dict.fromkeys(rows[tag]))
+        if unknown := [value for value in wanted if value not in known]:
+            raise BadRequest(f"cells: {tag} {unknown[0]!r} was not measured there; choose from {', '.join(known)}")
+        kept = rows[tag].isin(wanted)
+        if tag == "strategy":
+            kept |= (rows["arm"] != MAIN) | (rows["verdict"] == compare.BASELINE)
+        rows = rows[kept]
+    return rows
