@@ -18,20 +18,20 @@ import tabulate
 TICK = 1 / os.sysconf("SC_CLK_TCK")
 # Parts, by how the names of their files begin; the first that fits counts. And what they show.
 PARTS = {
-    "tests/analyze tests/test_reference tests/test_sense tests/test_design": "statistics, cost model, figures and tables; what the shipped data say",
+    "tests/analyze tests/test_reference tests/campaign/test_sense tests/test_design": "statistics, cost model, figures and tables; what the shipped data say",
     "tests/publish/test_site": "paper and pages: the same bytes in two checkouts on two kinds of processor; pages in Chromium, axe",
     "tests/publish": "letters, and series by git and b4",
     "tests/collect/test_rig": "the bare-metal rig: oracle, exact counts, drawn sequences of events",
     "tests/collect/test_ssh": "a board over ssh, by a real sshd",
     "tests/collect/test_fleet": "fleets, dask schedulers and workers, some of which are killed",
-    "tests/collect/test_module": "the kernel module under hostile guests",
+    "tests/kernels/test_module": "the kernel module under hostile guests",
     "tests/collect/test_local": "the local board, on an emulated machine",
-    "tests/collect/test_boards tests/collect/test_kernels tests/collect/test_session": "emulated boards: strategies, kernels, what can go wrong",
+    "tests/collect/test_boards tests/kernels/test_kernels tests/collect/test_session": "emulated boards: strategies, kernels, what can go wrong",
     "tests/collect/test_imported tests/collect/test_shelf tests/collect/test_perfstat": "results from elsewhere, files of boards",
     "tests/collect": "doctor, tuning, the pyperf hook",
     "tests/faults": "kills in each state, full disks, nonsense on the line, signals",
     "tests/test_fuzz": "damaged files",
-    "tests/test_bench": "the bench itself",
+    "tests/bench/test_bench": "the bench itself",
     "tests": "campaigns on disk, command line, notebooks, make, set-up, progress, house rules",
 }
 
