@@ -177,13 +177,18 @@ def drawings(values: pd.DataFrame, summary: pd.DataFrame) -> dict[str, Drawing]:
     return {drawing.name: drawing for drawing in figures.draw_all(values, summary)}
 
 
-def copy_of_checkout(place: Path) -> Path:
-    """Copy what a clone of this checkout would hold, without what was made, and with its environment."""
+def files_of_checkout() -> list[str]:
+    """Return the names of all files that a clone of this checkout would hold."""
     names = subprocess.run(
         ["git", "ls-files", "-coz", "--exclude-standard"], cwd=paths.ROOT, capture_output=True, text=True, check=True
     ).stdout
-    for name in some(filter(None, names.split("\0")), 100):
-        if (paths.ROOT / name).exists() and (not name.startswith("paper/reference/") or name.endswith("/series.txt")):
+    return some((name for name in names.split("\0") if name and (paths.ROOT / name).exists()), 100)
+
+
+def copy_of_checkout(place: Path) -> Path:
+    """Copy what a clone of this checkout would hold, without what was made, and with its environment."""
+    for name in files_of_checkout():
+        if not name.startswith("paper/reference/") or name.endswith("/series.txt"):
             (place / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(paths.ROOT / name, place / name)
     (place / ".venv").symlink_to(BIN.parent)

@@ -33,7 +33,7 @@ from study.collect.boards import rig
 from study.collect.fleet import shelf
 from study.errors import StudyError
 from tests import costs
-from tests.conftest import BIN, some
+from tests.conftest import BIN, files_of_checkout, some
 
 README = paths.ROOT / "README.md"
 PAGES = [
@@ -75,10 +75,8 @@ def blocks(page: Path) -> list[str]:
 @cache
 def checkout() -> frozenset[str]:
     """What a clone of this checkout would hold: files, and the folders that they are in."""
-    argv = ["git", "ls-files", "-coz", "--exclude-standard"]
-    names = subprocess.run(argv, cwd=paths.ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
-    files = {name for name in some(filter(None, names), 200) if (paths.ROOT / name).exists()}
-    return frozenset(files | {str(folder) for name in files for folder in PurePosixPath(name).parents})
+    files = files_of_checkout()
+    return frozenset([*files, *(str(folder) for name in files for folder in PurePosixPath(name).parents)])
 
 
 def there(name: str, before: str = "") -> bool:
