@@ -23,13 +23,13 @@ from study.factors import EXITS, GUEST_STATES, HOST_STATES, KVM, names
 
 from . import BoardError, counting, facts, guest, host, strategy
 
-NAME = "onboard.bench"
+NAME = "onboard.bench"  # of a visit's process, as ps(1) shows it
 EXITS_WATCHED = 3  # after which the host's breakpoints must fire
 
 
 def program() -> pyperf.Runner:
     """Return the pyperf program with its options; what it measures is not there yet."""
-    runner = pyperf.Runner(add_cmdline_args=_forward, program_args=("-m", NAME))
+    runner = pyperf.Runner(add_cmdline_args=_forward, program_args=("-m", "study.collect.onboard.bench"))
     parser = runner.argparser
     parser.set_defaults(inherit_environ=["STUDY_PAYLOAD"])
     parser.add_argument(
