@@ -22,7 +22,8 @@ from study import paths
 from study.analyze import frame
 from study.campaign import Campaign
 from study.campaign.store import VISITS
-from study.collect.fleet import client, worker
+from study.collect.fleet import client
+from study.collect.fleet import worker as on_worker
 from tests.conftest import BIN, own_address, refused, run, some
 
 pytestmark = pytest.mark.board
@@ -100,7 +101,7 @@ VICTIMS: dict[str, Callable[[psutil.Process], psutil.Process | None]] = {
     "process": lambda process: process,
     "emulator": lambda process: next(child for child in process.children() if "qemu" in child.name()),
 }
-SAYS = {"worker": worker.LOST, "process": "was ended by SIGKILL", "emulator": "it ended"}
+SAYS = {"worker": on_worker.LOST, "process": "was ended by SIGKILL", "emulator": "it ended"}
 
 
 def names_of(campaign: Campaign, board: str) -> list[str]:
@@ -301,7 +302,7 @@ def test_a_lost_worker_s_task_is_not_run_again_where_it_comes_back(
     parent.kill()
     done = ended(running)
     assert f"1 of 1 boards incomplete: {board}" in refused(done)
-    assert f"{board}: {worker.LOST}" in done.stdout
+    assert f"{board}: {on_worker.LOST}" in done.stdout
     assert [path.name for path in folder.glob("boots/*")] == [f"{board}.1"]
     wait_for(lambda: at_work(folder) == [])
 
@@ -319,10 +320,10 @@ def test_a_worker_that_is_deaf_to_interruptions_ends_its_board_in_good_order(tmp
     """A shell without job control starts what runs in the background so: it is interrupted all the same, and not killed."""
     board, folder = RIGS[1], tmp_path / "campaign"
     options = ("--board", board, "--campaign", str(folder), *map(str, ENDLESS))
-    errand = worker.Errand(board, options, (), {}, tmp_path / "ticket", "topic")
+    errand = on_worker.Errand(board, options, (), {}, tmp_path / "ticket", "topic")
     heard = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        reason = worker._run(errand, wanted=lambda: recorded(folder, board) < 3, say=lambda text: None)
+        reason = on_worker._run(errand, wanted=lambda: recorded(folder, board) < 3, say=lambda text: None)
     finally:
         signal.signal(signal.SIGINT, heard)
     assert reason.startswith("ended by SIGTERM; ")
