@@ -44,7 +44,7 @@ PAGES = [
 COLUMNS = 130
 # Suffixes by which a name without a folder is one of the checkout's, and what commands make in folders of the checkout.
 SOURCES = (".py", ".S", ".c", ".h", ".ipynb", ".lock", ".md")
-MADE = ["paper/html", "paper/<campaign>/series", "values.parquet"]
+MADE = ["boots/<boot>/enough.json", "aside/<n>/", "paper/html", "paper/<campaign>/series", "values.parquet"]
 # What assigns names of variables in the Makefile, and where else a variable of the environment may be read.
 VARIABLE = re.compile(r"^(\w+) +\?=", re.MULTILINE)
 ENVIRONMENT = re.compile(r"\b(?:STUDY|PYTEST|PYPERF)_[A-Z_]+\b")
@@ -338,6 +338,12 @@ def of_tree(text: str, folder: Path) -> None:
             assert name in MADE or there(name, "*"), name
 
 
+def of_rooms(text: str, folder: Path) -> None:
+    """Rooms, and files beside them, that are there."""
+    for name in some(re.findall(r"\b[\w/]+(?:/|\.py)(?=[ :;])", text), 20):
+        assert any((paths.ROOT / place / name).exists() for place in ("", "study", "study/collect", "study/analyze")), name
+
+
 def of_u_boot(text: str, folder: Path) -> None:
     """What a test gives to U-Boot."""
     typed = (paths.ROOT / "tests/collect/test_rig.py").read_text()
@@ -347,7 +353,7 @@ def of_u_boot(text: str, folder: Path) -> None:
 
 def of_rig(text: str, folder: Path) -> None:
     """Commands of the rig, as a board writes them, with words that its image knows."""
-    image = (paths.ROOT / "study/collect/rig/shared/main.c").read_text()
+    image = (paths.ROOT / "study/collect/rig/shared/command.c").read_text()
     for line in some(text.splitlines(), 2):
         number, do, *words = line.split()
         assert rig.write(int(number.partition("=")[2]), do, {"words": " ".join(words)}) == line
@@ -360,7 +366,8 @@ OTHERS: dict[str, Callable[[str, Path], None]] = {
     "[boards.": of_shelf,
     "notebooks/ ": of_tree,
     "<architecture>/": of_tree,
-    "design.json ": of_tree,
+    "design.json": of_tree,
+    "+--": of_rooms,
     "setenv ": of_u_boot,
     "id=": of_rig,
 }
