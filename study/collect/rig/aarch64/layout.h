@@ -6,6 +6,8 @@
 #ifndef LAYOUT_H
 #define LAYOUT_H
 
+#define WORD            8
+
 /* The guest's general registers: x0 to x30, and a slot 31 that stands for XZR. */
 #define GPR             0x000
 /* Where and how the guest goes on: ELR_EL2 and SPSR_EL2. */

@@ -9,54 +9,9 @@
  *      x2 - x15        scratch
  *      x16, x17        return addresses of routines that call another
  *
- * This file is assembled twice. Once as it is measured. Once with TALLY, where CLOSE attributes the instructions since
- * the last CLOSE to a part of the round trip, and EVENT counts; both leave their own instructions out of the account.
+ * This file is assembled twice, as it is measured and as it counts itself: see shared/switch.inc.
  */
-#include "layout.h"
-
-#ifdef TALLY
-#define SYM(name) tally_##name
-#else
-#define SYM(name) plain_##name
-#endif
-
-#define CLOSE_COST      12
-#define EVENT_COST      8
-
-.macro CLOSE part
-#ifdef TALLY
-        str     x0, [sp, #TALLY_SCRATCH]
-        str     x1, [sp, #TALLY_SCRATCH + 8]
-        mrs     x0, pmevcntr0_el0               // instructions retired so far
-        ldr     x1, [sp, #TALLY_LAST]
-        str     x0, [sp, #TALLY_LAST]
-        sub     x0, x0, x1
-        sub     x0, x0, #CLOSE_COST
-        ldr     x1, [sp, #TALLY_PARTS + 8 * \part]
-        add     x1, x1, x0
-        str     x1, [sp, #TALLY_PARTS + 8 * \part]
-        ldr     x1, [sp, #TALLY_SCRATCH + 8]
-        ldr     x0, [sp, #TALLY_SCRATCH]
-#endif
-.endm
-
-.macro EVENT what, number
-#ifdef TALLY
-        str     x0, [sp, #TALLY_SCRATCH]
-        ldr     x0, [sp, #TALLY_EVENTS + 8 * \what]
-        add     x0, x0, #\number
-        str     x0, [sp, #TALLY_EVENTS + 8 * \what]
-        ldr     x0, [sp, #TALLY_LAST]           // as if these instructions had come before the last CLOSE
-        add     x0, x0, #EVENT_COST
-        str     x0, [sp, #TALLY_LAST]
-        ldr     x0, [sp, #TALLY_SCRATCH]
-#endif
-.endm
-
-.macro SYNC
-        isb
-        EVENT   EVENT_ISBS, 1
-.endm
+#include "switch.inc"
 
         .text
 
@@ -81,14 +36,7 @@ SYM(run):
         isb                                     // a window begins and ends with all that was before it done
         mrs     x23, cntpct_el0
         mrs     x22, pmccntr_el0
-#ifdef TALLY
-        mrs     x21, pmevcntr0_el0
-        str     x21, [x19, #TALLY_LAST]
-#else
-        .globl  plain_window_begins
-plain_window_begins:
-        mrs     x21, pmevcntr0_el0
-#endif
+        WINDOW_BEGINS x21, x19
         b       3f
 
 1:      mov     x0, x19                         // a round trip
@@ -115,18 +63,7 @@ plain_window_begins:
         b.pl    1b
         mov     x0, xzr
 4:      isb
-#ifdef TALLY
-        mrs     x1, pmevcntr0_el0
-        ldr     x2, [x19, #TALLY_LAST]          // what is left since the last CLOSE
-        sub     x2, x1, x2
-        ldr     x3, [x19, #TALLY_PARTS + 8 * PART_BASE]
-        add     x3, x3, x2
-        str     x3, [x19, #TALLY_PARTS + 8 * PART_BASE]
-#else
-        .globl  plain_window_ends
-plain_window_ends:
-        mrs     x1, pmevcntr0_el0
-#endif
+        WINDOW_ENDS x1, x19
         mrs     x2, pmccntr_el0
         mrs     x3, cntpct_el0
         ldr     x4, [sp, #96]
@@ -185,33 +122,28 @@ plain_window_ends:
         msr     \second, x3
 .endm
 
-.macro LOAD_GENERAL
-        ldp     x0, x1, [sp, #GPR]
-        ldp     x2, x3, [sp, #GPR + 16]
-        ldp     x4, x5, [sp, #GPR + 32]
-        ldp     x6, x7, [sp, #GPR + 48]
-        ldp     x8, x9, [sp, #GPR + 64]
-        ldp     x10, x11, [sp, #GPR + 80]
-        ldp     x12, x13, [sp, #GPR + 96]
-        ldp     x14, x15, [sp, #GPR + 112]
-        ldp     x16, x17, [sp, #GPR + 128]
-        ldp     x18, x19, [sp, #GPR + 144]
-        ldp     x20, x21, [sp, #GPR + 160]
-        ldp     x22, x23, [sp, #GPR + 176]
-        ldp     x24, x25, [sp, #GPR + 192]
-        ldp     x26, x27, [sp, #GPR + 208]
-        ldp     x28, x29, [sp, #GPR + 224]
-        ldr     x30, [sp, #GPR + 240]
+/* The guest's general registers: STP or LDP, and STR or LDR for the last. */
+.macro MOVE_GENERAL pair, single
+        .set    at, GPR
+        .irp    two, "x0, x1", "x2, x3", "x4, x5", "x6, x7", "x8, x9", "x10, x11", "x12, x13", "x14, x15", \
+                     "x16, x17", "x18, x19", "x20, x21", "x22, x23", "x24, x25", "x26, x27", "x28, x29"
+        \pair   \two, [sp, #at]
+        .set    at, at + 16
+        .endr
+        \single x30, [sp, #at]
+.endm
+/* The host's: those that a call preserves. The others are the caller's loss. */
+.macro MOVE_PRESERVED pair, vcpu
+        .set    at, HOST_GPR
+        .irp    two, "x19, x20", "x21, x22", "x23, x24", "x25, x26", "x27, x28", "x29, x30"
+        \pair   \two, [\vcpu, #at]
+        .set    at, at + 16
+        .endr
 .endm
 
 SYM(world_switch):
-        // The host's general registers: those that a call preserves. The others are the caller's loss.
-        stp     x19, x20, [x0, #HOST_GPR]
-        stp     x21, x22, [x0, #HOST_GPR + 16]
-        stp     x23, x24, [x0, #HOST_GPR + 32]
-        stp     x25, x26, [x0, #HOST_GPR + 48]
-        stp     x27, x28, [x0, #HOST_GPR + 64]
-        stp     x29, x30, [x0, #HOST_GPR + 80]
+        // The host's general registers and its stack.
+        MOVE_PRESERVED stp, x0
         mov     x1, sp
         str     x1, [x0, #HOST_SP]
         mov     sp, x0
@@ -236,27 +168,12 @@ SYM(world_switch):
         ldp     x0, x1, [sp, #ELR]
         msr     elr_el2, x0
         msr     spsr_el2, x1
-        LOAD_GENERAL
+        MOVE_GENERAL ldp, ldr
         eret
 
 SYM(from_guest):
         CLOSE   PART_BASE
-        stp     x0, x1, [sp, #GPR]
-        stp     x2, x3, [sp, #GPR + 16]
-        stp     x4, x5, [sp, #GPR + 32]
-        stp     x6, x7, [sp, #GPR + 48]
-        stp     x8, x9, [sp, #GPR + 64]
-        stp     x10, x11, [sp, #GPR + 80]
-        stp     x12, x13, [sp, #GPR + 96]
-        stp     x14, x15, [sp, #GPR + 112]
-        stp     x16, x17, [sp, #GPR + 128]
-        stp     x18, x19, [sp, #GPR + 144]
-        stp     x20, x21, [sp, #GPR + 160]
-        stp     x22, x23, [sp, #GPR + 176]
-        stp     x24, x25, [sp, #GPR + 192]
-        stp     x26, x27, [sp, #GPR + 208]
-        stp     x28, x29, [sp, #GPR + 224]
-        str     x30, [sp, #GPR + 240]
+        MOVE_GENERAL stp, str
 
         // A trapped access to a debug register (op0 = 2) is the strategy's, and does not leave the guest for the host.
         mrs     x0, esr_el2
@@ -269,7 +186,7 @@ SYM(from_guest):
         EVENT   EVENT_TRAPS, 1
         ldr     x9, [sp, #TRAP]
         blr     x9
-        LOAD_GENERAL
+        MOVE_GENERAL ldp, ldr
         CLOSE   PART_TRAP
         eret
 
@@ -297,55 +214,22 @@ SYM(from_guest):
         // The host's general registers and its stack.
         mov     x9, sp
         ldr     x0, [x9, #EXIT_ESR]
-        ldp     x19, x20, [x9, #HOST_GPR]
-        ldp     x21, x22, [x9, #HOST_GPR + 16]
-        ldp     x23, x24, [x9, #HOST_GPR + 32]
-        ldp     x25, x26, [x9, #HOST_GPR + 48]
-        ldp     x27, x28, [x9, #HOST_GPR + 64]
-        ldp     x29, x30, [x9, #HOST_GPR + 80]
+        MOVE_PRESERVED ldp, x9
         ldr     x1, [x9, #HOST_SP]
         mov     sp, x1
         ret
 
 /* --- moving debug registers ------------------------------------------------------------------------------------------
  *
- * Each chain has a link for every register that the architecture allows, the highest first, and is entered at the link
- * for the highest that the CPU has (ID_AA64DFR0_EL1.BRPs and WRPs, D17.2.59). Breakpoints come first; the end of their
- * chain jumps to x9, the entry into the chain of watchpoints, whose end returns.
+ * By chains (shared/switch.inc), whose first links ID_AA64DFR0_EL1.BRPs and WRPs choose (D17.2.59). x9 is the entry into the
+ * chain of watchpoints.
  */
-.macro EACH_PAIR do, kind
-        \do     \kind, 14, 15, 7
-        \do     \kind, 12, 13, 6
-        \do     \kind, 10, 11, 5
-        \do     \kind, 8, 9, 4
-        \do     \kind, 6, 7, 3
-        \do     \kind, 4, 5, 2
-        \do     \kind, 2, 3, 1
-        \do     \kind, 0, 1, 0
-.endm
-.macro EACH_EVEN do, kind
-        \do     \kind, 14, 6
-        \do     \kind, 12, 5
-        \do     \kind, 10, 4
-        \do     \kind, 8, 3
-        \do     \kind, 6, 2
-        \do     \kind, 4, 1
-        \do     \kind, 2, 0
-        \do     \kind, 0, _end
-.endm
-.macro EACH do, kind
-        .irp    n, 15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0
-        \do     \kind, \n
-        .endr
-.endm
         .set    VALUE_b, BVR
         .set    VALUE_w, WVR
         .set    CONTROL_b, BCR
         .set    CONTROL_w, WCR
-        .set    FIRST_b, 0
-        .set    FIRST_w, 16
 
-.macro END_OF_CHAIN kind
+.macro END_OF_CHAIN kind, entries
         .ifc    \kind, b
         br      x9
         .else
@@ -356,8 +240,8 @@ SYM(from_guest):
 
 /* swap: what is in the registers goes to x0, what x1 holds goes into them. Both are struct debug. 12 instructions for two
  * registers, which is the least: four reads and writes of each pair, and a load and a store for each two. */
-.macro SWAP_PAIR kind, low, high, link
-SYM(swap_)\kind\()_\link:
+.macro SWAP_PAIR kind, low, high, left
+SYM(swap_)\kind\()_\left:
         mrs     x2, dbg\kind\()vr\low\()_el1
         mrs     x3, dbg\kind\()vr\high\()_el1
         mrs     x4, dbg\kind\()cr\low\()_el1
@@ -370,22 +254,21 @@ SYM(swap_)\kind\()_\link:
         msr     dbg\kind\()vr\high\()_el1, x7
         msr     dbg\kind\()cr\low\()_el1, x10
         msr     dbg\kind\()cr\high\()_el1, x11
-        EVENT   EVENT_READS, 4
-        EVENT   EVENT_WRITES, 4
+        EVENT_SWAPS 4
 .endm
-.macro SWAP_ODD kind, n, next
-SYM(swap_)\kind\()_odd\n:
-        mrs     x2, dbg\kind\()vr\n\()_el1
-        mrs     x4, dbg\kind\()cr\n\()_el1
-        ldr     x6, [x1, #VALUE_\kind + 8 * \n]
-        ldr     w10, [x1, #CONTROL_\kind + 4 * \n]
-        str     x2, [x0, #VALUE_\kind + 8 * \n]
-        str     w4, [x0, #CONTROL_\kind + 4 * \n]
-        msr     dbg\kind\()vr\n\()_el1, x6
-        msr     dbg\kind\()cr\n\()_el1, x10
-        EVENT   EVENT_READS, 2
-        EVENT   EVENT_WRITES, 2
-        b       SYM(swap_)\kind\()_\next
+/* An odd number of registers: the last alone, then the pairs below it. */
+.macro SWAP_ODD kind, low, high, left
+SYM(swap_)\kind\()_\high:
+        mrs     x2, dbg\kind\()vr\low\()_el1
+        mrs     x4, dbg\kind\()cr\low\()_el1
+        ldr     x6, [x1, #VALUE_\kind + 8 * \low]
+        ldr     w10, [x1, #CONTROL_\kind + 4 * \low]
+        str     x2, [x0, #VALUE_\kind + 8 * \low]
+        str     w4, [x0, #CONTROL_\kind + 4 * \low]
+        msr     dbg\kind\()vr\low\()_el1, x6
+        msr     dbg\kind\()cr\low\()_el1, x10
+        EVENT_SWAPS 2
+        b       SYM(swap_)\kind\()_\low
 .endm
 
 /* activate: the host's registers out, the guest's in, and the guest may use them. */
@@ -404,17 +287,15 @@ SYM(swap):
         ldr     w3, [x1, #MDSCR]
         str     w2, [x0, #MDSCR]
         msr     mdscr_el1, x3
-        EVENT   EVENT_READS, 1
-        EVENT   EVENT_WRITES, 1
+        EVENT_SWAPS 1
         br      x8
-        EACH_PAIR SWAP_PAIR, b
-SYM(swap_b__end):
-        END_OF_CHAIN b
-        EACH_PAIR SWAP_PAIR, w
-SYM(swap_w__end):
-        END_OF_CHAIN w
-        EACH_EVEN SWAP_ODD, b
-        EACH_EVEN SWAP_ODD, w
+        .irp    kind, b, w
+        EACH_PAIR SWAP_PAIR, \kind
+SYM(swap_)\kind\()_0:
+        END_OF_CHAIN \kind
+        .endr
+        EACH_PAIR SWAP_ODD, b
+        EACH_PAIR SWAP_ODD, w
 
 /* deactivate: the guest's registers out, the host's in, and the guest's next access traps. The host may rely on its
  * breakpoints at once, so this ends with an ISB (D2.11.3). */
@@ -432,21 +313,24 @@ SYM(eager_out):
         ret     x16
 
 /* scan: x2 |= the guest's control registers, two in each half. x1 points to its struct debug. */
-.macro SCAN_FOUR kind, unit
-SYM(scan_)\kind\()_\unit:
-        ldp     x3, x4, [x1, #CONTROL_\kind + 16 * \unit]
+.macro SCAN_FOUR kind, first, links:vararg
+        .irp    left, \links
+SYM(scan_)\kind\()_\left:
+        .endr
+        ldp     x3, x4, [x1, #CONTROL_\kind + 4 * \first]
         orr     x2, x2, x3
         orr     x2, x2, x4
 .endm
-        .irp    unit, 3, 2, 1, 0
-        SCAN_FOUR b, \unit
-        .endr
-SYM(scan_b__end):
+.macro SCAN_ALL kind
+        SCAN_FOUR \kind, 12, 13, 14, 15, 16
+        SCAN_FOUR \kind, 8, 9, 10, 11, 12
+        SCAN_FOUR \kind, 4, 5, 6, 7, 8
+        SCAN_FOUR \kind, 0, 1, 2, 3, 4
+SYM(scan_)\kind\()_0:
+.endm
+        SCAN_ALL b
         br      x9
-        .irp    unit, 3, 2, 1, 0
-        SCAN_FOUR w, \unit
-        .endr
-SYM(scan_w__end):
+        SCAN_ALL w
         ret
 
 /* SCAN_GUEST: NE if the guest has a breakpoint or watchpoint enabled, or steps: MDSCR_EL1.SS is bit 0, as the enable bits
@@ -459,32 +343,34 @@ SYM(scan_w__end):
         tst     x2, #0x100000001
 .endm
 
+/* Of a pair, the registers that are in the set x3. */
+.macro PAIR_OF_SET chain, one, kind, low, high, left
+\chain\()_\kind\()_\left:
+        tbz     x3, #FIRST_\kind + \high, 1f
+        \one    \kind, \high
+1:
+\chain\()_\kind\()_\high:
+        tbz     x3, #FIRST_\kind + \low, 1f
+        \one    \kind, \low
+1:
+.endm
+
 /* toggle: invert the enable bit of the host's registers that are in the set x3. */
 .macro TOGGLE_ONE kind, n
-SYM(toggle_)\kind\()_\n:
-        tbz     x3, #FIRST_\kind + \n, 1f
         mrs     x2, dbg\kind\()cr\n\()_el1
         eor     x2, x2, #1
         msr     dbg\kind\()cr\n\()_el1, x2
-        EVENT   EVENT_READS, 1
-        EVENT   EVENT_WRITES, 1
-1:
+        EVENT_SWAPS 1
 .endm
 SYM(toggle):
         ldp     x8, x9, [sp, #TOGGLE]
         br      x8
-        EACH    TOGGLE_ONE, b
-SYM(toggle_b__end):
-        END_OF_CHAIN b
-        EACH    TOGGLE_ONE, w
-SYM(toggle_w__end):
-        END_OF_CHAIN w
+        CHAIN_OF_SET SYM(toggle), b, TOGGLE_ONE, TOGGLE
+        CHAIN_OF_SET SYM(toggle), w, TOGGLE_ONE, TOGGLE
 
 /* take: for the registers in the set x3, the host's out to x0, the guest's in from x1.
  * give: the host's in again, from x1. What the guest has in memory is what is in its registers: its writes all trap. */
 .macro TAKE_ONE kind, n
-SYM(take_)\kind\()_\n:
-        tbz     x3, #FIRST_\kind + \n, 1f
         mrs     x4, dbg\kind\()vr\n\()_el1
         mrs     x5, dbg\kind\()cr\n\()_el1
         ldr     x6, [x1, #VALUE_\kind + 8 * \n]
@@ -493,32 +379,19 @@ SYM(take_)\kind\()_\n:
         str     w5, [x0, #CONTROL_\kind + 4 * \n]
         msr     dbg\kind\()vr\n\()_el1, x6
         msr     dbg\kind\()cr\n\()_el1, x7
-        EVENT   EVENT_READS, 2
-        EVENT   EVENT_WRITES, 2
-1:
+        EVENT_SWAPS 2
 .endm
 .macro GIVE_ONE kind, n
-SYM(give_)\kind\()_\n:
-        tbz     x3, #FIRST_\kind + \n, 1f
         ldr     x6, [x1, #VALUE_\kind + 8 * \n]
         ldr     w7, [x1, #CONTROL_\kind + 4 * \n]
         msr     dbg\kind\()vr\n\()_el1, x6
         msr     dbg\kind\()cr\n\()_el1, x7
         EVENT   EVENT_WRITES, 2
-1:
 .endm
-        EACH    TAKE_ONE, b
-SYM(take_b__end):
-        END_OF_CHAIN b
-        EACH    TAKE_ONE, w
-SYM(take_w__end):
-        END_OF_CHAIN w
-        EACH    GIVE_ONE, b
-SYM(give_b__end):
-        END_OF_CHAIN b
-        EACH    GIVE_ONE, w
-SYM(give_w__end):
-        END_OF_CHAIN w
+        CHAIN_OF_SET SYM(take), b, TAKE_ONE, TAKE
+        CHAIN_OF_SET SYM(take), w, TAKE_ONE, TAKE
+        CHAIN_OF_SET SYM(give), b, GIVE_ONE, GIVE
+        CHAIN_OF_SET SYM(give), w, GIVE_ONE, GIVE
 
 /* --- a trapped access ------------------------------------------------------------------------------------------------
  *
@@ -627,8 +500,7 @@ SYM(lazy_entry):
         mrs     x2, mdscr_el1
         str     w2, [sp, #HOST_DEBUG + MDSCR]
         msr     mdscr_el1, x1
-        EVENT   EVENT_READS, 1
-        EVENT   EVENT_WRITES, 1
+        EVENT_SWAPS 1
         CLOSE   PART_SWITCH
         ret
 SYM(lazy_exit):
@@ -779,8 +651,7 @@ SYM(partial_in):
         ldr     w4, [x1, #MDSCR]
         str     w2, [x0, #MDSCR]
         msr     mdscr_el1, x4
-        EVENT   EVENT_READS, 1
-        EVENT   EVENT_WRITES, 1
+        EVENT_SWAPS 1
         ldp     x8, x9, [sp, #TAKE]
         br      x8
 SYM(partial_exit):
@@ -819,63 +690,7 @@ SYM(partial_trap):
         mov     x30, x17
 2:      ret
 
-/* --- tables ----------------------------------------------------------------------------------------------------------
- *
- * What C needs of this variant: struct switcher.
- */
-.macro PAIR_ENTRY kind, n, link
-        .quad   SYM(swap_)\kind\()_odd\n
-        .quad   SYM(swap_)\kind\()_\link
-.endm
-.macro PAIR_ENTRIES kind
-        .quad   SYM(swap_)\kind\()__end
-        PAIR_ENTRY \kind, 0, 0
-        PAIR_ENTRY \kind, 2, 1
-        PAIR_ENTRY \kind, 4, 2
-        PAIR_ENTRY \kind, 6, 3
-        PAIR_ENTRY \kind, 8, 4
-        PAIR_ENTRY \kind, 10, 5
-        PAIR_ENTRY \kind, 12, 6
-        PAIR_ENTRY \kind, 14, 7
-.endm
-.macro SCAN_ENTRIES kind
-        .quad   SYM(scan_)\kind\()__end
-        .irp    unit, 0, 1, 2, 3
-        .rept   4
-        .quad   SYM(scan_)\kind\()_\unit
-        .endr
-        .endr
-.endm
-.macro ENTRIES chain, kind
-        .quad   \chain\()_\kind\()__end
-        .irp    n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
-        .quad   \chain\()_\kind\()_\n
-        .endr
-.endm
-
-        .section .data.rel.ro, "aw"
-        .balign 8
-        .globl  SYM(switcher)
-SYM(switcher):
-        .quad   SYM(run), SYM(vectors)
-        PAIR_ENTRIES b
-        PAIR_ENTRIES w
-        SCAN_ENTRIES b
-        SCAN_ENTRIES w
-        ENTRIES SYM(toggle), b
-        ENTRIES SYM(toggle), w
-        ENTRIES SYM(take), b
-        ENTRIES SYM(take), w
-        ENTRIES SYM(give), b
-        ENTRIES SYM(give), w
-        // One row for each strategy: what the guest's accesses do (1: trap from the start), entry, exit, trap.
-        .quad   0, SYM(none_entry), SYM(none_exit), SYM(none_trap)
-        .quad   0, SYM(eager_entry), SYM(eager_exit), SYM(none_trap)
-        .quad   1, SYM(lazy_entry), SYM(lazy_exit), SYM(lazy_trap)
-        .quad   1, SYM(scan_entry), SYM(scan_exit), SYM(scan_trap)
-        .quad   1, SYM(mask_entry), SYM(mask_exit), SYM(mask_trap)
-        .quad   1, SYM(partial_entry), SYM(partial_exit), SYM(partial_trap)
-        .quad   1, SYM(summary_entry), SYM(summary_exit), SYM(summary_trap)
+#include "switcher.inc"
 
 /* The exception vectors of EL2 (D1.3.1.3): all but what a guest causes is a mistake of ours. */
 .macro VECTOR target, number

@@ -6,6 +6,8 @@
 #ifndef LAYOUT_H
 #define LAYOUT_H
 
+#define WORD            4
+
 /* The guest's general registers, as one LDM and STM move them: r0 to r12, then LR_usr, which Hyp mode shares. Two spare
  * words follow, so that whatever number a trapped access names (its Rt) is a word of this array. */
 #define GPR             0x000
@@ -43,6 +45,7 @@
 #define GUEST_TTBCR     0x0d8
 #define HOST_TTBCR      0x0e0
 /* Where each extra link of swap, take and give goes on: 17 words for each of the three, used where a CPU has it. */
+#define EXTRA_CHAINS    3       /* DBGVCR, then DBGBXVR0 to 15 */
 #define NEXT            0x0e8
 #define NEXT_SIZE       0x044
 /* System and banked registers of the guest's modes, and the debug registers: struct debug, by its middle. */

@@ -13,7 +13,6 @@
 #define HYP_LEVEL       0x1a    /* CPSR.M (B1.3.1) */
 #define HYP_NAME        "Hyp mode"
 #define MONITOR_ON      DSCR_MDBGEN
-#define EXTRA_CHAINS    3       /* swap, take, give: DBGVCR, then DBGBXVR0 to 15 */
 typedef uint32_t word;
 
 /* Addressed by &above[0], see layout.h. */

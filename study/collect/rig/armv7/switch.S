@@ -10,17 +10,9 @@
  *      r10             the emulated value
  *      r11, r12        return addresses of routines that call another: r12 one level up, r11 two
  *
- * This file is assembled twice. Once as it is measured. Once with TALLY, where CLOSE attributes the instructions since
- * the last CLOSE to a part of the round trip, and EVENT counts; both leave their own instructions out of the account, and
- * the flags alone.
+ * This file is assembled twice, as it is measured and as it counts itself: see shared/switch.inc.
  */
-#include "layout.h"
-
-#ifdef TALLY
-#define SYM(name) tally_##name
-#else
-#define SYM(name) plain_##name
-#endif
+#include "switch.inc"
 
 /* Registers of CP14 (C11.11) and CP15 (B4.1), as the operands of MRC and MCR; two words: of MRRC and MCRR. */
 #define DBGDSCREXT(rt)          p14, 0, rt, c0, c2, 2
@@ -32,47 +24,8 @@
 #define HDCR(rt)                p15, 4, rt, c1, c1, 1
 #define HSR(rt)                 p15, 4, rt, c5, c2, 0
 #define PMCCNTR(rt)             p15, 0, rt, c9, c13, 0
-#define PMXEVCNTR(rt)           p15, 0, rt, c9, c13, 2
 #define CNTPCT(low, high)       p15, 0, low, high, c14
 #define VTTBR_REG(low, high)    p15, 6, low, high, c2
-
-#define CLOSE_COST      12
-#define EVENT_COST      8
-
-.macro CLOSE part
-#ifdef TALLY
-        str     r0, [sp, #TALLY_SCRATCH]
-        str     r1, [sp, #TALLY_SCRATCH + 4]
-        mrc     PMXEVCNTR(r0)                   // instructions retired so far
-        ldr     r1, [sp, #TALLY_LAST]
-        str     r0, [sp, #TALLY_LAST]
-        sub     r0, r0, r1
-        sub     r0, r0, #CLOSE_COST
-        ldr     r1, [sp, #TALLY_PARTS + 4 * \part]
-        add     r1, r1, r0
-        str     r1, [sp, #TALLY_PARTS + 4 * \part]
-        ldr     r1, [sp, #TALLY_SCRATCH + 4]
-        ldr     r0, [sp, #TALLY_SCRATCH]
-#endif
-.endm
-
-.macro EVENT what, number
-#ifdef TALLY
-        str     r0, [sp, #TALLY_SCRATCH]
-        ldr     r0, [sp, #TALLY_EVENTS + 4 * \what]
-        add     r0, r0, #\number
-        str     r0, [sp, #TALLY_EVENTS + 4 * \what]
-        ldr     r0, [sp, #TALLY_LAST]           // as if these instructions had come before the last CLOSE
-        add     r0, r0, #EVENT_COST
-        str     r0, [sp, #TALLY_LAST]
-        ldr     r0, [sp, #TALLY_SCRATCH]
-#endif
-.endm
-
-.macro SYNC
-        isb
-        EVENT   EVENT_ISBS, 1
-.endm
 
         .text
 
@@ -91,14 +44,7 @@ SYM(run):
         isb                                     // a window begins and ends with all that was before it done
         mrrc    CNTPCT(r8, r9)
         mrc     PMCCNTR(r7)
-#ifdef TALLY
-        mrc     PMXEVCNTR(r6)
-        str     r6, [r4, #TALLY_LAST]
-#else
-        .globl  plain_window_begins
-plain_window_begins:
-        mrc     PMXEVCNTR(r6)
-#endif
+        WINDOW_BEGINS r6, r4
         b       3f
 
 1:      mov     r0, r4                          // a round trip
@@ -126,18 +72,7 @@ plain_window_begins:
         bpl     1b
         mov     r0, #0
 4:      isb
-#ifdef TALLY
-        mrc     PMXEVCNTR(r1)
-        ldr     r2, [r4, #TALLY_LAST]           // what is left since the last CLOSE
-        sub     r2, r1, r2
-        ldr     r3, [r4, #TALLY_PARTS + 4 * PART_BASE]
-        add     r3, r3, r2
-        str     r3, [r4, #TALLY_PARTS + 4 * PART_BASE]
-#else
-        .globl  plain_window_ends
-plain_window_ends:
-        mrc     PMXEVCNTR(r1)
-#endif
+        WINDOW_ENDS r1, r4
         mrc     PMCCNTR(r2)
         mrrc    CNTPCT(r10, r11)
         sub     r6, r1, r6                      // both counters are 32 bits wide
@@ -322,51 +257,17 @@ SYM(from_guest):
 
 /* --- moving debug registers ------------------------------------------------------------------------------------------
  *
- * Each chain has a link for every register that the architecture allows, the highest first, and is entered at the link
- * for the highest that the CPU has (DBGDIDR.BRPs and WRPs). Breakpoints come first; the end of their chain jumps to the
- * entry into the chain of watchpoints, whose end returns. PC is loaded with the entry itself.
+ * By chains (shared/switch.inc), whose first links DBGDIDR.BRPs and WRPs choose. PC is loaded with the entry itself.
  *
  * Two registers lie in memory in the order first, second: breakpoints downwards, watchpoints upwards (layout.h).
  */
-.macro EACH_PAIR do, kind
+.macro IN_ORDER do, kind, low, high
         .ifc    \kind, b
-        \do     b, 15, 14, 7
-        \do     b, 13, 12, 6
-        \do     b, 11, 10, 5
-        \do     b, 9, 8, 4
-        \do     b, 7, 6, 3
-        \do     b, 5, 4, 2
+        \do     b, \high, \low
         .else
-        \do     w, 14, 15, 7
-        \do     w, 12, 13, 6
-        \do     w, 10, 11, 5
-        \do     w, 8, 9, 4
-        \do     w, 6, 7, 3
-        \do     w, 4, 5, 2
+        \do     w, \low, \high
         .endif
 .endm
-.macro EACH_EVEN do, kind
-        \do     \kind, 14, 7
-        \do     \kind, 12, 6
-        \do     \kind, 10, 5
-        \do     \kind, 8, 4
-        \do     \kind, 6, 3
-        \do     \kind, 4, 2
-        \do     \kind, 2, 1
-        \do     \kind, 0, 0
-.endm
-.macro EACH_TWO do, kind
-        \do     \kind, 14, 15, 7
-        \do     \kind, 12, 13, 6
-        \do     \kind, 10, 11, 5
-        \do     \kind, 8, 9, 4
-        \do     \kind, 6, 7, 3
-        \do     \kind, 4, 5, 2
-        \do     \kind, 2, 3, 1
-        \do     \kind, 0, 1, 0
-.endm
-        .set    FIRST_b, 0
-        .set    FIRST_w, 16
 
 /* The value register and the control register of a breakpoint or watchpoint: DBGBVRn and DBGBCRn, DBGWVRn and DBGWCRn. */
 .macro VALUE op, kind, n, rt
@@ -407,7 +308,7 @@ SYM(from_guest):
 /* swap: what is in the registers goes to r0, what r1 holds goes into them. Both are struct debug. 12 instructions for two
  * registers: four reads and writes of each, a load and a store for two words. 18 for the first four, by one STM and one
  * LDM. All cores with Hyp mode have six breakpoints and four watchpoints, so 48 instructions for them and two jumps. */
-.macro SWAP_BODY_TWO kind, first, second
+.macro SWAP_TWO kind, first, second
         PLACE   \kind, \first
         VALUE   mrc, \kind, \first, r2
         VALUE   mrc, \kind, \second, r3
@@ -421,12 +322,11 @@ SYM(from_guest):
         VALUE   mcr, \kind, \second, r7
         CONTROL mcr, \kind, \first, r8
         CONTROL mcr, \kind, \second, r9
-        EVENT   EVENT_READS, 4
-        EVENT   EVENT_WRITES, 4
+        EVENT_SWAPS 4
 .endm
-.macro SWAP_PAIR kind, first, second, link
-SYM(swap_)\kind\()_\link:
-        SWAP_BODY_TWO \kind, \first, \second
+.macro SWAP_PAIR kind, low, high, left
+SYM(swap_)\kind\()_\left:
+        IN_ORDER SWAP_TWO, \kind, \low, \high
 .endm
 .macro FOUR_b op
         VALUE   \op, b, 3, r2
@@ -449,7 +349,7 @@ SYM(swap_)\kind\()_\link:
         VALUE   \op, w, 3, r9
 .endm
 .macro SWAP_FOUR kind
-SYM(swap_)\kind\()_1:
+SYM(swap_)\kind\()_4:
         FOUR_\kind mrc
         .ifc    \kind, b
         stmdb   r0, {r2-r9}
@@ -459,29 +359,22 @@ SYM(swap_)\kind\()_1:
         ldmia   r1, {r2-r9}
         .endif
         FOUR_\kind mcr
-        EVENT   EVENT_READS, 8
-        EVENT   EVENT_WRITES, 8
+        EVENT_SWAPS 8
 .endm
-.macro SWAP_ODD kind, n, link
-SYM(swap_)\kind\()_odd\n:
-        PLACE   \kind, \n
-        VALUE   mrc, \kind, \n, r2
-        CONTROL mrc, \kind, \n, r4
+/* An odd number of registers: the last alone, then what is below it. A CPU with two or three of a kind has no four to move. */
+.macro SWAP_ODD kind, low, high, left
+SYM(swap_)\kind\()_\high:
+        PLACE   \kind, \low
+        VALUE   mrc, \kind, \low, r2
+        CONTROL mrc, \kind, \low, r4
         ldr     r6, [r1, #value_at]
         ldr     r8, [r1, #control_at]
         str     r2, [r0, #value_at]
         str     r4, [r0, #control_at]
-        VALUE   mcr, \kind, \n, r6
-        CONTROL mcr, \kind, \n, r8
-        EVENT   EVENT_READS, 2
-        EVENT   EVENT_WRITES, 2
-        .if     \n > 2
-        b       SYM(swap_)\kind\()_under\link
-        .elseif \n == 2
-        b       SYM(swap_)\kind\()_0
-        .else
-        b       SYM(swap_)\kind\()__end
-        .endif
+        VALUE   mcr, \kind, \low, r6
+        CONTROL mcr, \kind, \low, r8
+        EVENT_SWAPS 2
+        b       SYM(swap_)\kind\()_\low
 .endm
 
 /* activate: the host's registers out, the guest's in, and the guest may use them. */
@@ -499,32 +392,20 @@ SYM(swap):
         ldr     r3, [r1, #DSCR]
         str     r2, [r0, #DSCR]
         mcr     DBGDSCREXT(r3)
-        EVENT   EVENT_READS, 1
-        EVENT   EVENT_WRITES, 1
+        EVENT_SWAPS 1
         ldr     pc, [sp, #SWAP]
-        EACH_PAIR SWAP_PAIR, b
-        SWAP_FOUR b
-SYM(swap_b__end):
-        END_OF_CHAIN b, SWAP
-        EACH_PAIR SWAP_PAIR, w
-        SWAP_FOUR w
-SYM(swap_w__end):
-        END_OF_CHAIN w, SWAP
-        EACH_EVEN SWAP_ODD, b
-        EACH_EVEN SWAP_ODD, w
-        // What lies under an odd register is the pair below it; a CPU with two or three of a kind has no four to move.
         .irp    kind, b, w
-        .set    SYM(swap_)\kind\()_under7, SYM(swap_)\kind\()_6
-        .set    SYM(swap_)\kind\()_under6, SYM(swap_)\kind\()_5
-        .set    SYM(swap_)\kind\()_under5, SYM(swap_)\kind\()_4
-        .set    SYM(swap_)\kind\()_under4, SYM(swap_)\kind\()_3
-        .set    SYM(swap_)\kind\()_under3, SYM(swap_)\kind\()_2
-        .set    SYM(swap_)\kind\()_under2, SYM(swap_)\kind\()_1
+        EACH_UPPER_PAIR SWAP_PAIR, \kind
+        SWAP_FOUR \kind
+SYM(swap_)\kind\()_0:
+        END_OF_CHAIN \kind, SWAP
         .endr
-        SWAP_PAIR b, 1, 0, 0
-        b       SYM(swap_b__end)
-        SWAP_PAIR w, 0, 1, 0
-        b       SYM(swap_w__end)
+        EACH_PAIR SWAP_ODD, b
+        EACH_PAIR SWAP_ODD, w
+        .irp    kind, b, w
+        SWAP_PAIR \kind, 0, 1, 2
+        b       SYM(swap_)\kind\()_0
+        .endr
 
 /* deactivate: the guest's registers out, the host's in, and the guest's next access traps. The host may rely on its
  * breakpoints at once, so this ends with an ISB. */
@@ -546,69 +427,65 @@ SYM(eager_out):
  * has them, they come before the breakpoints in swap, take and give, a jump after each (vcpu_fit in machine.c); elsewhere
  * they cost nothing. They follow the breakpoints and decide nothing: an enabled vector catch alone moves no register.
  * r3 is the set of take and give, and stays as it is. */
-.macro EXTRA_SWAP chain, number, at, crn, crm, opc2
-SYM(extra\chain\()_\number):
+.macro EXTRA_SWAP chain, name, number, at, crn, crm, opc2
+SYM(extra\chain\()_\name):
         mrc     p14, 0, r4, \crn, \crm, \opc2
         ldr     r6, [r1, #\at]
         str     r4, [r0, #\at]
         mcr     p14, 0, r6, \crn, \crm, \opc2
-        EVENT   EVENT_READS, 1
-        EVENT   EVENT_WRITES, 1
-        ldr     pc, [sp, #NEXT + NEXT_SIZE * \chain + 4 * \number]
+        EVENT_SWAPS 1
+        ldr     pc, [sp, #NEXT + NEXT_SIZE * \chain + 4 * (\number)]
 .endm
-.macro EXTRA_GIVE chain, number, at, crn, crm, opc2
-SYM(extra\chain\()_\number):
+.macro EXTRA_GIVE chain, name, number, at, crn, crm, opc2
+SYM(extra\chain\()_\name):
         ldr     r6, [r1, #\at]
         mcr     p14, 0, r6, \crn, \crm, \opc2
         EVENT   EVENT_WRITES, 1
-        ldr     pc, [sp, #NEXT + NEXT_SIZE * \chain + 4 * \number]
+        ldr     pc, [sp, #NEXT + NEXT_SIZE * \chain + 4 * (\number)]
 .endm
 .macro EACH_EXTRA do, chain
-        \do     \chain, 0, VCR, c0, c7, 0
-        \do     \chain, 1, BXVR, c1, c0, 1
-        \do     \chain, 2, BXVR + 4, c1, c1, 1
-        \do     \chain, 3, BXVR + 8, c1, c2, 1
-        \do     \chain, 4, BXVR + 12, c1, c3, 1
-        \do     \chain, 5, BXVR + 16, c1, c4, 1
-        \do     \chain, 6, BXVR + 20, c1, c5, 1
-        \do     \chain, 7, BXVR + 24, c1, c6, 1
-        \do     \chain, 8, BXVR + 28, c1, c7, 1
-        \do     \chain, 9, BXVR + 32, c1, c8, 1
-        \do     \chain, 10, BXVR + 36, c1, c9, 1
-        \do     \chain, 11, BXVR + 40, c1, c10, 1
-        \do     \chain, 12, BXVR + 44, c1, c11, 1
-        \do     \chain, 13, BXVR + 48, c1, c12, 1
-        \do     \chain, 14, BXVR + 52, c1, c13, 1
-        \do     \chain, 15, BXVR + 56, c1, c14, 1
-        \do     \chain, 16, BXVR + 60, c1, c15, 1
+        \do     \chain, vcr, 0, VCR, c0, c7, 0
+        .irp    n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
+        \do     \chain, \n, 1 + \n, BXVR + 4 * \n, c1, c\n, 1
+        .endr
 .endm
         EACH_EXTRA EXTRA_SWAP, 0
         EACH_EXTRA EXTRA_SWAP, 1
         EACH_EXTRA EXTRA_GIVE, 2
+.macro EXTRA_ENTRIES chain
+        .dc.a   SYM(extra\chain\()_vcr)
+        .irp    n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
+        .dc.a   SYM(extra\chain\()_\n)
+        .endr
+.endm
 
 /* scan: r2 |= the guest's control registers. r1 points to its struct debug. */
-.macro SCAN_PAIR kind, first, second, link
-SYM(scan_)\kind\()_\link:
+.macro SCAN_TWO kind, first, second
         PLACE   \kind, \first
         ldrd    r4, r5, [r1, #control_at]
         orr     r2, r2, r4
         orr     r2, r2, r5
 .endm
-.macro SCAN_FOUR kind, load
-SYM(scan_)\kind\()_1:
+.macro SCAN_PAIR kind, low, high, left
+SYM(scan_)\kind\()_\left:
+SYM(scan_)\kind\()_\high:
+        IN_ORDER SCAN_TWO, \kind, \low, \high
+.endm
+.macro SCAN_ALL kind, load
+        EACH_UPPER_PAIR SCAN_PAIR, \kind
+        .irp    left, 4, 3, 2, 1
+SYM(scan_)\kind\()_\left:
+        .endr
         \load   r1, {r4-r7}
         orr     r2, r2, r4
         orr     r2, r2, r5
         orr     r2, r2, r6
         orr     r2, r2, r7
+SYM(scan_)\kind\()_0:
 .endm
-        EACH_PAIR SCAN_PAIR, b
-        SCAN_FOUR b, ldmdb
-SYM(scan_b__end):
+        SCAN_ALL b, ldmdb
         ldr     pc, [sp, #SCAN + 4]
-        EACH_PAIR SCAN_PAIR, w
-        SCAN_FOUR w, ldmia
-SYM(scan_w__end):
+        SCAN_ALL w, ldmia
         bx      lr
 
 /* SCAN_GUEST: NE if the guest has a breakpoint or watchpoint enabled. A single step is a breakpoint too (C3.2). */
@@ -620,9 +497,16 @@ SYM(scan_w__end):
         tst     r2, #1
 .endm
 
-/* BITS_OF: C and N say whether registers high and low = high - 1 are in the set r3. */
-.macro BITS_OF kind, low
+/* Of a pair, the registers that are in the set r3: C and N say whether high and low are. */
+.macro PAIR_OF_SET chain, one, kind, low, high, left
+\chain\()_\kind\()_\left:
+\chain\()_\kind\()_\high:
         lsls    r2, r3, #(31 - FIRST_\kind - \low)
+        bcc     1f
+        \one    \kind, \high
+1:      bpl     2f
+        \one    \kind, \low
+2:
 .endm
 
 /* toggle: invert the enable bit of the host's registers that are in the set r3. */
@@ -630,26 +514,12 @@ SYM(scan_w__end):
         CONTROL mrc, \kind, \n, r4
         eor     r4, r4, #1
         CONTROL mcr, \kind, \n, r4
-        EVENT   EVENT_READS, 1
-        EVENT   EVENT_WRITES, 1
-.endm
-.macro TOGGLE_PAIR kind, low, high, link
-SYM(toggle_)\kind\()_\link:
-        BITS_OF \kind, \low
-        bcc     1f
-        TOGGLE_ONE \kind, \high
-1:      bpl     2f
-        TOGGLE_ONE \kind, \low
-2:
+        EVENT_SWAPS 1
 .endm
 SYM(toggle):
         ldr     pc, [sp, #TOGGLE]
-        EACH_TWO TOGGLE_PAIR, b
-SYM(toggle_b__end):
-        END_OF_CHAIN b, TOGGLE
-        EACH_TWO TOGGLE_PAIR, w
-SYM(toggle_w__end):
-        END_OF_CHAIN w, TOGGLE
+        CHAIN_OF_SET SYM(toggle), b, TOGGLE_ONE, TOGGLE
+        CHAIN_OF_SET SYM(toggle), w, TOGGLE_ONE, TOGGLE
 
 /* take: for the registers in the set r3, the host's out to r0, the guest's in from r1.
  * give: the host's in again, from r1. What the guest has in memory is what is in its registers: its writes all trap. */
@@ -663,8 +533,7 @@ SYM(toggle_w__end):
         str     r5, [r0, #control_at]
         VALUE   mcr, \kind, \n, r6
         CONTROL mcr, \kind, \n, r7
-        EVENT   EVENT_READS, 2
-        EVENT   EVENT_WRITES, 2
+        EVENT_SWAPS 2
 .endm
 .macro GIVE_ONE kind, n
         PLACE   \kind, \n
@@ -674,36 +543,10 @@ SYM(toggle_w__end):
         CONTROL mcr, \kind, \n, r7
         EVENT   EVENT_WRITES, 2
 .endm
-.macro TAKE_PAIR kind, low, high, link
-SYM(take_)\kind\()_\link:
-        BITS_OF \kind, \low
-        bcc     1f
-        TAKE_ONE \kind, \high
-1:      bpl     2f
-        TAKE_ONE \kind, \low
-2:
-.endm
-.macro GIVE_PAIR kind, low, high, link
-SYM(give_)\kind\()_\link:
-        BITS_OF \kind, \low
-        bcc     1f
-        GIVE_ONE \kind, \high
-1:      bpl     2f
-        GIVE_ONE \kind, \low
-2:
-.endm
-        EACH_TWO TAKE_PAIR, b
-SYM(take_b__end):
-        END_OF_CHAIN b, TAKE
-        EACH_TWO TAKE_PAIR, w
-SYM(take_w__end):
-        END_OF_CHAIN w, TAKE
-        EACH_TWO GIVE_PAIR, b
-SYM(give_b__end):
-        END_OF_CHAIN b, GIVE
-        EACH_TWO GIVE_PAIR, w
-SYM(give_w__end):
-        END_OF_CHAIN w, GIVE
+        CHAIN_OF_SET SYM(take), b, TAKE_ONE, TAKE
+        CHAIN_OF_SET SYM(take), w, TAKE_ONE, TAKE
+        CHAIN_OF_SET SYM(give), b, GIVE_ONE, GIVE
+        CHAIN_OF_SET SYM(give), w, GIVE_ONE, GIVE
 
 /* --- a trapped access ------------------------------------------------------------------------------------------------
  *
@@ -834,8 +677,7 @@ SYM(lazy_entry):
         mrc     DBGDSCREXT(r2)
         str     r2, [sp, #HOST_DEBUG + DSCR]
         mcr     DBGDSCREXT(r1)
-        EVENT   EVENT_READS, 1
-        EVENT   EVENT_WRITES, 1
+        EVENT_SWAPS 1
         CLOSE   PART_SWITCH
         bx      lr
 SYM(lazy_exit):
@@ -998,8 +840,7 @@ SYM(partial_in):
         ldr     r4, [r1, #DSCR]
         str     r2, [r0, #DSCR]
         mcr     DBGDSCREXT(r4)
-        EVENT   EVENT_READS, 1
-        EVENT   EVENT_WRITES, 1
+        EVENT_SWAPS 1
         ldr     pc, [sp, #TAKE]
 SYM(partial_exit):
         CLOSE   PART_BASE
@@ -1049,69 +890,7 @@ SYM(partial_trap):
         mov     lr, r11
 3:      bx      lr
 
-/* --- tables ----------------------------------------------------------------------------------------------------------
- *
- * What C needs of this variant: struct switcher.
- */
-.macro SWAP_ENTRY kind, n, link
-        .word   SYM(swap_)\kind\()_odd\n
-        .word   SYM(swap_)\kind\()_\link
-.endm
-.macro SWAP_ENTRIES kind
-        .word   SYM(swap_)\kind\()__end
-        SWAP_ENTRY \kind, 0, 0
-        SWAP_ENTRY \kind, 2, 1
-        SWAP_ENTRY \kind, 4, 2
-        SWAP_ENTRY \kind, 6, 3
-        SWAP_ENTRY \kind, 8, 4
-        SWAP_ENTRY \kind, 10, 5
-        SWAP_ENTRY \kind, 12, 6
-        SWAP_ENTRY \kind, 14, 7
-.endm
-.macro SCAN_ENTRIES kind
-        .word   SYM(scan_)\kind\()__end
-        .irp    link, 1, 1, 2, 3, 4, 5, 6, 7
-        .word   SYM(scan_)\kind\()_\link, SYM(scan_)\kind\()_\link
-        .endr
-.endm
-.macro PAIR_ENTRIES chain, kind
-        .word   \chain\()_\kind\()__end
-        .irp    link, 0, 1, 2, 3, 4, 5, 6, 7
-        .word   \chain\()_\kind\()_\link, \chain\()_\kind\()_\link
-        .endr
-.endm
-.macro EXTRA_ENTRIES chain
-        .irp    n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16
-        .word   SYM(extra\chain\()_\n)
-        .endr
-.endm
-
-        .section .data.rel.ro, "aw"
-        .balign 8
-        .globl  SYM(switcher)
-SYM(switcher):
-        .word   SYM(run), SYM(vectors)
-        SWAP_ENTRIES b
-        SWAP_ENTRIES w
-        SCAN_ENTRIES b
-        SCAN_ENTRIES w
-        PAIR_ENTRIES SYM(toggle), b
-        PAIR_ENTRIES SYM(toggle), w
-        PAIR_ENTRIES SYM(take), b
-        PAIR_ENTRIES SYM(take), w
-        PAIR_ENTRIES SYM(give), b
-        PAIR_ENTRIES SYM(give), w
-        EXTRA_ENTRIES 0
-        EXTRA_ENTRIES 1
-        EXTRA_ENTRIES 2
-        // One row for each strategy: what the guest's accesses do (1: trap from the start), entry, exit, trap.
-        .word   0, SYM(none_entry), SYM(none_exit), SYM(none_trap)
-        .word   0, SYM(eager_entry), SYM(eager_exit), SYM(none_trap)
-        .word   1, SYM(lazy_entry), SYM(lazy_exit), SYM(lazy_trap)
-        .word   1, SYM(scan_entry), SYM(scan_exit), SYM(scan_trap)
-        .word   1, SYM(mask_entry), SYM(mask_exit), SYM(mask_trap)
-        .word   1, SYM(partial_entry), SYM(partial_exit), SYM(partial_trap)
-        .word   1, SYM(summary_entry), SYM(summary_exit), SYM(summary_trap)
+#include "switcher.inc"
 
 /* The exception vectors of Hyp mode (B1.8.1): all but what a guest causes is a mistake of ours. */
         .text

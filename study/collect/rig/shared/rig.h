@@ -19,7 +19,7 @@ enum kind { BREAK_VALUE, BREAK_CONTROL, WATCH_VALUE, WATCH_CONTROL, MONITOR_CONT
 #define MOST_LOOPS      1000000u        /* so that a 32-bit counter does not wrap within a value */
 #define MOST_VALUES     1000u
 
-/* One variant of the switch, as measured or counting; the tables at the end of switch.S. */
+/* One variant of the switch, as measured or counting; switcher.inc. */
 struct switcher {
         word (*run)(struct vcpu *, word round_trips, uint64_t window[3]);
         word vectors;
