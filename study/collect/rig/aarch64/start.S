@@ -3,6 +3,8 @@
  * From a boot loader to C: the arm64 Image header (Documentation/arch/arm64/booting.rst), relocation to wherever the
  * image was put, a stack.
  */
+#include "dialect.inc"
+
         .section .head, "ax"
         .globl  _start
 _start:
@@ -19,10 +21,8 @@ start:
         mov     x19, x0                         // the device tree
         // The image was linked at 0: add to each address in it where it is now.
         adrp    x1, _start
-        adrp    x2, _rela
-        add     x2, x2, :lo12:_rela
-        adrp    x3, _rela_end
-        add     x3, x3, :lo12:_rela_end
+        ADDRESS x2, _rela
+        ADDRESS x3, _rela_end
 1:      cmp     x2, x3
         b.hs    2f
         ldp     x4, x5, [x2], #16               // r_offset, r_info: all are R_AARCH64_RELATIVE
@@ -31,16 +31,13 @@ start:
         str     x6, [x1, x4]
         b       1b
 2:      // Memory that starts as zero.
-        adrp    x2, _bss
-        add     x2, x2, :lo12:_bss
-        adrp    x3, _end
-        add     x3, x3, :lo12:_end
+        ADDRESS x2, _bss
+        ADDRESS x3, _end
 3:      cmp     x2, x3
         b.hs    4f
         str     xzr, [x2], #8
         b       3b
-4:      adrp    x2, stack_end
-        add     x2, x2, :lo12:stack_end
+4:      ADDRESS x2, stack_end
         msr     spsel, #1
         mov     sp, x2
         mov     x0, x19
@@ -57,8 +54,7 @@ wrong:
         mrs     x1, esr_el2
         mrs     x2, elr_el2
         mrs     x3, far_el2
-        adrp    x4, stack_end
-        add     x4, x4, :lo12:stack_end
+        ADDRESS x4, stack_end
         mov     sp, x4
         b       wrong_exception
 

@@ -3,6 +3,8 @@
  * From a boot loader to C: the zImage header (Documentation/arm/booting.rst), relocation to wherever the image was put,
  * a stack. The image must be put at a multiple of 4 KiB.
  */
+#include "dialect.inc"
+
         .section .head, "ax"
         .globl  _start
 _start:
@@ -14,13 +16,6 @@ _start:
         .long   0                               // where it is linked: anywhere
         .long   _loaded - _start                // how long it is
         .long   0x04030201                      // little endian
-
-/* The address of a symbol, wherever the image is. */
-.macro ADDRESS reg, symbol
-        movw    \reg, #:lower16:(\symbol - (9f + 8))
-        movt    \reg, #:upper16:(\symbol - (9f + 8))
-9:      add     \reg, pc, \reg
-.endm
 
 start:
         cpsid   aif

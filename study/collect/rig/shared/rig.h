@@ -61,7 +61,7 @@ void vcpu_fit(struct vcpu *vcpu, const struct switcher *variant);
 void vcpu_call(struct vcpu *vcpu, const void *function, word first, word second, word third);
 _Noreturn void power_off(void);
 
-/* <architecture>/guest.S and guest.c */
+/* guest.inc, <architecture>/guest.S and guest.c */
 extern char landmarks[];
 extern uint64_t baits[];
 extern char guest_stack[8192];
