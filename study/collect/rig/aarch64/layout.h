@@ -6,39 +6,27 @@
 #ifndef LAYOUT_H
 #define LAYOUT_H
 
+#include "vcpu.h"
+
 #define WORD            8
 
 /* The guest's general registers: x0 to x30, and a slot 31 that stands for XZR. */
 #define GPR             0x000
 /* Where and how the guest goes on: ELR_EL2 and SPSR_EL2. */
 #define ELR             0x100
-#define SPSR            0x108
 /* What is kept of the host in a world switch: x19 to x30, and its stack. */
 #define HOST_GPR        0x110
 #define HOST_SP         0x170
-/* The strategy: what it does on entry, on exit, and when a debug register access traps. */
+/* The strategy, the chains, and what the strategies remember: see vcpu.h. */
 #define ENTRY           0x178
-#define EXIT            0x180
-#define TRAP            0x188
-/* Where to jump into each chain, for breakpoints and for watchpoints: as many links as the CPU has registers. */
 #define SWAP            0x190
-#define SCAN            0x1a0
-#define TOGGLE          0x1b0
-#define TAKE            0x1c0
-#define GIVE            0x1d0
 /* MDCR_EL2 with and without TDA. */
 #define MDCR_OPEN       0x1e0
 #define MDCR_TRAP       0x1e8
 /* HCR_EL2 and VTTBR_EL2 of the guest. */
 #define HCR             0x1f0
 #define VTTBR           0x1f8
-/* What the strategies remember. Sets of registers have a bit each: 0-15 breakpoints, 16-31 watchpoints, 32 MDSCR_EL1.SS. */
-#define LIVE            0x200   /* the guest's registers are in the hardware, and its accesses do not trap */
-#define SUMMARY         0x208   /* bit 0: the guest has something enabled; bit 1: the host has */
-#define HOST_ENABLED    0x210   /* which registers the host has enabled, kept by the host itself */
-#define GUEST_ENABLED   0x218   /* which the guest has enabled, kept by partial's trap handler */
-#define SWITCHED        0x220   /* which are masked (host-mask) or switched (partial) during this entry */
-#define EXIT_ESR        0x228
+#define LIVE            0x200
 #define HOST_HCR        0x230
 /* System registers of EL1, and the debug registers: struct debug. */
 #define GUEST_SYS       0x240
@@ -47,7 +35,6 @@
 #define HOST_DEBUG      0x600
 /* What the counting variant of the switch writes. */
 #define TALLY_SCRATCH   0x800
-#define TALLY_LAST      0x810
 #define TALLY_PARTS     0x818
 #define TALLY_EVENTS    0x838
 #define VCPU_SIZE       0x880
@@ -59,17 +46,6 @@
 #define WVR             0x100
 #define MDSCR           0x180
 #define DEBUG_SIZE      0x200
-
-/* Parts of a round trip, and events. */
-#define PART_BASE       0
-#define PART_SCAN       1
-#define PART_SWITCH     2
-#define PART_TRAP       3
-#define EVENT_READS     0
-#define EVENT_WRITES    1
-#define EVENT_TRAPS     2
-#define EVENT_ISBS      3
-#define EVENT_SWITCHES  4
 
 #define MDSCR_SS        (1 << 0)
 #define MDSCR_KDE       (1 << 13)

@@ -194,7 +194,7 @@ SYM(from_guest):
 1:      mrs     x2, elr_el2
         mrs     x3, spsr_el2
         stp     x2, x3, [sp, #ELR]
-        str     x0, [sp, #EXIT_ESR]
+        str     x0, [sp, #EXIT_REASON]
 
         // The debug registers, by the strategy.
         ldr     x9, [sp, #EXIT]
@@ -213,7 +213,7 @@ SYM(from_guest):
 
         // The host's general registers and its stack.
         mov     x9, sp
-        ldr     x0, [x9, #EXIT_ESR]
+        ldr     x0, [x9, #EXIT_REASON]
         MOVE_PRESERVED ldp, x9
         ldr     x1, [x9, #HOST_SP]
         mov     sp, x1

@@ -6,6 +6,8 @@
 #ifndef LAYOUT_H
 #define LAYOUT_H
 
+#include "vcpu.h"
+
 #define WORD            4
 
 /* The guest's general registers, as one LDM and STM move them: r0 to r12, then LR_usr, which Hyp mode shares. Two spare
@@ -13,20 +15,12 @@
 #define GPR             0x000
 /* Where and how the guest goes on: ELR_hyp and SPSR_hyp. */
 #define ELR             0x040
-#define SPSR            0x044
 /* What is kept of the host in a world switch: r4 to r11 and lr, and its stack. */
 #define HOST_GPR        0x048
 #define HOST_SP         0x06c
-/* The strategy: what it does on entry, on exit, and when a debug register access traps. */
+/* The strategy, the chains, and what the strategies remember: see vcpu.h. */
 #define ENTRY           0x070
-#define EXIT            0x074
-#define TRAP            0x078
-/* Where to jump into each chain, for breakpoints and for watchpoints: as many links as the CPU has registers. */
 #define SWAP            0x080
-#define SCAN            0x088
-#define TOGGLE          0x090
-#define TAKE            0x098
-#define GIVE            0x0a0
 /* HDCR with and without its traps. */
 #define HDCR_OPEN       0x0a8
 #define HDCR_TRAP       0x0ac
@@ -34,13 +28,7 @@
 #define HOST_HCR        0x0b0
 #define HCR             0x0b4
 #define VTTBR           0x0b8
-/* What the strategies remember. Sets of registers have a bit each: 0-15 breakpoints, 16-31 watchpoints. */
-#define LIVE            0x0c0   /* the guest's registers are in the hardware, and its accesses do not trap */
-#define SUMMARY         0x0c4   /* bit 0: the guest has something enabled; bit 1: the host has */
-#define HOST_ENABLED    0x0c8   /* which registers the host has enabled, kept by the host itself */
-#define GUEST_ENABLED   0x0cc   /* which the guest has enabled, kept by partial's trap handler */
-#define SWITCHED        0x0d0   /* which are masked (host-mask) or switched (partial) during this entry */
-#define EXIT_HSR        0x0d4
+#define LIVE            0x0c0
 /* TTBCR and DACR. */
 #define GUEST_TTBCR     0x0d8
 #define HOST_TTBCR      0x0e0
@@ -55,7 +43,6 @@
 #define HOST_DEBUG      0x540
 /* What the counting variant of the switch writes. */
 #define TALLY_SCRATCH   0x640
-#define TALLY_LAST      0x648
 #define TALLY_PARTS     0x650
 #define TALLY_EVENTS    0x660
 #define VCPU_SIZE       0x680
@@ -72,17 +59,6 @@
 #define VCR             0x084
 #define BXVR            0x088
 #define DEBUG_SIZE      0x180
-
-/* Parts of a round trip, and events. */
-#define PART_BASE       0
-#define PART_SCAN       1
-#define PART_SWITCH     2
-#define PART_TRAP       3
-#define EVENT_READS     0
-#define EVENT_WRITES    1
-#define EVENT_TRAPS     2
-#define EVENT_ISBS      3
-#define EVENT_SWITCHES  4
 
 #define DSCR_MDBGEN     (1 << 15)
 

@@ -41,7 +41,7 @@ struct vcpu {
 #define AT(field, offset) _Static_assert(__builtin_offsetof(struct vcpu, field) == (offset), #field)
 AT(elr, ELR); AT(host_gpr, HOST_GPR); AT(host_sp, HOST_SP); AT(entry, ENTRY); AT(swap, SWAP); AT(give, GIVE);
 AT(trap_off, HDCR_OPEN); AT(host_hcr, HOST_HCR); AT(hcr, HCR); AT(vttbr, VTTBR); AT(live, LIVE);
-AT(exit_reason, EXIT_HSR); AT(guest_ttbcr, GUEST_TTBCR);
+AT(exit_reason, EXIT_REASON); AT(guest_ttbcr, GUEST_TTBCR);
 AT(host_ttbcr, HOST_TTBCR); AT(next, NEXT);
 AT(next[1], NEXT + NEXT_SIZE); AT(guest_sys, GUEST_SYS); AT(host_sys, HOST_SYS);
 AT(guest_debug.above, GUEST_DEBUG); AT(guest_debug.dscr, GUEST_DEBUG + DSCR); AT(guest_debug.bxvr, GUEST_DEBUG + BXVR);

@@ -231,7 +231,7 @@ SYM(from_guest):
 1:      mrs     r2, ELR_hyp
         mrs     r3, spsr
         strd    r2, r3, [sp, #ELR]
-        str     r0, [sp, #EXIT_HSR]
+        str     r0, [sp, #EXIT_REASON]
 
         // The debug registers, by the strategy.
         ldr     r9, [sp, #EXIT]
@@ -249,7 +249,7 @@ SYM(from_guest):
         SWAP_TTBCR GUEST_TTBCR, HOST_TTBCR
 
         // The host's general registers and its stack.
-        ldr     r0, [sp, #EXIT_HSR]
+        ldr     r0, [sp, #EXIT_REASON]
         add     r1, sp, #HOST_GPR
         ldmia   r1, {r4-r11, lr}
         ldr     sp, [sp, #HOST_SP]
