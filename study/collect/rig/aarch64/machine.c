@@ -1,67 +1,27 @@
 /* SPDX-License-Identifier: MIT
  *
- * AArch64's part of the rig that is not measured: memory, counters, the debug registers by number, a guest's first state.
+ * AArch64's part of the rig that is not measured: memory, counters, a guest's first state.
  * Section numbers are those of the Arm Architecture Reference Manual, DDI 0487J.
  */
 #include "rig.h"
 
 #define READ(name) ({ uint64_t value_; __asm__ volatile("mrs %0, " #name : "=r"(value_)); value_; })
 #define WRITE(name, value) __asm__ volatile("msr " #name ", %0" : : "r"((uint64_t)(value)) : "memory")
-#define ISB() __asm__ volatile("isb" : : : "memory")
 
 #define NORMAL          0xffull         /* MAIR: write-back, attribute 0; device, attribute 1 */
-#define BLOCK           1ull
-#define TABLE           3ull
-#define PAGE            3ull
-#define GUEST_NORMAL    (3 << 6 | 0xf << 2)     /* S2AP: read and write; MemAttr: write-back */
-#define ACCESSED        (1ull << 10)
-#define INNER           (3ull << 8)
-#define ONE             (1ull << 6)     /* AP[1], which is one in EL2's tables */
-#define DEVICE_INDEX    (1ull << 2)
-#define NEVER_RUN       (1ull << 54)
 #define SCTLR_EL1       0x30d00800      /* RES1, stage 1 off (D17.2.118) */
-
-#define BLOCKS          2               /* of 2 MiB, in which the image lies */
-
-static uint64_t level1[512] __attribute__((aligned(4096)));
-static uint64_t level2[512] __attribute__((aligned(4096)));
-static uint64_t level3[BLOCKS][512] __attribute__((aligned(4096)));
-static uint64_t guest_level1[512] __attribute__((aligned(4096)));
-static uint64_t guest_level2[512] __attribute__((aligned(4096)));
-static uint64_t guest_level3[BLOCKS][512] __attribute__((aligned(4096)));
 
 struct machine machine;
 
-/* Map all memory to itself: our own image as memory, everything else as devices (D8.3). The guest has the image and nothing
- * else. The image is mapped by pages: where a watchpoint lies in a larger block, an emulator forgets all translations
- * whenever it changes. */
 static void map(void)
 {
-        uint64_t begin = (uint64_t)_start, end = (uint64_t)_end, gib = begin >> 30;
-        for (uint64_t n = 0; n < 512; n++) {
-                level1[n] = (n << 30) | BLOCK | ACCESSED | ONE | DEVICE_INDEX | NEVER_RUN;
-                level2[n] = (gib << 30) | (n << 21) | BLOCK | ACCESSED | ONE | DEVICE_INDEX | NEVER_RUN;
-        }
-        level1[gib] = (uint64_t)level2 | TABLE;
-        guest_level1[gib] = (uint64_t)guest_level2 | TABLE;
-        for (uint64_t block = 0; block < BLOCKS; block++) {
-                uint64_t first = (begin >> 21) + block;
-                level2[first & 511] = (uint64_t)level3[block] | TABLE;
-                guest_level2[first & 511] = (uint64_t)guest_level3[block] | TABLE;
-                for (uint64_t n = 0; n < 512; n++) {
-                        uint64_t at = (first << 21) + (n << 12);
-                        int ours = at >= begin && at < end;
-                        level3[block][n] = at | PAGE | ACCESSED | INNER | ONE | (ours ? 0 : DEVICE_INDEX | NEVER_RUN);
-                        guest_level3[block][n] = ours ? at | PAGE | ACCESSED | INNER | GUEST_NORMAL : 0;
-                }
-        }
-        machine.mmio = ((gib ^ 1) << 30) + 0x1000;
+        memory_map();
         WRITE(mair_el2, NORMAL);
         WRITE(tcr_el2, 1ull << 31 | 1 << 23 | 2 << 16 | 3 << 12 | 1 << 10 | 1 << 8 | 25);
         WRITE(ttbr0_el2, level1);
         WRITE(vtcr_el2, 1ull << 31 | 2 << 16 | 3 << 12 | 1 << 10 | 1 << 8 | 1 << 6 | 25);
         // What was written so far went past the caches: nothing older may be in them.
-        uint64_t line = 4ull << (READ(ctr_el0) >> 16 & 15);
+        uint64_t begin = (uint64_t)_start, end = (uint64_t)_end, line = 4ull << (READ(ctr_el0) >> 16 & 15);
         for (uint64_t at = begin & ~(line - 1); at < end; at += line)
                 __asm__ volatile("dc ivac, %0" : : "r"(at) : "memory");
         __asm__ volatile("dsb sy; ic iallu; tlbi alle2; tlbi alle1; dsb sy; isb" : : : "memory");
@@ -114,43 +74,6 @@ void counters_reset(void)
 void use_vectors(word vectors)
 {
         WRITE(vbar_el2, vectors);
-        ISB();
-}
-
-#define EACH_NUMBER(do, name) \
-        do(name, 0) do(name, 1) do(name, 2) do(name, 3) do(name, 4) do(name, 5) do(name, 6) do(name, 7) \
-        do(name, 8) do(name, 9) do(name, 10) do(name, 11) do(name, 12) do(name, 13) do(name, 14) do(name, 15)
-#define READ_ONE(name, n) case n: return READ(dbg##name##n##_el1);
-#define WRITE_ONE(name, n) case n: WRITE(dbg##name##n##_el1, value); return;
-#define BY_NUMBER(name) \
-        static word read_##name(unsigned n) { switch (n) { EACH_NUMBER(READ_ONE, name) } return 0; } \
-        static void write_##name(unsigned n, word value) { switch (n) { EACH_NUMBER(WRITE_ONE, name) } }
-BY_NUMBER(bvr)
-BY_NUMBER(bcr)
-BY_NUMBER(wvr)
-BY_NUMBER(wcr)
-
-word debug_read(enum kind kind, unsigned n)
-{
-        switch (kind) {
-        case BREAK_VALUE: return read_bvr(n);
-        case BREAK_CONTROL: return read_bcr(n);
-        case WATCH_VALUE: return read_wvr(n);
-        case WATCH_CONTROL: return read_wcr(n);
-        case IDENTITY: return READ(id_aa64dfr0_el1);
-        default: return READ(mdscr_el1);
-        }
-}
-
-void debug_write(enum kind kind, unsigned n, word value)
-{
-        switch (kind) {
-        case BREAK_VALUE: write_bvr(n, value); break;
-        case BREAK_CONTROL: write_bcr(n, value); break;
-        case WATCH_VALUE: write_wvr(n, value); break;
-        case WATCH_CONTROL: write_wcr(n, value); break;
-        default: WRITE(mdscr_el1, value); break;
-        }
         ISB();
 }
 

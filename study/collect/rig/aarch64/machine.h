@@ -15,6 +15,17 @@
 #define MONITOR_ON      MONITOR
 typedef uint64_t word;
 
+/* The debug registers, for debug.c. */
+#define FIRST_REGISTER  "x0"
+#define DEBUG_READ(register) "mrs %0, " register
+#define DEBUG_WRITE(register) "msr " register ", %0"
+#define DEBUG_bvr(n)    "dbgbvr" #n "_el1"
+#define DEBUG_bcr(n)    "dbgbcr" #n "_el1"
+#define DEBUG_wvr(n)    "dbgwvr" #n "_el1"
+#define DEBUG_wcr(n)    "dbgwcr" #n "_el1"
+#define DEBUG_monitor   "mdscr_el1"
+#define DEBUG_identity  "id_aa64dfr0_el1"
+
 /* See layout.h. */
 
 struct debug {

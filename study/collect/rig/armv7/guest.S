@@ -4,7 +4,7 @@
  * the guest is shared/guest.c.
  *
  * The guest runs in Supervisor mode, whose r13 and r14 are banked: a trapped access that names them would be emulated on
- * the User mode's, so none here does (machine.c goes through r0).
+ * the User mode's, so none here does (debug.c goes through r0).
  */
 #include "dialect.inc"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * ARMv7's part of the rig that is not measured: memory, counters, the debug registers by number, a guest's first state.
+ * ARMv7's part of the rig that is not measured: memory, counters, a guest's first state.
  * Section numbers are those of the ARM Architecture Reference Manual ARMv7-A/R, DDI 0406C; system registers are described
  * in B4.1, debug registers in C11.11, each in alphabetical order.
  */
@@ -15,7 +15,6 @@
         __asm__ volatile("mcr " #coprocessor ", " #opc1 ", %0, " name : : "r"((uint32_t)(value)) : "memory")
 #define WRITE64(opc1, name, value) \
         __asm__ volatile("mcrr p15, " #opc1 ", %0, %1, " name : : "r"((uint32_t)(value)), "r"(0) : "memory")
-#define ISB() __asm__ volatile("isb" : : : "memory")
 
 #define MIDR            "c0, c0, 0"
 #define SCTLR           "c1, c0, 0"
@@ -37,63 +36,23 @@
 #define PMSELR          "c9, c12, 5"
 #define PMXEVTYPER      "c9, c13, 1"
 #define DBGDIDR         "c0, c0, 0"
-#define DBGDSCREXT      "c0, c2, 2"
 #define DBGOSLAR        "c1, c0, 4"
 #define DBGOSDLR        "c1, c3, 4"
 
 #define NORMAL          0xffu           /* HMAIR0: attribute 0 is write-back memory; attribute 1 is 0, strongly ordered */
-#define BLOCK           1ull
-#define TABLE           3ull
-#define ACCESSED        (1ull << 10)
-#define INNER           (3ull << 8)
-#define READ_WRITE      (1ull << 6)     /* AP[1], one in Hyp mode's tables */
-#define DEVICE_INDEX    (1ull << 2)
-#define NEVER_RUN       (1ull << 54)
 #define SCTLR_PL1       0x00c50078      /* the bits that are one; stage 1 off */
-
-#define PAGE            3ull
-#define GUEST_NORMAL    (3 << 6 | 0xf << 2)     /* HAP: read and write; MemAttr: write-back */
-#define BLOCKS          2               /* of 2 MiB, in which the image lies */
-
-static uint64_t level1[512] __attribute__((aligned(4096)));
-static uint64_t level2[512] __attribute__((aligned(4096)));
-static uint64_t level3[BLOCKS][512] __attribute__((aligned(4096)));
-static uint64_t guest_level1[512] __attribute__((aligned(4096)));
-static uint64_t guest_level2[512] __attribute__((aligned(4096)));
-static uint64_t guest_level3[BLOCKS][512] __attribute__((aligned(4096)));
 
 struct machine machine;
 
-/* Map all memory to itself: our own image as memory, everything else as devices (B3.6). The guest has the image and nothing
- * else. The image is mapped by pages: where a watchpoint lies in a larger block, an emulator forgets all translations
- * whenever it changes. */
 static void map(void)
 {
-        uint32_t begin = (uint32_t)_start, end = (uint32_t)_end, gib = begin >> 30;
-        for (uint64_t n = 0; n < 4; n++)
-                level1[n] = (n << 30) | BLOCK | ACCESSED | READ_WRITE | DEVICE_INDEX | NEVER_RUN;
-        for (uint64_t n = 0; n < 512; n++)
-                level2[n] = ((uint64_t)gib << 30) | (n << 21) | BLOCK | ACCESSED | READ_WRITE | DEVICE_INDEX | NEVER_RUN;
-        level1[gib] = (uint32_t)level2 | TABLE;
-        guest_level1[gib] = (uint32_t)guest_level2 | TABLE;
-        for (uint32_t block = 0; block < BLOCKS; block++) {
-                uint32_t first = (begin >> 21) + block;
-                level2[first & 511] = (uint32_t)level3[block] | TABLE;
-                guest_level2[first & 511] = (uint32_t)guest_level3[block] | TABLE;
-                for (uint32_t n = 0; n < 512; n++) {
-                        uint32_t at = (first << 21) + (n << 12);
-                        int ours = at >= begin && at < end;
-                        level3[block][n] = at | PAGE | ACCESSED | INNER | READ_WRITE | (ours ? 0 : DEVICE_INDEX | NEVER_RUN);
-                        guest_level3[block][n] = ours ? at | PAGE | ACCESSED | INNER | GUEST_NORMAL : 0;
-                }
-        }
-        machine.mmio = ((gib ^ 1) << 30) + 0x1000;
+        memory_map();
         WRITE(p15, 4, HMAIR0, NORMAL);
         WRITE(p15, 4, HTCR, 1u << 31 | 1 << 23 | 3 << 12 | 1 << 10 | 1 << 8);
         WRITE64(4, "c2", level1);               /* HTTBR */
         WRITE(p15, 4, VTCR, 1u << 31 | 3 << 12 | 1 << 10 | 1 << 8 | 1 << 6);
         /* What was written so far went past the caches: nothing older may be in them. DCIMVAC, by lines of CTR.DminLine. */
-        uint32_t line = 4u << (READ(p15, 0, "c0, c0, 1") >> 16 & 15);
+        uint32_t begin = (uint32_t)_start, end = (uint32_t)_end, line = 4u << (READ(p15, 0, "c0, c0, 1") >> 16 & 15);
         for (uint32_t at = begin & ~(line - 1); at < end; at += line)
                 WRITE(p15, 0, "c7, c6, 1", at);
         __asm__ volatile("dsb" : : : "memory");
@@ -130,9 +89,6 @@ static void count(void)
         *(content) = content_; \
         defined_; })
 
-#define EACH_NUMBER(do, name) \
-        do(name, 0) do(name, 1) do(name, 2) do(name, 3) do(name, 4) do(name, 5) do(name, 6) do(name, 7) \
-        do(name, 8) do(name, 9) do(name, 10) do(name, 11) do(name, 12) do(name, 13) do(name, 14) do(name, 15)
 #define PROBE_ONE(name, n) case n: return DEFINED("mrc p14, 0, r1, c1, c" #n ", 1", &content);
 
 static int has_bxvr(unsigned n)
@@ -199,65 +155,6 @@ void counters_reset(void)
 void use_vectors(word vectors)
 {
         WRITE(p15, 4, HVBAR, vectors);
-        ISB();
-}
-
-/* The guest runs these too, and its accesses may trap. They go through r0, as the trap handler knows no banked register. */
-#define READ_ONE(opc2, n) case n: \
-        __asm__ volatile("mrc p14, 0, %0, c0, c" #n ", " #opc2 : "=r"(content)); break;
-#define WRITE_ONE(opc2, n) case n: \
-        __asm__ volatile("mcr p14, 0, %0, c0, c" #n ", " #opc2 : : "r"(content)); break;
-#define BY_NUMBER(name, opc2) \
-        static word read_##name(unsigned n) \
-        { \
-                register word content __asm__("r0") = 0; \
-                switch (n) { EACH_NUMBER(READ_ONE, opc2) } \
-                return content; \
-        } \
-        static void write_##name(unsigned n, word value) \
-        { \
-                register word content __asm__("r0") = value; \
-                switch (n) { EACH_NUMBER(WRITE_ONE, opc2) } \
-        }
-BY_NUMBER(bvr, 4)
-BY_NUMBER(bcr, 5)
-BY_NUMBER(wvr, 6)
-BY_NUMBER(wcr, 7)
-
-static word read_dscr(void)
-{
-        register word content __asm__("r0");
-        __asm__ volatile("mrc p14, 0, %0, " DBGDSCREXT : "=r"(content));
-        return content;
-}
-
-static void write_dscr(word value)
-{
-        register word content __asm__("r0") = value;
-        __asm__ volatile("mcr p14, 0, %0, " DBGDSCREXT : : "r"(content));
-}
-
-word debug_read(enum kind kind, unsigned n)
-{
-        switch (kind) {
-        case BREAK_VALUE: return read_bvr(n);
-        case BREAK_CONTROL: return read_bcr(n);
-        case WATCH_VALUE: return read_wvr(n);
-        case WATCH_CONTROL: return read_wcr(n);
-        case IDENTITY: return READ(p14, 0, DBGDIDR);
-        default: return read_dscr();
-        }
-}
-
-void debug_write(enum kind kind, unsigned n, word value)
-{
-        switch (kind) {
-        case BREAK_VALUE: write_bvr(n, value); break;
-        case BREAK_CONTROL: write_bcr(n, value); break;
-        case WATCH_VALUE: write_wvr(n, value); break;
-        case WATCH_CONTROL: write_wcr(n, value); break;
-        default: write_dscr(value); break;
-        }
         ISB();
 }
 

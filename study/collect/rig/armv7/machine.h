@@ -15,6 +15,17 @@
 #define MONITOR_ON      DSCR_MDBGEN
 typedef uint32_t word;
 
+/* The debug registers, for debug.c: CRn, CRm, opc2 in CP14 (C11.11). */
+#define FIRST_REGISTER  "r0"
+#define DEBUG_READ(register) "mrc p14, 0, %0, " register
+#define DEBUG_WRITE(register) "mcr p14, 0, %0, " register
+#define DEBUG_bvr(n)    "c0, c" #n ", 4"
+#define DEBUG_bcr(n)    "c0, c" #n ", 5"
+#define DEBUG_wvr(n)    "c0, c" #n ", 6"
+#define DEBUG_wcr(n)    "c0, c" #n ", 7"
+#define DEBUG_monitor   "c0, c2, 2"     /* DBGDSCRext */
+#define DEBUG_identity  "c0, c0, 0"     /* DBGDIDR */
+
 /* Addressed by &above[0], see layout.h. */
 struct debug {
         uint32_t below[32], above[32];

@@ -54,12 +54,22 @@ void machine_start(void);
 void counters_reset(void);
 void use_vectors(word vectors);
 void trap_accesses(int on);
-word debug_read(enum kind kind, unsigned n);
-void debug_write(enum kind kind, unsigned n, word value);
 void vcpu_start(struct vcpu *vcpu);
 void vcpu_fit(struct vcpu *vcpu, const struct switcher *variant);
 void vcpu_call(struct vcpu *vcpu, const void *function, word first, word second, word third);
 _Noreturn void power_off(void);
+
+/* memory.c: page tables */
+extern uint64_t level1[], guest_level1[];
+void memory_map(void);
+
+/* debug.c: the debug registers by number */
+#define ISB() __asm__ volatile("isb" : : : "memory")
+#define EACH_NUMBER(do, name) \
+        do(name, 0) do(name, 1) do(name, 2) do(name, 3) do(name, 4) do(name, 5) do(name, 6) do(name, 7) \
+        do(name, 8) do(name, 9) do(name, 10) do(name, 11) do(name, 12) do(name, 13) do(name, 14) do(name, 15)
+word debug_read(enum kind kind, unsigned n);
+void debug_write(enum kind kind, unsigned n, word value);
 
 /* guest.inc, <architecture>/guest.S and guest.c */
 extern char landmarks[];
