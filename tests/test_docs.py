@@ -43,7 +43,7 @@ PAGES = [
 ]
 COLUMNS = 130
 # Suffixes by which a name without a folder is one of the checkout's, and what commands make in folders of the checkout.
-SOURCES = (".py", ".S", ".c", ".h", ".ipynb", ".lock", ".md")
+SOURCES = (".py", ".S", ".c", ".h", ".inc", ".ipynb", ".lock", ".md")
 MADE = ["boots/<boot>/enough.json", "aside/<n>/", "paper/html", "paper/<campaign>/series", "values.parquet"]
 # What assigns names of variables in the Makefile, and where else a variable of the environment may be read.
 VARIABLE = re.compile(r"^(\w+) +\?=", re.MULTILINE)

@@ -53,9 +53,9 @@ struct vcpu {
 
 #define AT(field, offset) _Static_assert(__builtin_offsetof(struct vcpu, field) == (offset), #field)
 AT(elr, ELR); AT(host_gpr, HOST_GPR); AT(host_sp, HOST_SP); AT(entry, ENTRY); AT(swap, SWAP); AT(give, GIVE);
-AT(trap_off, MDCR_OPEN); AT(hcr, HCR); AT(live, LIVE); AT(exit_reason, EXIT_REASON); AT(host_hcr, HOST_HCR); AT(guest_sys, GUEST_SYS);
-AT(host_sys, HOST_SYS); AT(guest_debug, GUEST_DEBUG); AT(host_debug, HOST_DEBUG); AT(scratch, TALLY_SCRATCH);
-AT(parts, TALLY_PARTS); AT(events, TALLY_EVENTS);
+AT(trap_off, MDCR_OPEN); AT(hcr, HCR); AT(live, LIVE); AT(exit_reason, EXIT_REASON); AT(host_hcr, HOST_HCR);
+AT(guest_sys, GUEST_SYS); AT(host_sys, HOST_SYS); AT(guest_debug, GUEST_DEBUG); AT(host_debug, HOST_DEBUG);
+AT(scratch, TALLY_SCRATCH); AT(parts, TALLY_PARTS); AT(events, TALLY_EVENTS);
 _Static_assert(sizeof(struct vcpu) == VCPU_SIZE && sizeof(struct debug) == DEBUG_SIZE, "layout.h");
 
 #endif

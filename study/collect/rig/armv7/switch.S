@@ -361,7 +361,8 @@ SYM(swap_)\kind\()_4:
         FOUR_\kind mcr
         EVENT_SWAPS 8
 .endm
-/* An odd number of registers: the last alone, then what is below it. A CPU with two or three of a kind has no four to move. */
+/* An odd number of registers: the last alone, then what is below it. A CPU with two or three of a kind has no four to
+ * move. */
 .macro SWAP_ODD kind, low, high, left
 SYM(swap_)\kind\()_\high:
         PLACE   \kind, \low
