@@ -200,7 +200,10 @@ class Run:
         """Return the descendant whose command line has these words."""
         return next((one for one in family(self.process.pid) if words in one.words and "setpriv" not in one.words), None)
 
-    def end(self) -> None:
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         """End all of it, at once."""
         for process in family(self.process.pid):
             with contextlib.suppress(ProcessLookupError):
@@ -219,11 +222,8 @@ class Uninterrupted:
 def undisturbed(folder: Path, design: Mapping[str, str] = DESIGN) -> Uninterrupted:
     """Measure a campaign without any disturbance."""
     campaign = folder / "undisturbed"
-    run_ = Run(collecting(campaign, design), campaign, folder / "undisturbed-run")
-    try:
+    with Run(collecting(campaign, design), campaign, folder / "undisturbed-run") as run_:
         run_.until(lambda: False)
-    finally:
-        run_.end()
     assert run_.process.returncode == 0, run_.err
     return Uninterrupted(reference_of(campaign), tuple(sorted(line.text for line in lines(campaign)[0])))
 
@@ -269,13 +269,10 @@ class Trial:
     def kill(self, strike: Strike) -> Row:
         """Run, strike once, and count. If the run came to its end before it could be struck, `tried` is 0."""
         kind, there = strike.kind, frozenset(self.campaign.rglob("*"))
-        run_ = self.start(kind.notebook, strike.stops(len(lines(self.campaign)[0])))
-        try:
+        with self.start(kind.notebook, strike.stops(len(lines(self.campaign)[0]))) as run_:
             struck = self._struck(run_, kind, there)
             run_.until(lambda: False)
             hung = not run_.ended()
-        finally:
-            run_.end()
         left = survivors(struck.known if struck else set(), self.campaign)
         for process in left:
             self._say(f"  left running: {process.pid} {process.words[:100]}")
@@ -363,11 +360,8 @@ class Trial:
 
     def finish(self, kind: str) -> Row:
         """Let it run to its end after a last kill of a kind, and check that it is complete, whole, and has nothing twice."""
-        run_ = self.start()
-        try:
+        with self.start() as run_:
             run_.until(lambda: False, patience=600)
-        finally:
-            run_.end()
         left = survivors(set(), self.campaign)
         found = self._ledger.look(run_.out)
         verified = run("verify", self.campaign)

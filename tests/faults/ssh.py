@@ -242,16 +242,13 @@ def _run(lab: Lab, watch: Watch, place: Path, stops: Sequence[str] = ()) -> Run:
 def _kill(lab: Lab, watch: Watch, strike: Strike, place: Path) -> Row:
     """Measure, and kill something when the study has stopped; say what the strike met, and what came of it."""
     there = frozenset(watch.folder.rglob("*"))
-    run = _run(lab, watch, place, strike.stops(watch.size()))
-    try:
+    with _run(lab, watch, place, strike.stops(watch.size())) as run:
         recorder = run.stopped(PATIENCE)
         scene = Scene(watch.folder, recorder, VISITS, there)
         met, before = states.of(scene), watch.size()
         hit = not run.ended() and _strike(lab, run, strike.kind.target, scene)
         go_on(recorder)
         run.until(run.ended, PATIENCE)
-    finally:
-        run.end()
     row = _row(watch, strike.kind.says, _wrong(run, strike, met, hit))
     left = sum(_left(lab))
     row |= {
@@ -277,11 +274,8 @@ def _wrong(run: Run, strike: Strike, met: State | None, hit: bool) -> list[str]:
 
 def _finish(lab: Lab, watch: Watch, place: Path, kind: str) -> Row:
     """Let a campaign come to its end after a last kill of a kind, and check that it is complete."""
-    run = _run(lab, watch, place)
-    try:
+    with _run(lab, watch, place) as run:
         run.until(run.ended, PATIENCE)
-    finally:
-        run.end()
     whole = run.process.returncode == 0 and watch.complete() and watch.size() == VISITS
     return {**_row(watch, kind, [] if whole else [f"it is not completed: {run.err.strip()[-300:]}"]), "after": 0}
 

@@ -119,15 +119,12 @@ def test_a_clock_that_runs_backwards_harms_nothing(tmp_path: Path) -> None:
 @pytest.mark.board
 def test_a_second_command_on_the_same_board_is_refused(tmp_path: Path) -> None:
     campaign = tmp_path / "campaign"
-    first = Run(collecting(campaign, SMALL), campaign, tmp_path / "first", ["between:1"])
-    try:
+    with Run(collecting(campaign, SMALL), campaign, tmp_path / "first", ["between:1"]) as first:
         assert first.stopped() == first.process.pid
         assert Ledger(campaign).look().recorded == 1
         line = refused(collect(campaign))
         go_on(first.process.pid)
         first.until(first.ended)
-    finally:
-        first.end()
     assert first.process.returncode == 0, first.err
     assert "another command" in line
     assert str(first.process.pid) in line

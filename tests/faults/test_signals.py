@@ -62,9 +62,7 @@ def test_a_signal_ends_it_in_good_order_where_ctrl_c_is_ignored(
     tmp_path: Path, words: Callable[[Path], list[str]], number: signal.Signals
 ) -> None:
     campaign = tmp_path / "campaign"
-    with ignored(INTERRUPT):
-        run = Run(words(campaign), campaign, tmp_path / "run", ["between:1"])
-    try:
+    with ignored(INTERRUPT), Run(words(campaign), campaign, tmp_path / "run", ["between:1"]) as run:
         recorder = run.stopped()
         os.kill(run.process.pid, number)
         if other := PASSED_ON[words]:
@@ -72,8 +70,6 @@ def test_a_signal_ends_it_in_good_order_where_ctrl_c_is_ignored(
             run.until(lambda: awaits(recorder, other))
         go_on(recorder)
         run.until(run.ended)
-    finally:
-        run.end()
     assert run.err.strip() == f"study: ended by {number.name}; {STAYS}"
     assert run.process.returncode == 128 + number
     in_order(run, campaign)
@@ -84,15 +80,12 @@ def test_a_second_signal_ends_it_at_once_unless_it_says_that_the_terminal_is_clo
     tmp_path: Path, second: signal.Signals, status: int
 ) -> None:
     campaign = tmp_path / "campaign"
-    run = Run(of_the_command(campaign), campaign, tmp_path / "run", ["between:1", "closing:1"])
-    try:
+    with Run(of_the_command(campaign), campaign, tmp_path / "run", ["between:1", "closing:1"]) as run:
         for number in (HANGUP, second):
             assert run.stopped() == run.process.pid
             os.kill(run.process.pid, number)
             go_on(run.process.pid)
         run.until(run.ended)
-    finally:
-        run.end()
     assert run.err.strip() == f"study: ended {'at once' if second is not HANGUP else 'by SIGHUP'}; {STAYS}"
     assert run.process.returncode == status
     if second is HANGUP:
@@ -102,14 +95,10 @@ def test_a_second_signal_ends_it_at_once_unless_it_says_that_the_terminal_is_clo
 @pytest.mark.parametrize("number", [HANGUP, TERM, INTERRUPT])
 def test_what_is_ignored_stays_ignored(tmp_path: Path, number: signal.Signals) -> None:
     campaign = tmp_path / "campaign"
-    with ignored(number):
-        run = Run(of_the_command(campaign), campaign, tmp_path / "run", ["between:1"])
-    try:
+    with ignored(number), Run(of_the_command(campaign), campaign, tmp_path / "run", ["between:1"]) as run:
         assert run.stopped() == run.process.pid
         os.kill(run.process.pid, number)
         go_on(run.process.pid)
         run.until(run.ended)
-    finally:
-        run.end()
     assert (run.process.returncode, run.err) == (0, "")
     assert Ledger(campaign).look().recorded == 12
