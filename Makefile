@@ -96,7 +96,7 @@ setup-python: .venv/ready
 .venv/ready: requirements.lock pyproject.toml | setup-system
 	@echo "installing the Python packages of requirements.lock into .venv (about a minute)"
 	@"$$PYTHON" -m venv .venv
-	@PYTHONWARNINGS=ignore $(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
+	@PYTHONWARNINGS=ignore $(BIN)/pip install --quiet --disable-pip-version-check --no-compile --no-deps --require-hashes -r requirements.lock  # compiled where used
 	@PYTHONWARNINGS=ignore $(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 

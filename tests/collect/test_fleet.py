@@ -31,8 +31,8 @@ pytestmark = pytest.mark.board
 RIGS = ["rig-cortex-a15", "rig-cortex-a57", "rig-neoverse-n1"]
 DOWN = "serial:/dev/no-such-port"
 SMALL = ["--profile", "quick", "--strategies", "lazy,eager", "--guests", "mde", "--hosts", "none"]
-LONG = [*SMALL, "--processes", 12]
-LONG_VISITS = 36
+LONG = [*SMALL, "--processes", 6]
+LONG_VISITS = 18
 ENDLESS = [*SMALL, "--processes", 400]  # for what is interrupted long before its end
 PATIENCE = 240.0  # seconds: other tests may keep the machine busy
 

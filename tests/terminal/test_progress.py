@@ -182,8 +182,8 @@ def test_in_a_terminal_each_board_of_a_fleet_has_a_line(tmp_path: Path) -> None:
 
 
 SPOKEN = """
-from study import progress, terminal
-terminal.guard()
+from study.terminal import ending, progress
+ending.guard()
 with progress.bar({evil!r}, 2, "visits") as shown, progress.Retold() as told:
     shown.update()
     progress.say("a line " + {evil!r})
