@@ -93,6 +93,34 @@ if "PYTEST_XDIST_WORKER" not in os.environ:  # a worker has what the process tha
         without(["qemu-system-aarch64", "qemu-system-arm", "chromium", "apt-get", "apt-cache"])
 
 
+# What takes long begins first, so that no worker is left alone with it in the end.
+LONG = [
+    "collect/test_boards",
+    "publish/test_site",
+    "collect/test_ssh",
+    "collect/test_fleet",
+    "collect/test_rig",
+    "kernels/test_kernels",
+    "publish/test_series",
+    "test_reference",
+    "publish/test_letter",
+    "collect/test_imported",
+    "collect/test_local",
+    "bench/test_bench",
+    "faults/test_other",
+    "kernels/test_module",
+    "collect/test_doctor",
+    "terminal/test_progress",
+    "notebooks/test_uptodate",
+]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files of LONG, in that order."""
+    places = {paths.ROOT / f"tests/{name}.py": place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: places.get(item.path, len(LONG)))
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     """Write down what each test took, if that is asked for."""
