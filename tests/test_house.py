@@ -11,7 +11,7 @@ from pathlib import Path
 
 from study import paths
 from tests import reliability
-from tests.conftest import run, some
+from tests.conftest import LONG, run, some
 
 STUDY = paths.ROOT / "study"
 # The rooms, each with those below it that it may import: arrows run down, and none of collect's leads into a campaign's analysis.
@@ -151,3 +151,8 @@ def test_the_page_of_promises_names_tests_that_are_there_and_figures_that_were_c
         assert (paths.ROOT / name).exists(), name
     for sentence in some(reliability.sentences(), 4):
         assert sentence in " ".join(text.split()), f"SECURITY.md does not say: {sentence}"
+
+
+def test_what_takes_long_is_there() -> None:
+    for name in some(LONG, 10):
+        assert (paths.ROOT / f"tests/{name}.py").exists(), name
