@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the rig's parts know of each other. The measured code is in <architecture>/switch.S, and in the macros that it takes from switch.inc.
+ * What the rig's parts know of each other. The measured code is in <architecture>/switch.S, with macros of switch.inc.
  */
 #ifndef RIG_H
 #define RIG_H
