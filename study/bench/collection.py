@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from study.bench.on_board import Samples
 from study.bench.rows import PAIRS, Row, in_turns, ratio, seconds
 from study.campaign import Campaign
 from study.collect import boards, session
@@ -44,8 +45,8 @@ def rows(say: Callable[[str], None]) -> Iterator[Row]:
     yield rig(PAIRS)
 
 
-def on_board(pairs: int, plan: dict[str, Any] = PLAN) -> dict[str, list[float]]:
-    """Run the script of ON_BOARD on a freshly booted board, and return what it measured: seconds of the board's own clock."""
+def measured(pairs: int, plan: dict[str, Any] = PLAN) -> Samples:
+    """Run the script of ON_BOARD on a freshly booted board, and return what it measured."""
     board = EmulatedBoard(LINUX, append='"STUDY_UNDER=sh -s"')
     request = json.dumps({**plan, "pairs": pairs, "few": FEW, "many": MANY})
     script = f"cat > /tmp/on_board.py <<'EOF'\n{ON_BOARD.read_text()}\nEOF\npython3 /tmp/on_board.py '{request}'; exit\n"
@@ -57,24 +58,23 @@ def on_board(pairs: int, plan: dict[str, Any] = PLAN) -> dict[str, list[float]]:
             process.stdin.flush()  # and it stays open: a board whose line is closed stops listening
             said = process.stdout.read()
         try:
-            found: dict[str, list[float]] = json.loads(said)
-        except ValueError:
+            return Samples(**json.loads(said))
+        except (ValueError, TypeError):
             raise StudyError(f"the board did not run the comparison: {Path(place, 'console.log').read_text()[-300:]}") from None
-    return found
 
 
 def visits(pairs: int) -> list[Row]:
     """Return the rows on a visit: by itself, without what pyperf does not do, and by its spread between processes."""
-    found = on_board(pairs)
-    bare = (f"a process of a bare pyperf program: ({MANY} - {FEW} processes) / {MANY - FEW}", found["bare"])
-    anew = ("the same program with the same counts, Python started anew", found["anew"])
-    whole = ("a visit of the kernel as it is: values, perf's counts of two rows of events, the oracle", found["visit"])
-    values = ("a visit that has perf count nothing", found["values only"])
+    found = measured(pairs)
+    bare = (f"a process of a bare pyperf program: ({MANY} - {FEW} processes) / {MANY - FEW}", found.bare)
+    anew = ("the same program with the same counts, Python started anew", found.anew)
+    whole = ("a visit of the kernel as it is: values, perf's counts of two rows of events, the oracle", found.visit)
+    values = ("a visit that has perf count nothing", found.values_only)
     return [
         ratio("board time of a sample: ours / bare pyperf", 0.35, values, bare, "s of the board"),
         ratio("  with all that a visit counts / bare pyperf", 0.35, whole, bare, "s of the board"),
         ratio("  with all that it counts / Python started anew", None, whole, anew, "s of the board"),
-        spread(found["of visits"], found["of bare"]),
+        spread(found.of_visits, found.of_bare),
     ]
 
 

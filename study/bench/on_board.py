@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import json
 import os
@@ -10,13 +11,31 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, "/board")
-os.chdir("/board")
-
 PROGRAM = [sys.executable, "-m", "study.collect.onboard.bench", "--guest", "mde", "--quiet"]
+
+
+@dataclass
+class Samples:
+    """What was measured, pair by pair in seconds of the board's clock: a process, and the medians of the processes' values.
+
+    Parameters
+    ----------
+    bare, visit, values_only, anew : list of float
+        A process of a bare pyperf program; a visit; one for which perf counts nothing; the bare program with a visit's counts.
+    of_bare, of_visits : list of float
+        Medians of the values of each of these processes.
+    """
+
+    bare: list[float] = field(default_factory=list)
+    visit: list[float] = field(default_factory=list)
+    values_only: list[float] = field(default_factory=list)
+    anew: list[float] = field(default_factory=list)
+    of_bare: list[float] = field(default_factory=list)
+    of_visits: list[float] = field(default_factory=list)
 
 
 def seconds(work: Callable[[], Any]) -> tuple[float, Any]:
@@ -39,7 +58,7 @@ def main(plan: dict[str, Any]) -> None:
     numbers = {name: plan[name] for name in ("loops", "values", "warmups")}
     words = [word for name, value in numbers.items() for word in (f"--{name}", str(value))]
     out = Path("/tmp/out.json")
-    found: dict[str, list[float]] = {name: [] for name in ("bare", "visit", "values only", "anew", "of bare", "of visits")}
+    found = Samples()
 
     def run(*more: str) -> dict[str, Any]:
         out.unlink(missing_ok=True)
@@ -59,27 +78,29 @@ def main(plan: dict[str, Any]) -> None:
     def bare() -> None:
         short, _ = seconds(lambda: run("-p", str(few)))
         long, suite = seconds(lambda: run("-p", str(many)))
-        found["bare"].append((long - short) / size)
-        found["of bare"] += medians(suite)
+        found.bare.append((long - short) / size)
+        found.of_bare += medians(suite)
 
     def ours() -> None:
         took, each = seconds(lambda: visits(plan["events"]))
-        found["visit"].append(took / size)
-        found["of visits"] += each
+        found.visit.append(took / size)
+        found.of_visits += each
         took, each = seconds(lambda: visits([]))
-        found["values only"].append(took / size)
-        found["of visits"] += each
+        found.values_only.append(took / size)
+        found.of_visits += each
 
     def anew() -> None:
         counts = ["--worker", "--counts", "/tmp/counts.json", "--events", json.dumps(plan["events"])]
         took, _ = seconds(lambda: [run(*counts) for _ in range(few)])
-        found["anew"].append(took / few)
+        found.anew.append(took / few)
 
     for number in range(plan["pairs"]):
         for work in (ours, bare, anew)[:: 1 if number % 2 == 0 else -1]:
             work()
-    print(json.dumps(found))
+    print(json.dumps(dataclasses.asdict(found)))
 
 
 if __name__ == "__main__":
+    sys.path.insert(0, "/board")
+    os.chdir("/board")
     main(json.loads(sys.argv[1]))
