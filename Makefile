@@ -148,7 +148,7 @@ simulation: setup-python  ## what intervals and verdicts are worth, on campaigns
 
 # --- the house ----------------------------------------------------------------------------------------------------
 
-test: setup-python  ## lint and test: boots emulated boards, about 12 minutes
+test: setup-python  ## lint and test: boots emulated boards, about 10 minutes
 	@$(MAKE) --no-print-directory lint
 	@$(BIN)/pytest
 
@@ -156,7 +156,7 @@ check: setup-python  ## lint and all tests that need neither emulator nor browse
 	@$(MAKE) --no-print-directory lint
 	@PYTEST_CHECK=yes $(BIN)/pytest -m 'not board and not browser' --numprocesses 2
 
-newcomer: setup-python  ## the two commands on a minimal Debian 12 of their own, as root and as a user without sudo (as root; an hour and a half)
+newcomer: setup-python  ## the two commands on a minimal Debian 12 of their own, as root and as a user without sudo (as root; an hour)
 	@$(BIN)/python -m tests.newcomer --commands "$$NEWCOMER"
 
 faults: setup-python  ## kill, starve and confuse campaigns in every way, and count what is lost (15 minutes)
