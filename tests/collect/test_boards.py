@@ -424,6 +424,9 @@ def test_a_board_with_another_kernel_is_another_campaign(
 def test_no_qemu_is_said_with_the_command_that_installs_it(tmp_path: Path) -> None:
     words = refused(run("collect", "--campaign", tmp_path / "c", "--profile", "quick", env={"PATH": "/nowhere"}))
     assert "qemu-system-aarch64 is not installed; install it with: sudo apt-get install qemu-system-arm" in words
+    left = Campaign(tmp_path / "c")
+    assert left.boots() == []
+    assert left.missing(BOARDS[0]) == left.asked(BOARDS[0]) != []
 
 
 def test_what_is_built_is_built_once(monkeypatch: pytest.MonkeyPatch) -> None:
