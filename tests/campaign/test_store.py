@@ -329,3 +329,24 @@ def test_a_board_s_name_cannot_turn_a_line_round(tmp_path: Path) -> None:
     (name,) = Campaign(tmp_path).boards()
     assert name.startswith("a?b?..")
     assert len(Campaign(tmp_path).facts(boot)["kernel"]) == 100
+
+
+def test_what_was_read_is_read_again_only_where_it_changed(
+    reference: Campaign, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(reference.folder, tmp_path / "c")
+    campaign, read = Campaign(tmp_path / "c"), list[Path]()
+    lines_of = campaign.lines_of
+    monkeypatch.setattr(campaign, "lines_of", lambda boot, seen: read.append(boot) or lines_of(boot, seen))
+    boots = {board: [boot for boot in campaign.boots() if campaign.facts(boot)["board"] == board] for board in campaign.boards()}
+    board, (first, *others) = next(iter(boots.items()))
+    assert campaign.missing(board) == [] == campaign.missing(board)
+    assert read == [first, *some(others)], "each of them once"
+    visits = first / "visits.jsonl"
+    visits.write_bytes(b"".join(visits.read_bytes().splitlines(keepends=True)[:-1]))
+    assert len(campaign.missing(board)) == 1
+    visits.unlink()
+    assert len(campaign.missing(board)) > 1
+    shutil.copy(others[0] / "visits.jsonl", visits)
+    with pytest.raises(BadData, match="which .* has already"):
+        campaign.missing(board)
