@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from study.errors import BadRequest, BoardFailed, WrongBoot
 from study.process import run
@@ -15,22 +16,22 @@ PATIENCE, PAUSE = 900.0, 5.0  # seconds until the board must have come back, and
 
 def until_right(
     look: Callable[[], object],
-    command: str,
-    environment: Mapping[str, str],
+    again: Callable[[], object],
+    how: str,
     patience: float = PATIENCE,
     pause: float = PAUSE,
     say: Callable[[str], object] = progress.say,
 ) -> None:
-    """Return when the right boot answers: at once, or after the command has restarted the board.
+    """Return when the right boot answers: at once, or after the board was restarted.
 
     Parameters
     ----------
     look : callable
         Raises WrongBoot while another boot answers, and BoardFailed while none does.
-    command : str
-        Restarts the board; run once, without a shell.
-    environment : mapping of str to str
-        Tells the command which kernel is wanted.
+    again : callable
+        Restarts the board; called once.
+    how : str
+        How it does that: ``with: lab-power cycle``.
     patience, pause : float
         Seconds until the board must have come back, and between two looks.
     say : callable
@@ -39,17 +40,17 @@ def until_right(
     Raises
     ------
     BoardFailed
-        If the board does not answer before the command has run, or not in time after it; WrongBoot if it answers with another
+        If the board does not answer before it was restarted, or not in time after it; WrongBoot if it answers with another
         boot still.
     StudyError
-        If the command fails.
+        If it cannot be restarted.
     """
     try:
         look()
         return
     except WrongBoot as error:
-        say(f"{error}; restarting it with: {command}")
-    run(words(command), env=environment)
+        say(f"{error}; restarting it {how}")
+    again()
     end = time.monotonic() + patience
     while True:
         time.sleep(pause)
@@ -58,8 +59,32 @@ def until_right(
             return
         except BoardFailed as error:
             if time.monotonic() > end:
-                late = f"{error}; it was restarted {patience / 60:.0f} min ago with: {command}"
+                late = f"{error}; it was restarted {patience / 60:.0f} min ago {how}"
                 raise type(error)(late) from None
+
+
+def by_command(look: Callable[[], object], command: str, environment: Mapping[str, str], **how: Any) -> None:
+    """Return when the right boot answers: at once, or after a command has restarted the board.
+
+    Parameters
+    ----------
+    look : callable
+        As for until_right().
+    command : str
+        Restarts the board; run once, without a shell.
+    environment : mapping of str to str
+        Tells the command which kernel is wanted.
+    how : keywords
+        Of until_right().
+
+    Raises
+    ------
+    BoardFailed
+        As until_right() does.
+    StudyError
+        If the command fails.
+    """
+    until_right(look, lambda: run(words(command), env=environment), f"with: {command}", **how)
 
 
 def words(command: str) -> list[str]:

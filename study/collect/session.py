@@ -7,7 +7,7 @@ import itertools
 import shlex
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +16,9 @@ from study.campaign.files import cut_torn_line
 from study.campaign.store import VISITS, OpenBoot
 from study.collect import boards, doctor, restart
 from study.collect.boards import Board, Link
+from study.collect.boards.linux import RunningBoard
 from study.collect.identity import right_kernel, same_machine
+from study.collect.kexec import Turns
 from study.collect.pace import Pace
 from study.collect.records import facts_of, line_of
 from study.design import LEAST_BOOTS, Factors, Kernel, Visit, options
@@ -28,8 +30,9 @@ Widest = Callable[[Campaign, str], float]
 
 
 def collect(
-    board: str, folder: Path, factors: Factors, widest: Widest | None = None, tune: bool = False, reboot: str = ""
-) -> Campaign:
+    board: str, folder: Path, factors: Factors, widest: Widest | None = None, tune: bool = False, reboot: str = "",
+    images: Mapping[str, Path] | None = None,
+) -> Campaign:  # fmt: skip
     """Measure on one board what a campaign still lacks.
 
     Parameters
@@ -47,6 +50,9 @@ def collect(
     reboot : str
         A command on this machine that restarts the board, run where the design needs another boot of it; STUDY_KERNEL in its
         environment is the release of the kernel that is wanted, STUDY_LABEL its label. Empty: the user is asked to do it.
+    images : mapping of str to path, optional
+        Folders of kernels of the user's own, by what the design calls them. A board that runs on gets them by kexec, unless there
+        is a command that restarts it.
 
     Returns
     -------
@@ -69,11 +75,14 @@ def collect(
     if not campaign.unclosed(board) and not campaign.damaged() and not campaign.missing(board):
         print(f"{campaign.name}: all {len(campaign.asked(board))} visits of {board} are there, nothing to measure")
         return campaign
-    with campaign.recording(board):
-        return _collect(machine, Campaign(folder), factors, widest, tune, reboot)
+    turns = Turns(machine, images) if images and not reboot and isinstance(machine, RunningBoard) else None
+    with campaign.recording(board), turns or contextlib.nullcontext():
+        return _collect(machine, Campaign(folder), factors, widest, tune, reboot, turns)
 
 
-def _collect(machine: Board, campaign: Campaign, factors: Factors, widest: Widest | None, tune: bool, reboot: str) -> Campaign:
+def _collect(
+    machine: Board, campaign: Campaign, factors: Factors, widest: Widest | None, tune: bool, reboot: str, turns: Turns | None
+) -> Campaign:
     folder, board = campaign.folder, machine.name
     if damaged := campaign.damaged():
         raise BadData(f"{damaged[0]}: nothing is measured until this is mended, with: study repair {shlex.quote(str(folder))}")
@@ -99,10 +108,11 @@ def _collect(machine: Board, campaign: Campaign, factors: Factors, widest: Wides
                         campaign.enough(board, number - 1, width)
                         shown.total = shown.n
                         break
-                if reboot and left[0].kernel:
-                    kernel = Kernel.of(left[0].kernel)
-                    wanted = {"STUDY_KERNEL": kernel.release, "STUDY_LABEL": kernel.label}
-                    restart.until_right(partial(_look, machine, campaign, left[0]), reboot, wanted)
+                kernel, look = Kernel.of(left[0].kernel), partial(_look, machine, campaign, left[0])
+                if turns:
+                    turns.until_right(kernel, look)
+                elif reboot and left[0].kernel:
+                    restart.by_command(look, reboot, {"STUDY_KERNEL": kernel.release, "STUDY_LABEL": kernel.label})
                 pace.booting()
                 for seconds in _walk_boot(machine, campaign, campaign.open_boot(board, number), left, tune):
                     pace.visited(seconds)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,12 +23,15 @@ BOARD = "qemu-neoverse-n1"
 NETWORK = ["failover", "net_failover", "virtio_net"]  # modules, in the order in which they are loaded
 # Words for its kernel: system calls and fresh pages take it less. What a round trip in the kernel takes stays.
 QUICK = "kpti=off init_on_alloc=0"
-# Of what sshd depends on, all that it loads.
-LIBRARIES = ["lib", "usr/lib/aarch64-linux-gnu"]
+# Programs of Debian's, and where that which they load is, of all that their packages depend on.
+PROGRAMS = {"openssh-server": "usr/sbin/sshd", "kexec-tools": "sbin/kexec"}
+LIBRARIES = ["lib", "lib/aarch64-linux-gnu", "usr/lib/aarch64-linux-gnu"]
+# Words for the kernel of a board that goes from one into another: what it was booted with stays, for the next one.
+KEPT, INITRD = "retain_initrd", "/sys/firmware/initrd"
 
 # The emulated board runs this instead of the agent. Who reads what it says knows when it can be reached.
 START = f"""#!/bin/busybox sh
-for module in {" ".join(NETWORK)}; do insmod /lib/board/$module.ko; done
+for module in {" ".join(NETWORK)}; do insmod /lib/board/$(uname -r)/$module.ko; done
 ip link set lo up
 ip link set eth0 up
 ip address add 10.0.2.15/24 dev eth0
@@ -101,11 +105,12 @@ class Lab:
 
 
 @contextlib.contextmanager
-def lab(folder: Path, *, kernel: str = "", words: str = QUICK, cpus: int = 1) -> Iterator[Lab]:
+def lab(folder: Path, *, kernel: str = "", words: str = QUICK, cpus: int = 1, others: Sequence[str] = ()) -> Iterator[Lab]:
     """Boot a board that answers to ssh, with keys of its own, until the end.
 
     `kernel` is how its release begins, and `words` are added to its command line. More than one CPU run at the same time, and no
-    longer one instruction in each nanosecond: figures of such a board mean nothing.
+    longer one instruction in each nanosecond: figures of such a board mean nothing. `others` are kernels that it can go on with: then
+    it has a /boot with its own, and kexec.
     """
     for key in ("key", "host_key", "other"):
         run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", folder / key])
@@ -114,11 +119,13 @@ def lab(folder: Path, *, kernel: str = "", words: str = QUICK, cpus: int = 1) ->
         (folder / file).write_text(f"[{address}]:{port} {(folder / f'{key}.pub').read_text()}")
     (folder / "names").write_text(NAMES.format(address=address, port=port, shut=shut, folder=folder))
 
-    launch = EmulatedBoard(BOARD, append=f"STUDY_UNDER=/start {words}").launch(folder / "console.log", ("stock",), kernel)
+    append = f"STUDY_UNDER=/start {words} {KEPT if others else ''}"
+    launch = EmulatedBoard(BOARD, append=append).launch(folder / "console.log", ("stock",), kernel)
     initrd = Path(launch.argv[launch.argv.index("-initrd") + 1])
-    release = json.loads((initrd.parent / "image.json").read_text())["release"]
-    _pack(folder, server(release), initrd, cpus)
-    argv = [str(folder / "initrd") if word == str(initrd) else word for word in launch.argv]
+    systems = {release_of(system): system for system in map(archive.kernel, [kernel or archive.KERNEL, *others])}
+    release = next(iter(systems))
+    _pack(folder, server(*systems), initrd, systems, cpus)
+    argv = [str(folder / "initrd") if word == str(initrd) else word for word in launch.argv if word != "-no-reboot"]
     network = ["-netdev", f"user,id=net,restrict=on,hostfwd=tcp:{address}:{port}-:22", "-device", "virtio-net-device,netdev=net"]
     if cpus > 1:
         at = argv.index("-icount")
@@ -140,45 +147,63 @@ def lab(folder: Path, *, kernel: str = "", words: str = QUICK, cpus: int = 1) ->
             process.kill()
 
 
-def server(release: str) -> Path:
-    """Return Debian's sshd for arm64 and what it loads, with the modules of a kernel that the network takes."""
+def release_of(system: Path) -> str:
+    """Return the release of one of Debian's kernels."""
+    return str(json.loads((system / "versions.json").read_text())["release"])
+
+
+def server(*releases: str) -> Path:
+    """Return Debian's sshd and kexec for arm64 and what they load, with the modules of some kernels that the network takes."""
 
     def fetch(place: Path) -> None:
-        base = archive.packages("openssh-server") / "root"
-        (place / "usr/sbin").mkdir(parents=True)
-        shutil.copy(base / "usr/sbin/sshd", place / "usr/sbin")
-        for name in LIBRARIES:
-            for path in (base / name).rglob("*.so*"):
-                into = place / path.relative_to(base)
-                into.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(path, into, follow_symlinks=False)
-        scratch = place / "scratch"
-        scratch.mkdir()
-        run(["apt-get", *archive.of_kernels(scratch, "arm64"), "download", f"linux-image-{release}"], cwd=scratch)
-        archive.unpack(list(scratch.glob("*.deb")), scratch / "root")
-        (place / "lib/board").mkdir(parents=True)
-        for name in NETWORK:
-            (found,) = scratch.rglob(f"{name}.ko*")
-            archive.plain(found, place / f"lib/board/{name}.ko")
-        shutil.rmtree(scratch)
+        base = archive.packages(*PROGRAMS) / "root"
+        libraries = [path for name in LIBRARIES for path in (base / name).glob("*.so*")]
+        for path in [*libraries, *(base / name for name in PROGRAMS.values())]:
+            into = place / path.relative_to(base)
+            into.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, into, follow_symlinks=False)
+        apt = archive.of_kernels(place / "scratch", "arm64")
+        for release in releases:
+            scratch, modules = place / "scratch" / release, place / f"lib/board/{release}"
+            scratch.mkdir()
+            modules.mkdir(parents=True)
+            pattern = f"^linux-(image|modules)-{re.escape(release)}$"
+            names = [line.split()[0] for line in run(["apt-cache", *apt, "search", "--names-only", pattern]).splitlines()]
+            run(["apt-get", *apt, "download", *names], cwd=scratch)
+            archive.unpack(list(scratch.glob("*.deb")), scratch / "root")
+            for name in NETWORK:
+                (found,) = scratch.rglob(f"{name}.ko*")
+                archive.plain(found, modules / f"{name}.ko")
+        shutil.rmtree(place / "scratch")
 
-    return cache.cached("sshd", cache.digest(*NETWORK, *LIBRARIES, release), fetch)
+    return cache.cached("sshd", cache.digest(*NETWORK, *LIBRARIES, *PROGRAMS, *releases), fetch)
 
 
-def _pack(folder: Path, base: Path, initrd: Path, cpus: int) -> None:
-    """Write an image that is the board's, and after it the server: the kernel unpacks one after the other."""
+def _pack(folder: Path, base: Path, initrd: Path, systems: Mapping[str, Path], cpus: int) -> None:
+    """Write an image that is the board's, and after it the server: the kernel unpacks one after the other.
+
+    Of some kernels that it may run, by their releases, the first is its own.
+    """
     tree = folder / "tree"
     shutil.copytree(base, tree, symlinks=True)
-    (tree / "etc").mkdir()
+    for name in ("etc", "boot"):
+        (tree / name).mkdir()
     texts = {"start": START, "etc/sshd_config": SETTINGS, "etc/passwd": USERS, "etc/group": "root:x:0:\nnogroup:x:65534:\n"}
+    texts["init"] = image.INIT.format(modules=" ".join(f"$(uname -r)/{name}" for name in image.BOARD_MODULES))
     if cpus > 1:  # the port's name is there before it can be opened, which only another CPU sees
-        init = image.INIT.format(modules=" ".join(image.BOARD_MODULES))
-        texts["init"] = init.replace("cd /board\n", "sleep 2\ncd /board\n")
+        texts["init"] = texts["init"].replace("cd /board\n", "sleep 2\ncd /board\n")
     for name, text in texts.items():
         (tree / name).write_text(text)
         (tree / name).chmod(0o755)
     shutil.copy(folder / "host_key", tree / "etc/host_key")
     shutil.copy(folder / "key.pub", tree / "etc/authorized_keys")
+    for release, system in systems.items():
+        for path in system.glob("*.ko"):
+            shutil.copy(path, tree / f"lib/board/{release}")
+    if len(systems) > 1:
+        release, system = next(iter(systems.items()))
+        shutil.copy(system / "vmlinuz", tree / f"boot/vmlinuz-{release}")
+        (tree / f"boot/initrd.img-{release}").symlink_to(INITRD)
     image.pack(tree, folder / "more")
     with open(folder / "initrd", "wb") as whole:
         for part in (initrd, folder / "more"):

@@ -393,7 +393,7 @@ def test_the_local_board_needs_an_arm64_machine(tmp_path: Path) -> None:
 def test_the_local_board_runs_the_agent_of_the_emulated_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On this machine it gets as far as its first question: perf."""
     guest = image.payload()
-    monkeypatch.setattr(image, "payload", lambda: guest)
+    monkeypatch.setattr("study.collect.boards.local.payload", lambda: guest)
     monkeypatch.setattr(platform, "machine", lambda: "aarch64")
     launch = boards.find("local").launch(tmp_path / "console.log", ("stock",))
     without_perf = dataclasses.replace(launch, env={**launch.env, "PATH": "/nowhere"})

@@ -33,7 +33,7 @@ class Machine:
 
 def test_a_board_is_restarted_and_waited_for(tmp_path: Path) -> None:
     machine, said = Machine(tmp_path, "7.3"), []
-    restart.until_right(machine.look, machine.command, {"STUDY_KERNEL": "7.3"}, pause=0, say=said.append)
+    restart.by_command(machine.look, machine.command, {"STUDY_KERNEL": "7.3"}, pause=0, say=said.append)
     assert machine.kernel.read_text() == "7.3" and machine.down == 0
     assert said == [f"it runs old; restarting it with: {machine.command}"]
 
@@ -41,28 +41,28 @@ def test_a_board_is_restarted_and_waited_for(tmp_path: Path) -> None:
 def test_a_right_boot_is_left_alone(tmp_path: Path) -> None:
     machine = Machine(tmp_path, "7.3", down=0)
     machine.kernel.write_text("7.3")
-    restart.until_right(machine.look, "/bin/false", {})
+    restart.by_command(machine.look, "/bin/false", {})
 
 
 @pytest.mark.parametrize(("boots", "words"), [("6.1", "it runs 6.1; it was restarted"), ("", "it runs ; it was restarted")])
 def test_a_board_that_boots_another_kernel_is_said(tmp_path: Path, boots: str, words: str) -> None:
     machine = Machine(tmp_path, "7.3", down=0)
     with pytest.raises(WrongBoot, match=words):
-        restart.until_right(machine.look, machine.command, {"STUDY_KERNEL": boots}, patience=0, pause=0)
+        restart.by_command(machine.look, machine.command, {"STUDY_KERNEL": boots}, patience=0, pause=0)
 
 
 def test_a_board_that_stays_down_is_said(tmp_path: Path) -> None:
     machine = Machine(tmp_path, "7.3", down=10**6)
     with pytest.raises(BoardFailed, match="does not answer; it was restarted 0 min ago"):
-        restart.until_right(machine.look, machine.command, {"STUDY_KERNEL": "7.3"}, patience=0, pause=0)
+        restart.by_command(machine.look, machine.command, {"STUDY_KERNEL": "7.3"}, patience=0, pause=0)
 
 
 def test_a_command_that_fails_is_said(tmp_path: Path) -> None:
     with pytest.raises(StudyError, match="false failed with exit status 1"):
-        restart.until_right(Machine(tmp_path, "7.3").look, "false", {})
+        restart.by_command(Machine(tmp_path, "7.3").look, "false", {})
 
 
 @pytest.mark.parametrize("command", ["", "'open"])
 def test_a_command_that_is_none_is_refused(tmp_path: Path, command: str) -> None:
     with pytest.raises(BadRequest, match="the command that restarts a board"):
-        restart.until_right(Machine(tmp_path, "7.3").look, command, {})
+        restart.by_command(Machine(tmp_path, "7.3").look, command, {})

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
+from pathlib import Path
 from typing import Any
 
 from study.campaign import schema
-from study.collect.boards.link import Link
+from study.collect.boards.link import Launch, Link
 from study.collect.onboard.counting import MAY_LACK
 from study.collect.perfstat import Count, per_round_trip
 from study.design import Factors, Visit
@@ -54,3 +56,14 @@ class LinuxBoard:
         lacking = [event for event in MAY_LACK if event not in {count.event for count in counts}]
         counts += [Count(event, math.nan, why="not on this kernel") for event in lacking]
         return {**measured, "counts": [count.to_json() for count in counts]}
+
+
+class RunningBoard(LinuxBoard):
+    """A board that runs before the study comes and after it has gone; another kernel is put in force on it by kexec."""
+
+    name: str
+    emulated = False
+
+    @abstractmethod
+    def launch(self, console: Path, strategies: tuple[str, ...], kernel: str = "", image: Path | None = None) -> Launch:
+        """Say how to start the agent, which finds the kernel `image`, if there is one, in the file $STUDY_IMAGE."""

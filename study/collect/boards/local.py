@@ -9,27 +9,29 @@ from pathlib import Path
 
 from study import paths
 from study.collect.boards.link import Launch
-from study.collect.boards.linux import LinuxBoard
+from study.collect.boards.linux import RunningBoard
 from study.errors import BoardFailed
 from study.factors import STRATEGIES
-from study.kernels import image, module
+from study.kernels.image import payload
+from study.kernels.module import module
 
 
-class LocalBoard(LinuxBoard):
+class LocalBoard(RunningBoard):
     """This machine."""
 
     name = "local"
-    emulated = False
 
-    def launch(self, console: Path, strategies: tuple[str, ...], kernel: str = "") -> Launch:
+    def launch(self, console: Path, strategies: tuple[str, ...], kernel: str = "", image: Path | None = None) -> Launch:
         """Assemble the guest, build the module if a strategy needs it, and say how to start the agent."""
         if platform.machine() != "aarch64":
             raise BoardFailed(
                 f"local: this machine is {platform.machine()}, not arm64; measure an emulated board instead: BOARD=qemu-neoverse-n1"
             )
         places = [str(paths.ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-        env = {"STUDY_PAYLOAD": str(image.payload()), "PYTHONPATH": os.pathsep.join(places)}
+        env = {"STUDY_PAYLOAD": str(payload()), "PYTHONPATH": os.pathsep.join(places)}
         if any(STRATEGIES[name].module for name in strategies):
-            env["STUDY_MODULE"] = str(module.module(platform.release()))
+            env["STUDY_MODULE"] = str(module(platform.release()))
+        if image:
+            env["STUDY_IMAGE"] = str(image.absolute())
         env["STUDY_PARENT"] = str(os.getpid())  # it ends its visit, and puts the machine back, if we are killed
         return Launch([sys.executable, "-m", "study.collect.onboard"], cwd=console.parent, console=console, env=env)

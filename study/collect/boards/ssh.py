@@ -19,9 +19,9 @@ from pathlib import Path
 
 from study import paths
 from study.collect.boards.link import Launch
-from study.collect.boards.linux import LinuxBoard
+from study.collect.boards.linux import RunningBoard
 from study.errors import BadRequest
-from study.kernels import image
+from study.kernels.image import payload
 from study.process import need
 
 # Nobody is asked for anything, no unknown host is trusted, nothing but the line is carried, and a connection that is lost is
@@ -73,7 +73,7 @@ UNCHECKED = py_compile.PycInvalidationMode.UNCHECKED_HASH
 SILENCE = 660.0
 
 
-class SshBoard(LinuxBoard):
+class SshBoard(RunningBoard):
     """A machine that OpenSSH's client reaches.
 
     Parameters
@@ -93,8 +93,6 @@ class SshBoard(LinuxBoard):
         If the name is none that ssh could be given.
     """
 
-    emulated = False
-
     def __init__(self, host: str, python: str = "", module: Path | None = None, silence: float = SILENCE) -> None:
         self.name, self._host, self._silence = f"ssh:{host}", host, silence
         if any(part.startswith("-") for part in host.split("@")) or not host.isprintable() or " " in host:
@@ -103,10 +101,10 @@ class SshBoard(LinuxBoard):
         named = os.environ.get("STUDY_MODULE", "")
         self._module = module or (Path(named).absolute() if named else None)
 
-    def launch(self, console: Path, strategies: tuple[str, ...], kernel: str = "") -> Launch:
+    def launch(self, console: Path, strategies: tuple[str, ...], kernel: str = "", image: Path | None = None) -> Launch:
         """Pack what runs on the board, and say how to send it there and start it."""
         module = self._read_module()
-        archive = pack(module)
+        archive = pack(module, image)
         text = (paths.ONBOARD / "bootstrap.py").read_text()
         there = shlex.join([*self._python, "-I", "-c", text, str(len(archive)), str(self._silence)])
         names = os.environ.get("STUDY_SSH_CONFIG", "")
@@ -142,8 +140,8 @@ INSTALLED = {
 }
 
 
-def pack(module: bytes) -> bytes:
-    """Return an archive of all that runs on a board: the agent, pyperf, the guest, and the module if there is one.
+def pack(module: bytes, image: Path | None = None) -> bytes:
+    """Return an archive of all that runs on a board: the agent, pyperf, the guest, and module and kernel if there are any.
 
     Modules go along compiled, too: a board with the Python of this machine takes them as they are, and another one the sources.
     """
@@ -157,7 +155,9 @@ def pack(module: bytes) -> bytes:
             archive.write(str(compiled), f"{Path(name).parent}/__pycache__/{path.stem}.{sys.implementation.cache_tag}.pyc")
         for place, text in INSTALLED.items():
             archive.writestr(place, text)
-        archive.write(image.payload(), "payload.bin")
+        archive.write(payload(), "payload.bin")
         if module:
             archive.writestr("dbgswitch.ko", module)
+        if image:
+            archive.write(image, "Image")
     return stream.getvalue()

@@ -7,6 +7,8 @@ Requests name what to do and answer with ``{"id": ..., "result": ...}`` or ``{"i
 ``visit``     measure one cell once, in a fresh process
 ``doctor``    what keeps this board from being measured, or spoils figures; nothing is refused
 ``tune``      tune the machine for the CPU that measures, until the agent ends
+``runs``      which kernel runs, and which is the board's own
+``restart``   when the agent ends, restart the board: by kexec into another kernel, or into its own
 ============  ================================================================================================
 """
 
@@ -26,12 +28,13 @@ from typing import Any
 
 from study.factors import STRATEGIES
 
-from . import BoardError, bench, counting, doctor, facts, fresh, guest, strategy, tied, tuning
+from . import BoardError, bench, counting, doctor, facts, fresh, guest, kexec, strategy, tied, tuning
 
 VISIT_LIMIT = 600.0  # seconds
 ROOT = Path(os.environ.get("STUDY_ROOT", "/"))  # where the machine's files are
 PROGRAM = bench.program()  # it is run in the process of a visit, never here
 HELD = contextlib.ExitStack()  # what is put back when the agent ends
+LAST = contextlib.ExitStack()  # what is done after that
 PF_EXITING = 4  # of the flags of proc(5), stat: sched.h
 platform.platform(aliased=True)  # pyperf asks this for every suite, and Python keeps it: once for all forked processes
 
@@ -57,6 +60,18 @@ def examine(events: list[list[str]]) -> dict[str, object]:
 def tune() -> dict[str, object]:
     """Tune the machine, and say what was changed."""
     return {"tuned": HELD.enter_context(tuning.held(ROOT, tuning.wanted(ROOT, facts.measuring_cpu())))}
+
+
+def runs() -> dict[str, object]:
+    """Say which kernel runs, and which is the board's own."""
+    return kexec.runs(ROOT)
+
+
+def restart(release: str) -> dict[str, object]:
+    """Restart the board when the agent ends: into the kernel that was sent along, of that release, or into its own if there is none."""
+    ways = kexec.loaded(ROOT, release)
+    LAST.callback(kexec.go, ROOT, ways, os.environ.get("STUDY_FOLDER", ""))
+    return {"by": ways[-1][0]}
 
 
 def visit(
@@ -98,7 +113,7 @@ def oracle_well(chosen: str, reports: list[int]) -> bool:
 
 
 REQUESTS: dict[str, Callable[..., dict[str, object]]] = {
-    "facts": board_facts, "visit": visit, "doctor": examine, "tune": tune,
+    "facts": board_facts, "visit": visit, "doctor": examine, "tune": tune, "runs": runs, "restart": restart,
 }  # fmt: skip
 
 
@@ -118,7 +133,7 @@ def main() -> None:
     if parent:
         tied.end_with_parent(signal.SIGTERM)
     tuning.mend(ROOT)
-    with HELD:
+    with LAST, HELD:
         HELD.callback(_remove_orphaned, os.environ.get("STUDY_FOLDER", ""), parent)
         HELD.callback(strategy.unload)
         try:

@@ -32,13 +32,13 @@ def refuse(why: str) -> typing.NoReturn:
 
 def received(size: int) -> bytes:
     """Return so many bytes of standard input, and take not one more."""
-    data = b""
+    data = bytearray()
     while len(data) < size:
         more = os.read(0, size - len(data))
         if not more:
             sys.exit(1)
         data += more
-    return data
+    return bytes(data)
 
 
 def unpacked(archive: bytes) -> "tempfile.TemporaryDirectory[str]":
