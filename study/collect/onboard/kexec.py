@@ -23,7 +23,16 @@ PANIC = "panic=10"
 # Where a release has its files: as Debian, Fedora and SUSE name them.
 KERNELS = ("boot/vmlinuz-{}", "boot/Image-{}")
 INITRDS = ("boot/initrd.img-{}", "boot/initramfs-{}.img", "boot/initrd-{}")
+EFI, TREE = "sys/firmware/efi", "sys/firmware/devicetree/base"
 
+
+def has_its(root: Path) -> bool:
+    """Say whether the device tree has a GICv3 ITS."""
+    return any(b"arm,gic-v3-its" in path.read_bytes() for path in (root / TREE).rglob("compatible"))
+
+
+# What kexec takes, and what to say where that is not so. An ITS and its redistributors cannot be turned off: the next kernel writes to
+# the tables of the one before, wherever they are (drivers/irqchip/irq-gic-v3-its.c, enabled_lpis_allowed()).
 NEEDS: tuple[tuple[Callable[[Path], object], str], ...] = (
     (lambda root: os.geteuid() == 0, 'kexec takes root: log in as root, or set STUDY_SSH_PYTHON="sudo -n python3"'),
     (lambda root: shutil.which("kexec"), "there is no kexec: install kexec-tools on the board"),
@@ -31,6 +40,11 @@ NEEDS: tuple[tuple[Callable[[Path], object], str], ...] = (
     (
         lambda root: read(root / "proc/sys/kernel/kexec_load_disabled") != "1",
         "kexec is shut off until the board restarts: leave kernel.kexec_load_disabled at 0 there",
+    ),
+    (
+        lambda root: (root / EFI).exists() or not has_its(root),
+        "kexec would spoil memory there: the board's interrupt controller (ITS) goes on writing tables, which only UEFI keeps apart: "
+        "boot the board by UEFI, or restart it with --reboot",
     ),
 )
 
