@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from study.collect import restart
 from study.collect.boards import Link
@@ -41,14 +41,14 @@ class Turns:
     ) -> None:  # fmt: skip
         self._board, self._images, self._say = board, images, say
         self._how = {"patience": patience, "pause": pause}
-        self._due = 0.0  # until when the board may be on its way
-        self._left = False  # whether we end with the machine that restarts
+        self._due, self._boot = 0.0, ""  # until when the board may be on its way, and which boot it was told to leave
+        self._ends = False  # whether we end with the machine, which restarts
 
     def __enter__(self) -> Turns:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if not self._left:
+        if not self._ends:
             self._home()
 
     def until_right(self, kernel: Kernel, look: Callable[[], object]) -> None:
@@ -67,15 +67,18 @@ class Turns:
         """Restart into a kernel; into the board's own if there is none, or none that could be sent."""
         folder = self._images.get(kernel.name) if kernel else None
         release = json.loads((folder / "versions.json").read_text())["release"] if folder else ""
-        if kernel and not folder and not kernel.is_that(own := self._ask("runs")["own"]):
-            raise BoardFailed(
-                f"{self._board.name}: {kernel.name} is not its own kernel, which is {own}, and there is no file of it to send: "
-                f"name it as {kernel.name}=image:FOLDER"
-            )
-        self._ask("restart", folder / "vmlinuz" if folder else None, release=release)
-        self._due = time.monotonic() + self._how["patience"]
+        with self._linked(folder / "vmlinuz" if folder else None) as link:
+            runs = link.ask("runs")
+            if kernel and not folder and not kernel.is_that(runs["own"]):
+                raise BoardFailed(
+                    f"{self._board.name}: {kernel.name} is not its own kernel, which is {runs['own']}, and there is no file of it to "
+                    f"send: name it as {kernel.name}=image:FOLDER"
+                )
+            if why := link.ask("restart", release=release)["why"]:
+                self._say(f"{self._board.name}: {why}; its boot loader brings its own kernel back")
+        self._due, self._boot = time.monotonic() + self._how["patience"], runs["boot_id"]
         if self._board.name == "local":
-            self._left = True
+            self._ends = True
             raise StudyError(f"local restarts into {release or 'its own kernel'}: run the same command again when it is up")
 
     def _home(self) -> None:
@@ -85,21 +88,31 @@ class Turns:
                 restart.until_right(self._at_home, lambda: self._restart(None), "by kexec", **self._how, say=self._say)
                 return
             except StudyError as error:
-                if time.monotonic() > self._due or self._left:
-                    self._say(f"{error}; a restart of {self._board.name} brings its own kernel back")
+                if self._ends or time.monotonic() > self._due:
+                    self._give_up(error)
                     return
             time.sleep(self._how["pause"])
 
+    def _give_up(self, error: StudyError) -> None:
+        """Say what is left to do; of a board that was never restarted, what it says has been said."""
+        if self._ends:
+            self._say(f"{self._board.name} restarts into its own kernel")
+        elif self._due:
+            self._say(f"{error}; a restart of {self._board.name} brings its own kernel back")
+
     def _at_home(self) -> None:
-        runs = self._ask("runs")
+        with self._linked() as link:
+            runs = link.ask("runs")
+        if runs["boot_id"] == self._boot:
+            raise BoardFailed(f"{self._board.name} has yet to restart")
         if runs["foreign"]:
             raise WrongBoot(f"{self._board.name} runs {runs['kernel']}, its own kernel is {runs['own']}")
         if self._due:
             self._say(f"{self._board.name} runs its own kernel, {runs['own']}")
 
-    def _ask(self, do: str, image: Path | None = None, **arguments: Any) -> dict[str, Any]:
-        """Ask the agent one thing, on a line of its own."""
+    @contextlib.contextmanager
+    def _linked(self, image: Path | None = None) -> Iterator[Link]:
         with tempfile.TemporaryDirectory() as folder:
             launch = self._board.launch(Path(folder, "console.log"), ("stock",), image=image)
             with Link(self._board.name, launch) as link:
-                return link.ask(do, **arguments)
+                yield link

@@ -127,7 +127,7 @@ def lab(folder: Path, *, kernel: str = "", words: str = QUICK, cpus: int = 1, ot
     systems = {release_of(system): system for system in map(archive.kernel, [kernel or archive.KERNEL, *others])}
     release = next(iter(systems))
     _pack(folder, server(*systems), initrd, systems, cpus)
-    argv = [str(folder / "initrd") if word == str(initrd) else word for word in launch.argv if word != "-no-reboot"]
+    argv = [str(folder / "initrd") if word == str(initrd) else word for word in launch.argv]
     network = ["-netdev", f"user,id=net,restrict=on,hostfwd=tcp:{address}:{port}-:22", "-device", "virtio-net-device,netdev=net"]
     if cpus > 1:
         at = argv.index("-icount")

@@ -36,6 +36,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "proc/cmdline": f"{LINE}\n",
         "sys/kernel/kexec_loaded": "0\n",
         "proc/sys/kernel/kexec_load_disabled": "0\n",
+        "proc/sys/kernel/random/boot_id": "b1\n",
         f"boot/vmlinuz-{HOME}": "",
         f"boot/initrd.img-{HOME}": "",
         "sys/firmware/devicetree/base/intc@8000000/compatible": "arm,gic-v3\0",
@@ -65,7 +66,7 @@ def in_a_foreign_kernel(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_kernel_is_told_what_the_board_s_own_was_told_and_which_that_is(root: Path) -> None:
-    assert onboard.loaded(root, FOREIGN) == onboard.KEXEC
+    assert onboard.loaded(root, FOREIGN) == (onboard.KEXEC, "")
     assert {f"kexec --command-line={LINE} study.own={HOME} panic=10", "kexec /sent/Image"} <= set(told(root))
     assert f"kexec --initrd={root}/boot/initrd.img-{HOME}" in told(root)
 
@@ -77,10 +78,10 @@ def test_a_kernel_whose_initrd_is_on_the_board_has_that(root: Path) -> None:
 
 
 def test_the_way_home_is_known_in_a_foreign_kernel(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert onboard.runs(root) == {"kernel": HOME, "own": HOME, "foreign": False}
+    assert onboard.runs(root) == {"kernel": HOME, "own": HOME, "foreign": False, "boot_id": "b1"}
     in_a_foreign_kernel(root, monkeypatch)
-    assert onboard.runs(root) == {"kernel": FOREIGN, "own": HOME, "foreign": True}
-    assert onboard.loaded(root, "") == onboard.KEXEC
+    assert onboard.runs(root) == {"kernel": FOREIGN, "own": HOME, "foreign": True, "boot_id": "b1"}
+    assert onboard.loaded(root, "") == (onboard.KEXEC, "")
     assert {f"kexec --command-line={LINE}", f"kexec {root}/boot/vmlinuz-{HOME}"} <= set(told(root))
     onboard.loaded(root, "7.3.4-v3")
     assert f"kexec --command-line={LINE} study.own={HOME} panic=10" in told(root)
@@ -90,7 +91,9 @@ def test_a_board_without_its_kernel_in_boot_goes_home_by_its_boot_loader(root: P
     in_a_foreign_kernel(root, monkeypatch)
     (root / f"boot/vmlinuz-{HOME}").unlink()
     (root / "sent").mkdir()
-    onboard.go(root, onboard.loaded(root, ""), str(root / "sent"))
+    ways, why = onboard.loaded(root, "")
+    onboard.go(root, ways, str(root / "sent"))
+    assert why == f"/boot has no kernel {HOME}"
     assert told(root) == ["reboot -f"]
     assert not (root / "sent").exists()
 
@@ -104,7 +107,7 @@ def test_a_board_without_its_kernel_in_boot_goes_home_by_its_boot_loader(root: P
             "#!/bin/sh\necho bad >&2\necho Cannot determine the file type of Image >&2\nexit 1\n",
             "file type of Image",
         ),
-        ("sys/kernel/kexec_loaded", None, "CONFIG_KEXEC=y"),
+        ("sys/kernel/kexec_loaded", None, "CONFIG_KEXEC or CONFIG_KEXEC_FILE"),
         ("proc/sys/kernel/kexec_load_disabled", "1\n", "kernel.kexec_load_disabled"),
         ("sys/firmware/devicetree/base/its/compatible", "arm,gic-v3-its\0", "boot the board by UEFI"),
     ],
@@ -119,9 +122,9 @@ def test_what_keeps_a_board_from_kexec_is_said(
         path.write_text(text)
         path.chmod(0o755)
     monkeypatch.setenv("PATH", f"{root}/bin:/bin")
-    with pytest.raises(BoardError, match=words):
+    with pytest.raises(BoardError, match=words) as error:
         onboard.loaded(root, FOREIGN)
-    assert onboard.loaded(root, "") == onboard.REBOOT
+    assert onboard.loaded(root, "") == (onboard.REBOOT, str(error.value))
 
 
 def test_kexec_takes_root(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,20 +133,30 @@ def test_kexec_takes_root(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         onboard.loaded(root, FOREIGN)
 
 
-# A board that is down for some questions after each restart, and then runs what it was told to.
+# A board that answers some questions still after it was told to restart, is down for some, and then runs what it was told to.
 AGENT = """
 import json, pathlib, sys
 state = pathlib.Path(sys.argv[1])
 known = json.loads(state.read_text())
-if known["down"]:
-    state.write_text(json.dumps({**known, "down": known["down"] - 1}))
-    sys.exit("it is down")
-request = json.loads(sys.stdin.readline())
-if request["do"] == "restart":
-    known |= {"runs": request["with"]["release"] or known["own"], "down": known["takes"], "restarts": known["restarts"] + 1}
+
+def note(**more):
+    known.update(more)
     state.write_text(json.dumps(known))
-answer = {"kernel": known["runs"], "own": known["own"], "foreign": known["runs"] != known["own"]}
-print(json.dumps({"id": 1, "result": answer}))
+
+if known["next"]:
+    if known["stays"]:
+        note(stays=known["stays"] - 1)
+    elif known["down"]:
+        note(down=known["down"] - 1)
+        sys.exit("it is down")
+    else:
+        note(runs=known["next"], next="", restarts=known["restarts"] + 1)
+for line in filter(str.strip, sys.stdin):
+    request = json.loads(line)
+    if request["do"] == "restart":
+        note(next=request["with"]["release"] or known["own"], stays=1, down=known["takes"])
+    answer = {"kernel": known["runs"], "foreign": known["runs"] != known["own"], "boot_id": known["restarts"]}
+    print(json.dumps({"id": request["id"], "result": {**answer, "own": known["own"], "why": known["why"]}}), flush=True)
 """
 V2 = Kernel(FOREIGN, "v2")
 
@@ -151,14 +164,15 @@ V2 = Kernel(FOREIGN, "v2")
 class Machine(RunningBoard):
     """A board that is a file, and the lines that people were told."""
 
-    def __init__(self, folder: Path, name: str = "ssh:lab", runs: str = HOME, takes: int = 2) -> None:
-        self.name, self._folder, self._state = name, folder, folder / "state"
+    def __init__(self, folder: Path, name: str = "ssh:lab", runs: str = HOME, takes: int = 2, why: str = "") -> None:
+        self.name, self._folder, self.state = name, folder, folder / "state"
         self.said: list[str] = []
-        self._state.write_text(json.dumps({"own": HOME, "runs": runs, "down": 0, "takes": takes, "restarts": 0}))
+        start = {"own": HOME, "runs": runs, "next": "", "takes": takes, "restarts": 0, "why": why}
+        self.state.write_text(json.dumps(start))
         (folder / "versions.json").write_text(json.dumps({"release": FOREIGN}))
 
     def launch(self, console: Path, strategies: tuple[str, ...], kernel: str = "", image: Path | None = None) -> Launch:
-        return Launch([sys.executable, "-c", AGENT, str(self._state)], cwd=self._folder, console=console)
+        return Launch([sys.executable, "-c", AGENT, str(self.state)], cwd=self._folder, console=console)
 
     def turns(self, patience: float = 60.0) -> kexec.Turns:
         return kexec.Turns(self, {"v2": self._folder}, patience=patience, pause=0, say=self.said.append)
@@ -171,7 +185,7 @@ class Machine(RunningBoard):
     @property
     def now(self) -> tuple[str, int]:
         """What it runs, and how often it was restarted."""
-        known = json.loads(self._state.read_text())
+        known = json.loads(self.state.read_text())
         return known["runs"], known["restarts"]
 
 
@@ -191,7 +205,7 @@ def test_a_board_goes_into_another_kernel_and_home_again(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, BadData])
-@pytest.mark.parametrize("looks", [1, 2, 4], ids=["before it goes", "while it is down", "when it is up"])
+@pytest.mark.parametrize("looks", [1, 2, 3, 5], ids=["before it is told", "before it goes", "while it is down", "when it is up"])
 def test_it_goes_home_whatever_ends_the_command(tmp_path: Path, error: type[BaseException], looks: int) -> None:
     board, left = Machine(tmp_path), iter(range(1, looks))
 
@@ -207,18 +221,27 @@ def test_it_goes_home_whatever_ends_the_command(tmp_path: Path, error: type[Base
 
 
 def test_a_board_that_a_killed_command_left_in_another_kernel_goes_home(tmp_path: Path) -> None:
-    board = Machine(tmp_path, runs=FOREIGN)
+    board = Machine(tmp_path, runs=FOREIGN, why="/boot has no kernel")
     with board.turns():
         pass
     assert board.now == (HOME, 1)
+    assert "ssh:lab: /boot has no kernel; its boot loader brings its own kernel back" in board.said
 
 
 def test_a_board_that_does_not_come_back_is_said_and_left_to_its_owner(tmp_path: Path) -> None:
     board = Machine(tmp_path, takes=10**6)
-    with pytest.raises(BoardFailed, match="it is down.* it was restarted 0 min ago by kexec"), board.turns(patience=0) as turns:
+    with pytest.raises(BoardFailed, match="it was restarted 0 min ago by kexec"), board.turns(patience=0) as turns:
         turns.until_right(V2, board.look)
     assert len(board.said) == 2
     assert board.said[1].endswith("a restart of ssh:lab brings its own kernel back")
+
+
+def test_of_a_board_that_never_answered_no_more_is_said(tmp_path: Path) -> None:
+    board = Machine(tmp_path)
+    board.state.unlink()
+    with board.turns(patience=0):
+        pass
+    assert board.said == []
 
 
 def test_a_kernel_that_is_neither_here_nor_there_is_refused(tmp_path: Path) -> None:
@@ -235,7 +258,15 @@ def test_this_machine_goes_down_with_the_command_and_is_told_to_once(tmp_path: P
     board = Machine(tmp_path, "local")
     with pytest.raises(StudyError, match=f"local restarts into {FOREIGN}: run the same command again"), board.turns() as turns:
         turns.until_right(V2, board.look)
-    assert board.now == (FOREIGN, 1)
+    assert board.now == (HOME, 0), "it has yet to go, and nothing else was asked of it"
+    assert board.said == [f"it runs {HOME}; restarting it by kexec"]
+
+
+def test_this_machine_goes_home_when_all_is_done(tmp_path: Path) -> None:
+    board = Machine(tmp_path, "local", runs=FOREIGN)
+    with board.turns():
+        pass
+    assert board.said[-1] == "local restarts into its own kernel"
 
 
 class Sent(dict[str, Path]):

@@ -69,9 +69,9 @@ def runs() -> dict[str, object]:
 
 def restart(release: str) -> dict[str, object]:
     """Restart the board when the agent ends: into the kernel that was sent along, of that release, or into its own if there is none."""
-    ways = kexec.loaded(ROOT, release)
+    ways, why = kexec.loaded(ROOT, release)
     LAST.callback(kexec.go, ROOT, ways, os.environ.get("STUDY_FOLDER", ""))
-    return {"by": ways[-1][0]}
+    return {"why": why}
 
 
 def visit(

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from . import BoardError
-from .tuning import read
+from .tuning import BOOT_ID, read
 
 OWN = "study.own="
 # A kernel that panics restarts the board, whose boot loader brings its own back.
@@ -36,7 +36,10 @@ def has_its(root: Path) -> bool:
 NEEDS: tuple[tuple[Callable[[Path], object], str], ...] = (
     (lambda root: os.geteuid() == 0, 'kexec takes root: log in as root, or set STUDY_SSH_PYTHON="sudo -n python3"'),
     (lambda root: shutil.which("kexec"), "there is no kexec: install kexec-tools on the board"),
-    (lambda root: read(root / "sys/kernel/kexec_loaded"), "the kernel that runs has no kexec: it takes one with CONFIG_KEXEC=y"),
+    (
+        lambda root: read(root / "sys/kernel/kexec_loaded"),
+        "the kernel that runs has no kexec: it takes CONFIG_KEXEC or CONFIG_KEXEC_FILE",
+    ),
     (
         lambda root: read(root / "proc/sys/kernel/kexec_load_disabled") != "1",
         "kexec is shut off until the board restarts: leave kernel.kexec_load_disabled at 0 there",
@@ -61,13 +64,14 @@ def own(command_line: str, running: str) -> tuple[str, str]:
 
 
 def runs(root: Path) -> dict[str, object]:
-    """Return the release of the kernel that runs, and that of the board's own."""
+    """Return the release of the kernel that runs, that of the board's own, whether it is another one, and which boot it is."""
     line = read(root / "proc/cmdline")
-    return {"kernel": platform.release(), "own": own(line, platform.release())[1], "foreign": f" {OWN}" in f" {line}"}
+    home = own(line, platform.release())[1]
+    return {"kernel": platform.release(), "own": home, "foreign": f" {OWN}" in f" {line}", "boot_id": read(root / BOOT_ID)}
 
 
-def loaded(root: Path, release: str) -> tuple[list[str], list[str]]:
-    """Load a kernel, and return what puts it in force.
+def loaded(root: Path, release: str) -> tuple[tuple[list[str], list[str]], str]:
+    """Load a kernel, and return what puts it in force, and why that is not kexec if it is not.
 
     Parameters
     ----------
@@ -83,11 +87,13 @@ def loaded(root: Path, release: str) -> tuple[list[str], list[str]]:
     """
     try:
         _load(root, release)
-    except BoardError:
+    except BoardError as error:
         if release:
             raise
-        return REBOOT
-    return KEXEC
+        return REBOOT, str(error)
+    finally:
+        os.sync()  # now, while nobody counts our seconds
+    return KEXEC, ""
 
 
 def _load(root: Path, release: str) -> None:
@@ -116,5 +122,4 @@ def _first(root: Path, names: Iterable[str], releases: Iterable[str]) -> Path | 
 def go(root: Path, ways: tuple[list[str], list[str]], folder: str) -> None:
     """Restart the board, after removing the folder that we were sent in; where systemd runs, it ends all else before."""
     shutil.rmtree(folder, ignore_errors=True)
-    os.sync()
     subprocess.run(ways[not (root / SYSTEMD).is_dir()], check=False)
