@@ -29,7 +29,11 @@ class BoardFailed(StudyError):
 
 
 class WrongBoot(BoardFailed):
-    """A board must be restarted, perhaps with another kernel, before it goes on."""
+    """A board must be restarted, perhaps with another kernel, before it goes on: why, and what a user can do."""
+
+    def __init__(self, why: str, todo: str = "") -> None:
+        super().__init__(f"{why}: {todo}" if todo else why)
+        self.why = why
 
 
 class Busy(StudyError):

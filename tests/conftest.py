@@ -98,6 +98,7 @@ LONG = [
     "collect/test_boards",
     "publish/test_site",
     "collect/test_ssh",
+    "collect/test_kexec",
     "collect/test_fleet",
     "collect/test_rig",
     "kernels/test_kernels",

@@ -35,9 +35,11 @@ def right_kernel(campaign: Campaign, board: str, visit: Visit, facts: dict[str, 
     boots = [known for known in map(campaign.facts, campaign.boots()) if known["board"] == board]
     again = "run the same command again: what was recorded stays"
     if runs := other_kernel(kernel, kernels, boots, facts):
-        raise WrongBoot(f"boot {visit.boot} of the design is one of {kernel.name}, but {board} runs {runs}: boot it, and {again}")
+        raise WrongBoot(
+            f"boot {visit.boot} of the design is one of {kernel.name}, but {board} runs {runs}", f"boot it, and {again}"
+        )
     if facts.get("boot_id") in [known.get("boot_id") for known in boots] and visit.name.endswith("-0001"):
-        raise WrongBoot(f"boot {visit.boot} of the design must be a new one: restart {board} with {kernel.name}, and {again}")
+        raise WrongBoot(f"boot {visit.boot} of the design must be a new one", f"restart {board} with {kernel.name}, and {again}")
 
 
 def other_kernel(wanted: Kernel, kernels: Sequence[Kernel], known: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> str:

@@ -49,7 +49,7 @@ def until_right(
         look()
         return
     except WrongBoot as error:
-        say(f"{error}; restarting it {how}")
+        say(f"{error.why}; restarting it {how}")
     again()
     end = time.monotonic() + patience
     while True:

@@ -16,6 +16,7 @@ from study.collect import kexec, session
 from study.collect.boards import Link
 from study.collect.boards.link import Launch
 from study.collect.boards.linux import RunningBoard
+from study.collect.boards.local import LocalBoard
 from study.collect.onboard import BoardError
 from study.collect.onboard import kexec as onboard
 from study.design import Factors, Kernel
@@ -267,6 +268,13 @@ def test_this_machine_goes_home_when_all_is_done(tmp_path: Path) -> None:
     with board.turns():
         pass
     assert board.said[-1] == "local restarts into its own kernel"
+
+
+def test_this_machine_s_agent_finds_a_kernel_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    monkeypatch.setattr("study.collect.boards.local.payload", lambda: tmp_path)
+    launch = LocalBoard().launch(tmp_path / "console.log", ("stock",), image=tmp_path / "vmlinuz")
+    assert launch.env["STUDY_IMAGE"] == str(tmp_path / "vmlinuz")
 
 
 class Sent(dict[str, Path]):
