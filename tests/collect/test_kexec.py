@@ -46,7 +46,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
     script = f'#!/bin/sh\nfor word; do echo "$word"; done >>{tmp_path}/told\n'
-    for name in ("kexec", "reboot"):
+    for name in ("kexec", "reboot", "systemctl"):
         (tmp_path / "bin").mkdir(exist_ok=True)
         (tmp_path / "bin" / name).write_text(script.replace(">>", f"| sed 's/^/{name} /' >>"))
         (tmp_path / "bin" / name).chmod(0o755)
@@ -97,6 +97,13 @@ def test_a_board_without_its_kernel_in_boot_goes_home_by_its_boot_loader(root: P
     assert why == f"/boot has no kernel {HOME}"
     assert told(root) == ["reboot -f"]
     assert not (root / "sent").exists()
+
+
+def test_where_systemd_runs_it_ends_all_else_before(root: Path) -> None:
+    (root / "run/systemd/system").mkdir(parents=True)
+    onboard.go(root, onboard.KEXEC, "")
+    onboard.go(root, onboard.REBOOT, "")
+    assert told(root) == ["systemctl kexec", "systemctl reboot"]
 
 
 @pytest.mark.parametrize(
