@@ -68,7 +68,7 @@ class Turns:
         folder = self._images.get(kernel.name) if kernel else None
         release = json.loads((folder / "versions.json").read_text())["release"] if folder else ""
         with self._linked(folder / "vmlinuz" if folder else None) as link:
-            runs = link.ask("runs")
+            runs = link.ask("runs", self._how["patience"])  # behind the kernel, which may take its time
             if kernel and not folder and not kernel.is_that(runs["own"]):
                 raise BoardFailed(
                     f"{self._board.name}: {kernel.name} is not its own kernel, which is {runs['own']}, and there is no file of it to "
