@@ -13,6 +13,7 @@ REPO     ?= .
 BRANCH   ?=
 BASE     ?=
 TOOL     ?= git
+KEEP     ?=
 TO       ?=
 COPY     ?=
 CELLS    ?=
@@ -30,7 +31,7 @@ OUT      := paper/$(subst |,$(blank),$(notdir $(PATHS:/=)))
 PAGES    := $(OUT)/notebooks
 
 # Free text reaches a recipe through the environment, so that the shell never reads it as code.
-export BOARD PROFILE FLEET KERNEL CAMPAIGN TITLE VERSION SINCE REPO BRANCH BASE TOOL TO COPY CELLS PIXELS PORT PYTHON OUT PAGES NEWCOMER
+export BOARD PROFILE FLEET KERNEL CAMPAIGN TITLE VERSION SINCE REPO BRANCH BASE TOOL KEEP TO COPY CELLS PIXELS PORT PYTHON OUT PAGES NEWCOMER
 
 .DEFAULT_GOAL := help
 .PHONY: help study fleet setup setup-python setup-system setup-board doctor collect analyze figures mail reply html serve lab module simulation bench \
@@ -49,6 +50,7 @@ help:  ## explain every target
 	@echo "  CAMPAIGN=$$CAMPAIGN   folder of the data; results go to $$OUT"
 	@echo "  TITLE, VERSION   of the series, for the letter; SINCE=data/v1 is what its last version reported"
 	@echo "  BRANCH=topic REPO=../linux BASE=v7.3   with make mail: put the letter into that series; TOOL=git or b4, TO=, COPY="
+	@echo "  KEEP=description or commit   where b4 keeps the letter of a branch that it does not know yet; else as it is configured"
 	@echo "  CELLS='board=qemu-neoverse-n1 exit=hvc guest=mde'   what make reply shows"
 	@echo "  PIXELS=$$PIXELS   width of the figures as PNG"
 	@echo "  NEWCOMER='$$NEWCOMER'   what make newcomer runs"
@@ -125,7 +127,7 @@ figures: analyze  ## the same: the figures are made with the tables
 mail: setup-python  ## the cover letter of CAMPAIGN, with notebooks/cover-letter.ipynb; with BRANCH= into its series
 	@$(STUDY) notebook cover-letter "$$PAGES/cover-letter.ipynb" -p campaign "$$CAMPAIGN" -p title "$$TITLE" -p version "$$VERSION" -p since "$$SINCE"
 	@[ -z "$$BRANCH" ] || $(STUDY) mail "$$OUT/letter.txt" "$$OUT/series" --repo "$$REPO" --branch="$$BRANCH" --base="$$BASE" \
-	  --tool "$$TOOL" --version "$$VERSION" --to="$$TO" --cc="$$COPY"
+	  --tool "$$TOOL" --keep "$$KEEP" --version "$$VERSION" --to="$$TO" --cc="$$COPY"
 
 reply: setup-python  ## a table of CELLS for a reply on the list
 	@$(STUDY) reply "$$CAMPAIGN" --cells "$$CELLS"

@@ -326,10 +326,13 @@ def notebook(name: str, out: Path, profile: str | None, given: tuple[tuple[str, 
 @click.option("--repo", default=".", show_default=True, type=click.Path(path_type=Path), help="The kernel's checkout.")
 @click.option("--base", default="", help="Where the series starts; else the branch's upstream.")
 @click.option("--tool", default="git", show_default=True, help="git or b4.")
+@click.option("--keep", default="", help="Where b4 keeps the letter: description or commit; else as it is configured.")
 @click.option("--version", default=1, show_default=True, help="Of the series.")
 @click.option("--to", multiple=True, help="A recipient, or several with commas between.")
 @click.option("--cc", multiple=True, help="The same.")
-def mail(letter: Path, out: Path, branch: str, repo: Path, base: str, tool: str, version: int, to: Any, cc: Any) -> None:
+def mail(
+    letter: Path, out: Path, branch: str, repo: Path, base: str, tool: str, keep: str, version: int, to: Any, cc: Any
+) -> None:
     """Put a letter into a branch's series, with git format-patch or b4, and check what came out.
 
     LETTER is a text whose first line is the subject; the mails of the series go to the folder OUT.
@@ -340,7 +343,8 @@ def mail(letter: Path, out: Path, branch: str, repo: Path, base: str, tool: str,
     from study.publish import series
 
     text = letter.read_bytes().decode(errors="replace")
-    mails = series.put(text, series.Series(repo, branch, base, version, series.addresses(to), series.addresses(cc)), out, tool)
+    meant = series.Series(repo, branch, base, version, series.addresses(to), series.addresses(cc), keep)
+    mails = series.put(text, meant, out, tool)
     for path in mails:
         print(path)
     print(series.SENDING[tool].format(folder=shlex.quote(str(out)), repo=shlex.quote(str(repo))))

@@ -14,7 +14,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.message import EmailMessage
 from pathlib import Path
 
@@ -25,9 +25,19 @@ from study.publish.prose import LARGEST
 BODY = 3  # line of a letter on which its body begins: below the subject and an empty line
 COVER_COMMIT = "--- b4-submit-tracking ---"  # b4 keeps the letter in a commit with this line (b4/ez.py, MAGIC_MARKER)
 UNTRACKED = "not a prep-managed branch"  # how b4 says that it does not know a branch yet
+# Where b4 can be asked to keep the letter, and its own name for that (b4/ez.py, get_cover_strategy).
+KEEP = {"description": "branch-description", "commit": "commit"}
+# What b4 sets of a branch in git's configuration (b4/ez.py, start_new_series and store_cover).
+STRATEGY = "b4-prep-cover-strategy"
+SETTINGS = ("description", "b4-tracking", STRATEGY)
+# What rev-list and format-patch leave out: that commit, which is no patch ...
+WITHOUT_COVER = ("--fixed-strings", f"--grep={COVER_COMMIT}", "--invert-grep")
+# ... but which git names as a prerequisite, being between the base and a patch.
+OF_COVER = re.compile(rb"^prerequisite-patch-id: \w+\n", re.MULTILINE)
 # What a tool puts after the letter: b4 a line of dashes, git the first author of the shortlog.
 AFTER = re.compile(r"---|.+ \(\d+\):")
 COMMA = re.compile(r',(?=(?:[^"]*"[^"]*")*[^"]*$)')  # with an even number of quotes after it
+BASE, PREREQUISITE = "base-commit: ", "prerequisite-"  # how the lines begin that say what a series applies to
 COUNTER = re.compile(r"(?:\bv(\d+) )?\b0+/(\d+)\] $")  # the end of a cover letter's prefix: [PATCH v2 0/3]
 # The names of the mails in a folder. It is a folder of its own, because "git send-email FOLDER" sends every file there.
 WRITTEN = Path(".series", "mails")
@@ -62,6 +72,8 @@ class Series:
         Of the series, from 1 up.
     to, cc : tuple of str
         One address each, with or without a name.
+    keep : str
+        Where b4 keeps the letter of a branch that it does not know yet, one of `KEEP`; empty: as b4 is configured.
     """
 
     repo: Path
@@ -70,6 +82,7 @@ class Series:
     version: int = 1
     to: tuple[str, ...] = ()
     cc: tuple[str, ...] = ()
+    keep: str = ""
 
     @property
     def ref(self) -> str:
@@ -78,7 +91,7 @@ class Series:
 
 
 def put(letter: str, series: Series, out: Path, tool: str) -> list[Path]:
-    """Write the mails of a series with a letter in front, and make sure that the letter came out as it went in.
+    """Write the mails of a series with a letter in front, and make sure that what came out is what was meant.
 
     Parameters
     ----------
@@ -103,7 +116,8 @@ def put(letter: str, series: Series, out: Path, tool: str) -> list[Path]:
     MissingTool
         If the tool is not installed.
     StudyError
-        If the tool fails, if it changed the letter, or if a mail is larger than a list accepts.
+        If the tool fails, if it changed the letter, if the mails do not say what the series starts from, or if one is
+        larger than a list accepts. The repository is as it was before.
     """
     if tool not in TOOLS:
         raise BadRequest(f"tool is {tool!r}: it must be one of {', '.join(TOOLS)}")
@@ -111,17 +125,21 @@ def put(letter: str, series: Series, out: Path, tool: str) -> list[Path]:
     check_letter(letter)
     check_series(series)
     target = out.absolute()
+    meant = replace(series, base=_start(series))  # now: b4 may rewrite the branch, and with it what BRANCH~2 is
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as fresh:
-            mails = TOOLS[tool](letter, series, Path(fresh))
-            check_mails(letter, series, mails, tool)
+        with (
+            tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as fresh,
+            TOOLS[tool](letter, series, Path(fresh)) as mails,
+        ):
+            check_mails(letter, meant, mails, tool)
             return _replace(target, mails)
     except OSError as error:
         raise StudyError(f"cannot write the mails to {out}: {error.strerror}; choose another folder") from error
 
 
-def with_git(letter: str, series: Series, out: Path) -> list[Path]:
+@contextlib.contextmanager
+def with_git(letter: str, series: Series, out: Path) -> Iterator[list[Path]]:
     """Write the mails with git format-patch.
 
     The letter goes in as the description of the branch, by the environment: every git has that, and neither the
@@ -136,8 +154,8 @@ def with_git(letter: str, series: Series, out: Path) -> list[Path]:
     out : Path
         Folder for the mails.
 
-    Returns
-    -------
+    Yields
+    ------
     list of Path
         The mails, cover letter first.
 
@@ -149,18 +167,23 @@ def with_git(letter: str, series: Series, out: Path) -> list[Path]:
     settings = {f"branch.{series.branch}.description": letter, "format.coverFromDescription": "subject"}
     version = [f"--reroll-count={series.version}"] if series.version > 1 else []  # else the subject says [PATCH v1 0/3]
     people = [f"--to={_encoded(person)}" for person in series.to] + [f"--cc={_encoded(person)}" for person in series.cc]
+    start = _start(series)
     _git(
-        series, "format-patch", "--quiet", "--cover-letter", "--numbered", "--suffix=.patch", *version, *people,
-        "-o", str(out.absolute()), f"{_start(series)}..{series.ref}", env=_configured(settings),
+        series, "format-patch", "--quiet", "--cover-letter", "--numbered", "--suffix=.patch", f"--base={start}", *version, *people,
+        "-o", str(out.absolute()), *WITHOUT_COVER, f"{start}..{series.ref}", env=_configured(settings),
     )  # fmt: skip
-    return sorted(out.glob("*.patch"))
+    mails = sorted(out.glob("*.patch"))
+    mails[0].write_bytes(OF_COVER.sub(b"", mails[0].read_bytes()))
+    yield mails
 
 
-def with_b4(letter: str, series: Series, out: Path) -> list[Path]:
-    """Write the mails with b4, offline, which keeps the letter in a commit of its own on the branch.
+@contextlib.contextmanager
+def with_b4(letter: str, series: Series, out: Path) -> Iterator[list[Path]]:
+    """Write the mails with b4, offline, which keeps the letter in the branch's description or in a commit of its own.
 
-    A branch that b4 does not know yet is enrolled, which rewrites its commits on top of that one. If b4 fails, the branch
-    is put back as it was.
+    A branch that b4 does not know yet is enrolled. A commit for the letter goes below the patches, which rewrites them; a
+    description rewrites nothing. If anything fails, here or in the caller's block, the branch and what git's configuration
+    says of it are put back as they were.
 
     Parameters
     ----------
@@ -171,8 +194,8 @@ def with_b4(letter: str, series: Series, out: Path) -> list[Path]:
     out : Path
         Folder for the mails.
 
-    Returns
-    -------
+    Yields
+    ------
     list of Path
         The mails, cover letter first.
 
@@ -193,8 +216,9 @@ def with_b4(letter: str, series: Series, out: Path) -> list[Path]:
         # In a kernel tree without a mail server b4 wants to send through the web, which refuses unsigned mail.
         env = OFFLINE | _configured({"sendemail.smtpServer": "localhost"})
         env["GIT_EDITOR"] = shlex.join(["cp", "--", str(text)])  # b4 takes it apart by the shell's rules, and adds its file
-        enrol = [] if _tracked(b4, series, env) else [f"--enroll={_base(series)}"]
-        run([b4, "prep", *enrol, f"--force-revision={series.version}", "--edit-cover"], cwd=series.repo, env=env)
+        if not _tracked(b4, series, env):
+            _enrol(b4, series, env)
+        run([b4, "prep", f"--force-revision={series.version}", "--edit-cover"], cwd=series.repo, env=env)
         # b4 takes the last --to and the last --cc only: all addresses follow one.
         people = [
             word
@@ -203,7 +227,7 @@ def with_b4(letter: str, series: Series, out: Path) -> list[Path]:
             for word in (option, *map(_encoded, given))
         ]
         run([b4, "send", "--output-dir", out.absolute(), "--no-sign", *people], cwd=series.repo, env=env)
-    return sorted(out.glob("*.eml"))
+        yield sorted(out.glob("*.eml"))
 
 
 TOOLS = {"git": with_git, "b4": with_b4}
@@ -248,6 +272,8 @@ def check_series(series: Series) -> None:
     """
     if isinstance(series.version, bool) or not isinstance(series.version, int) or series.version < 1:
         raise BadRequest(f"version is {series.version!r}: it must be a whole number of at least 1")
+    if series.keep and series.keep not in KEEP:
+        raise BadRequest(f"keep is {series.keep!r}: it must be one of {', '.join(KEEP)}")
     for person in series.to + series.cc:
         _check_person(person)
     if not _asked(series, "rev-parse", "--git-dir"):
@@ -256,6 +282,10 @@ def check_series(series: Series) -> None:
         raise BadRequest(f"{series.repo} has no branch {series.branch!r}; give the branch of your patches with BRANCH=")
     if not _patches(series):
         raise BadRequest(f"branch {series.branch} has no commits over {_base(series)}; give what it starts from with BASE=")
+    if _patches(series, "--ancestry-path") != _patches(series):
+        raise BadRequest(
+            f"not all commits of {series.branch} build on {_start(series)}, which it shares with {_base(series)}; rebase it"
+        )
 
 
 def check_mails(letter: str, series: Series, mails: list[Path], tool: str) -> None:
@@ -283,7 +313,9 @@ def check_mails(letter: str, series: Series, mails: list[Path], tool: str) -> No
     cover = _read(mails[0])
     title, _, *body = letter.rstrip("\n").split("\n")
     _check_subject(title, str(cover["subject"]), series.version, patches, tool)
-    _check_body(body, _text(cover).split("\n"), tool)
+    lines = _text(cover).split("\n")
+    _check_body(body, lines, tool)
+    _check_base(_start(series), lines[len(body) :], tool)
     for mail in mails:
         _check_recipients(series, mail)
         if mail.stat().st_size > LARGEST:
@@ -311,6 +343,17 @@ def _check_body(meant: list[str], came: list[str], tool: str) -> None:
         raise StudyError(_changed(tool, BODY + len(meant), "the end of the letter", rest))
 
 
+def _check_base(start: str, rest: list[str], tool: str) -> None:
+    """Check that the cover says what the series starts from; one with prerequisites says what these start from."""
+    found = [line.removeprefix(BASE) for line in rest if line.startswith(BASE)]
+    after = any(line.startswith(PREREQUISITE) for line in rest)
+    if len(found) != 1 or (found != [start] and not after):
+        wrote = ", ".join(found) or "nothing"
+        raise StudyError(
+            f"{tool} wrote {BASE}{wrote}, and the series starts from {start}; look at BASE=, or how {tool} is set up"
+        )
+
+
 def _changed(tool: str, number: int, meant: str | None, came: str | None) -> str:
     return f"{tool} changed line {number} of the letter: meant was {meant!r}, out came {came!r}; word it differently"
 
@@ -336,7 +379,10 @@ def _check_for_b4(series: Series) -> None:
     if _asked(series, "symbolic-ref", "--quiet", "HEAD") != series.ref:
         raise BadRequest(f"b4 works on the branch that is checked out; run: git -C {series.repo} switch {series.branch}")
     if _git(series, "status", "--porcelain", "--untracked-files=no"):
-        raise BadRequest(f"{series.repo} has changes that are not committed; commit or stash them, b4 rewrites the branch")
+        raise BadRequest(f"{series.repo} has changes that are not committed; commit or stash them, b4 wants none")
+    kept = _setting(series, STRATEGY)
+    if series.keep and kept and kept != KEEP[series.keep]:
+        raise BadRequest(f"b4 keeps the letter of {series.branch} as {kept} already; leave out KEEP=")
     if _patches(series) == 1:
         raise BadRequest("b4 numbers no cover letter of a single patch; use git: TOOL=git")
 
@@ -374,23 +420,27 @@ def _commit(series: Series, name: str) -> str:
     return _asked(series, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
 
 
-def _commits(series: Series, *words: str) -> str:
-    """Return what git rev-list says of the commits over the base, with b4's commit that holds the letter told apart by `words`."""
-    base = _commit(series, _base(series))
-    return _git(series, "rev-list", "--fixed-strings", f"--grep={COVER_COMMIT}", *words, f"{base}..{series.ref}")
-
-
 def _start(series: Series) -> str:
-    """Return the commit below the first patch: the one in which b4 keeps the letter, which is no patch, else the base."""
-    return _commits(series, "--max-count=1") or _commit(series, _base(series))
+    """Return the commit that the patches start from: the last that the branch shares with its base, below b4's own commit."""
+    base = _base(series)
+    shared = _asked(series, "merge-base", _commit(series, base), series.ref)
+    if not shared:
+        raise BadRequest(f"{series.branch} and {base} have no commit in common; give what it starts from with BASE=")
+    return _git(series, "rev-list", *WITHOUT_COVER, "--max-count=1", shared)
 
 
-def _patches(series: Series) -> int:
-    return int(_commits(series, "--invert-grep", "--no-merges", "--count"))
+def _patches(series: Series, *words: str) -> int:
+    start = _start(series)
+    return int(_git(series, "rev-list", *WITHOUT_COVER, *words, "--no-merges", "--count", f"{start}..{series.ref}"))
+
+
+def _setting(series: Series, key: str) -> str:
+    """Return what the repository's configuration says of the branch, to the last byte."""
+    return _asked(series, "config", "--local", "--null", "--get", f"branch.{series.branch}.{key}").removesuffix("\0")
 
 
 def _git(series: Series, *words: str, env: Mapping[str, str] | None = None) -> str:
-    return run(["git", "-C", series.repo, *words], env=env).strip()
+    return run(["git", "-C", series.repo, *words], env=env).removesuffix("\n")
 
 
 def _asked(series: Series, *words: str) -> str:
@@ -428,14 +478,31 @@ def _tracked(b4: str, series: Series, env: Mapping[str, str]) -> bool:
     return True
 
 
+def _enrol(b4: str, series: Series, env: Mapping[str, str]) -> None:
+    mine = _setting(series, "description")
+    keep = ["-c", f"b4.prep-cover-strategy={KEEP[series.keep]}"] if series.keep else []
+    run([b4, *keep, "prep", f"--enroll={_base(series)}"], cwd=series.repo, env=env)
+    if mine and _setting(series, STRATEGY) == KEEP["description"]:
+        unset = shlex.join(["git", "-C", str(series.repo), "config", "--unset", f"branch.{series.branch}.description"])
+        raise BadRequest(f"{series.branch} has a description, where b4 would put the letter; give KEEP=commit, or run: {unset}")
+
+
 @contextlib.contextmanager
 def _put_back_on_failure(series: Series) -> Iterator[None]:
     tip = _git(series, "rev-parse", series.ref)
+    backup = f"refs/original/{series.branch}"  # where b4 leaves what it rewrote (b4/_rewrite.py)
+    earlier = _asked(series, "rev-parse", "--verify", "--quiet", backup)
+    settings = {key: _setting(series, key) for key in SETTINGS}
     try:
         yield
     except BaseException:
         _asked(series, "cherry-pick", "--quit")
         _git(series, "reset", "--quiet", "--hard", tip)  # loses nothing: all was committed
+        _asked(series, "update-ref", *([backup, earlier] if earlier else ["-d", backup]))
+        for key, value in settings.items():
+            name = f"branch.{series.branch}.{key}"
+            words = ["--replace-all", "--", name, value] if value else ["--unset-all", name]
+            _asked(series, "config", "--local", *words)
         raise
 
 

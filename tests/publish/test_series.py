@@ -90,6 +90,17 @@ def holds(path: Path, letter: str) -> bool:
     return str(read(path)["subject"]).endswith(f"] {title}") and body(path).startswith(text.rstrip("\n") + "\n\n")
 
 
+def base(cover: Path) -> list[str]:
+    """What a cover letter says that its series applies to."""
+    return [line for line in body(cover).splitlines() if line.startswith(("base-commit: ", "prerequisite-"))]
+
+
+def state(repo: Path) -> tuple[str, bytes]:
+    """Every branch, what is checked out, what is not committed, and the configuration."""
+    told = git(repo, "for-each-ref") + git(repo, "rev-parse", "HEAD") + git(repo, "status", "--porcelain")
+    return told, (repo / ".git" / "config").read_bytes()
+
+
 def files(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
@@ -105,6 +116,7 @@ def test_the_letter_comes_out_as_it_went_in(
     assert len(mails) == 3
     assert holds(mails[0], letter)
     assert prefix(mails[0]) == shown
+    assert base(mails[0]) == [f"base-commit: {git(topic.repo, 'rev-parse', 'master')}"]
     assert mails == sorted(mails)
     for mail in mails:
         assert LIST in str(read(mail)["to"])
@@ -123,12 +135,153 @@ def test_a_second_run_of_b4_gives_an_equal_cover(topic: Series, tmp_path: Path) 
     assert holds(mails[0], other)
 
 
-def test_git_after_b4_leaves_out_the_commit_in_which_b4_keeps_the_letter(topic: Series, tmp_path: Path) -> None:
-    put(SHIPPED, topic, tmp_path / "out", "b4")
+STRATEGIES = ["commit", "branch-description", "tip-commit"]
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_b4_keeps_the_letter_where_the_repository_says(topic: Series, tmp_path: Path, strategy: str) -> None:
+    git(topic.repo, "config", "b4.prep-cover-strategy", strategy)
+    start, tip = git(topic.repo, "rev-parse", "master"), git(topic.repo, "rev-parse", "topic")
+    for letter, version in ((SMALL, 1), (SHIPPED, 2)):
+        cover = put(letter, replace(topic, version=version), tmp_path / "out", "b4")[0]
+        assert holds(cover, letter)
+        assert base(cover) == [f"base-commit: {start}"]
+    assert git(topic.repo, "config", "branch.topic.b4-prep-cover-strategy") == strategy
+    assert (git(topic.repo, "rev-parse", "topic") == tip) == (strategy == "branch-description")
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_git_after_b4_leaves_out_what_b4_keeps(topic: Series, tmp_path: Path, strategy: str) -> None:
+    git(topic.repo, "config", "b4.prep-cover-strategy", strategy)
+    put(SMALL, topic, tmp_path / "out", "b4")
     mails = put(SHIPPED, topic, tmp_path / "out", "git")
+    assert holds(mails[0], SHIPPED)
     assert [mail.suffix for mail in mails] == [".patch"] * 3
     assert set(files(tmp_path / "out")) == {mail.name for mail in mails}
     assert "b4-submit-tracking" not in "".join(map(body, mails))
+    assert base(mails[0]) == [f"base-commit: {git(topic.repo, 'rev-parse', 'master')}"]
+
+
+@pytest.mark.parametrize("configured", ["", "tip-commit"])
+def test_a_letter_kept_in_the_description_rewrites_nothing(topic: Series, tmp_path: Path, configured: str) -> None:
+    if configured:
+        git(topic.repo, "config", "b4.prep-cover-strategy", configured)
+    before = state(topic.repo)[0]
+    series = replace(topic, keep="description")
+    for letter, asked in ((SMALL, series), (SHIPPED, replace(series, version=2)), (SMALL, replace(topic, version=3))):
+        cover = put(letter, asked, tmp_path / "out", "b4")[0]
+        assert holds(cover, letter)
+        assert f"v{asked.version} 0/2]" in prefix(cover) or asked.version == 1
+        assert git(topic.repo, "config", "branch.topic.description") == letter.strip()
+        assert state(topic.repo)[0] == before
+
+
+def test_keep_is_for_a_branch_that_b4_does_not_know(topic: Series, tmp_path: Path) -> None:
+    put(SMALL, topic, tmp_path / "out", "b4")
+    assert holds(put(SHIPPED, replace(topic, keep="commit"), tmp_path / "out", "b4")[0], SHIPPED)
+    before = state(topic.repo)
+    with pytest.raises(BadRequest, match="b4 keeps the letter of topic as commit already; leave out KEEP="):
+        put(SMALL, replace(topic, keep="description"), tmp_path / "out", "b4")
+    assert state(topic.repo) == before
+    git(topic.repo, "config", "--unset", "branch.topic.b4-prep-cover-strategy")  # as in another clone of the branch
+    assert holds(put(SMALL, replace(topic, keep="description"), tmp_path / "out", "b4")[0], SMALL)
+    assert git(topic.repo, "log", "-1", "--format=%s", "master..topic~2") == "KVM: a title"
+    assert "description" not in (topic.repo / ".git" / "config").read_text()
+
+
+@pytest.mark.parametrize("mine", ["my words\n", "  -x: two\n\nparts \n\n"])
+def test_a_description_that_is_there_is_not_lost(topic: Series, tmp_path: Path, mine: str) -> None:
+    git(topic.repo, "config", "--", "branch.topic.description", mine)
+    before = state(topic.repo)
+    with pytest.raises(BadRequest, match=r"topic has a description, .* KEEP=commit, or run: git -C .* --unset branch.topic"):
+        put(SMALL, replace(topic, keep="description"), tmp_path / "out", "b4")
+    assert state(topic.repo) == before
+    assert holds(put(SMALL, replace(topic, keep="commit"), tmp_path / "out", "b4")[0], SMALL)
+    assert subprocess.check_output(["git", "-C", topic.repo, "config", "-z", "branch.topic.description"]).decode() == f"{mine}\0"
+
+
+def advanced(series: Series) -> str:
+    """Let master go on after the branch has left it, and return where it has."""
+    start = git(series.repo, "rev-parse", "master")
+    git(series.repo, "tag", "--annotate", "v7.3", "--message", "v7.3", "master")
+    git(series.repo, "switch", "--quiet", "master")
+    commit(series.repo, "later")
+    git(series.repo, "update-ref", "refs/remotes/origin/next", "master")
+    git(series.repo, "switch", "--quiet", "topic")
+    return start
+
+
+@pytest.mark.parametrize("name", ["master", "origin/next", "v7.3", "topic~2"])
+@pytest.mark.parametrize(("tool", "keep"), [("git", ""), ("b4", "commit"), ("b4", "description")])
+def test_the_cover_says_what_the_series_starts_from(topic: Series, tmp_path: Path, tool: str, name: str, keep: str) -> None:
+    start = advanced(topic)
+    if name in {"v7.3", "topic~2"}:  # b4 looks for the one branch that such a commit is on
+        git(topic.repo, "update-ref", "-d", "refs/remotes/origin/next")
+    for version in (1, 2) if name == "topic~2" else (1,):  # which b4's own commit shifts
+        mails = put(SMALL, replace(topic, base=name, keep=keep, version=version), tmp_path / "out", tool)
+        assert base(mails[0]) == [f"base-commit: {start}"]
+        assert len(mails) == 3
+
+
+def test_b4_wants_a_branch_to_keep_a_description_over(topic: Series, tmp_path: Path) -> None:
+    advanced(topic)
+    before = state(topic.repo)
+    with pytest.raises(StudyError, match="b4 failed .*Multiple branches contain object v7.3, please pass a branch name as base"):
+        put(SMALL, replace(topic, base="v7.3", keep="description"), tmp_path / "out", "b4")
+    assert state(topic.repo) == before
+
+
+@pytest.mark.parametrize("tool", subject.TOOLS)
+def test_a_branch_into_which_its_base_was_merged_is_refused(topic: Series, tmp_path: Path, tool: str) -> None:
+    advanced(topic)
+    git(topic.repo, "merge", "--quiet", "--no-edit", "master")
+    commit(topic.repo, "patch-2")
+    with pytest.raises(
+        BadRequest, match="not all commits of topic build on [0-9a-f]{40}, which it shares with master; rebase it"
+    ):
+        put(SMALL, topic, tmp_path / "out", tool)
+
+
+def test_a_merge_of_what_builds_on_the_base_is_no_patch(topic: Series, tmp_path: Path) -> None:
+    git(topic.repo, "switch", "--quiet", "--create", "side", "topic~1")
+    commit(topic.repo, "patch-2")
+    git(topic.repo, "switch", "--quiet", "topic")
+    git(topic.repo, "merge", "--quiet", "--no-edit", "side")
+    for tool in subject.TOOLS:
+        mails = put(SMALL, replace(topic, keep="description"), tmp_path / tool, tool)
+        assert len(mails) == 4
+        assert base(mails[0]) == [f"base-commit: {git(topic.repo, 'rev-parse', 'master')}"]
+
+
+def test_a_branch_that_shares_nothing_with_its_base_is_refused(topic: Series, tmp_path: Path) -> None:
+    git(topic.repo, "switch", "--quiet", "--orphan", "other")
+    commit(topic.repo, "first")
+    with pytest.raises(BadRequest, match="other and master have no commit in common.*BASE="):
+        put(SMALL, replace(topic, branch="other"), tmp_path / "out", "git")
+
+
+def test_prerequisites_that_b4_knows_go_along(topic: Series, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commit(topic.repo, "patch-2")
+    series = replace(topic, base=git(topic.repo, "rev-parse", "topic~2"))
+    put(SMALL, series, tmp_path / "out", "b4")
+    early, needed = git(topic.repo, "rev-parse", "master"), "patch-id: " + "12" * 20
+    (tmp_path / "needs").write_text(f"{needed}\nbase-commit: {early}\n")
+    monkeypatch.setenv("GIT_EDITOR", f"cp '{tmp_path / 'needs'}'")
+    subprocess.run([subject._b4(), "prep", "--edit-deps"], cwd=topic.repo, check=True, capture_output=True)
+    cover = put(SMALL, series, tmp_path / "out", "b4")[0]
+    assert base(cover) == [f"base-commit: {early}", f"prerequisite-{needed}"]
+
+
+def test_a_base_that_is_missing_or_wrong_is_found(topic: Series, tmp_path: Path) -> None:
+    before = state(topic.repo)
+    template = tmp_path / "template"
+    for trailer in ("", "base-commit: ${change_id}"):
+        template.write_text(f"${{cover}}\n\n---\n${{shortlog}}\n\n{trailer}\n")
+        git(topic.repo, "config", "b4.prep-cover-template", str(template))
+        with pytest.raises(StudyError, match="b4 wrote base-commit: .*, and the series starts from [0-9a-f]{40}; look at BASE="):
+            put(SMALL, topic, tmp_path / "out", "b4")
+    git(topic.repo, "config", "--remove-section", "b4")
+    assert state(topic.repo) == before
 
 
 def test_b4_in_a_kernel_tree_without_a_mail_server(tmp_path: Path) -> None:
@@ -235,10 +388,25 @@ DAMAGED = {
 
 @pytest.mark.parametrize(("old", "new", "said"), DAMAGED.values(), ids=DAMAGED)
 def test_what_b4_damages_is_found(topic: Series, tmp_path: Path, old: str, new: str, said: str) -> None:
-    letter = SMALL.replace(old, new)
+    letter, before = SMALL.replace(old, new), state(topic.repo)
     with pytest.raises(StudyError, match=f"b4 changed {said}"):
         put(letter, topic, tmp_path / "out", "b4")
     assert not (tmp_path / "out").exists()
+    assert state(topic.repo) == before
+
+
+@pytest.mark.parametrize("earlier", [0, 2], ids="after-{}".format)
+@pytest.mark.parametrize("keep", subject.KEEP)
+def test_a_failure_leaves_what_b4_kept(topic: Series, tmp_path: Path, keep: str, earlier: int) -> None:
+    series, out = replace(topic, keep=keep), tmp_path / "out"
+    out.mkdir()
+    for letter in [SMALL, SHIPPED][:earlier]:
+        put(letter, series, out, "b4")
+    before, mails = state(topic.repo), files(out)
+    with pytest.raises(StudyError, match="b4 changed line 5"):
+        put(SMALL.replace("two lines.", "two lines.\n# lost"), replace(series, version=2), out, "b4")
+    assert state(topic.repo) == before
+    assert files(out) == mails
 
 
 def test_a_failure_leaves_the_mails_and_the_branch(topic: Series, tmp_path: Path) -> None:
@@ -247,12 +415,11 @@ def test_a_failure_leaves_the_mails_and_the_branch(topic: Series, tmp_path: Path
     (out / "mine.patch").write_text("mine")
     before = files(out)
     git(topic.repo, "commit", "--quiet", "--allow-empty", "--message", "empty")  # b4 fails to enrol such a branch
-    tip = git(topic.repo, "rev-parse", "topic")
+    earlier = state(topic.repo)
     with pytest.raises(StudyError, match="b4 failed") as raised:
         put(SMALL, topic, out, "b4")
     assert "\n" not in str(raised.value)
-    assert git(topic.repo, "rev-parse", "topic", "HEAD").split() == [tip, tip]
-    assert git(topic.repo, "status", "--porcelain") == ""
+    assert state(topic.repo) == earlier
     assert files(out) == before
 
 
@@ -288,7 +455,7 @@ SERIES = [
     ({"branch": "topic~1"}, "no branch"), ({"branch": ""}, "no branch ''"), ({"branch": "a\0b"}, "no branch"),
     ({"base": "absent"}, "no commit 'absent'.*BASE="), ({"base": "--all"}, "no commit '--all'"), ({"base": ""}, "no upstream.*BASE="),
     ({"base": "topic"}, "topic has no commits over topic"), ({"branch": "master"}, "master has no commits over master"),
-    ({"version": 0}, "version is 0"), ({"version": True}, "version is True"), ({"to": ("nobody",)}, "'nobody' is no mail address"),
+    ({"keep": "tag"}, "keep is 'tag': it must be one of description, commit"), ({"version": 0}, "version is 0"), ({"version": True}, "version is True"), ({"to": ("nobody",)}, "'nobody' is no mail address"),
     ({"cc": ("a@b.org\nBcc: c@d.org",)}, "is no mail address"), ({"to": ("a@b.org, c@d.org",)}, "one address"),
     ({"to": ("--bcc@d.org",)}, "is no mail address"), ({"to": ("",)}, "is no mail address"), ({"repo": Path("/nowhere")}, "no git repository"),
 ]  # fmt: skip
@@ -362,10 +529,12 @@ def test_the_command_says_which_mails_there_are_and_how_to_send_them(topic: Seri
     letter = tmp_path / "letter.txt"
     letter.write_text(SMALL)
     words = ["mail", letter, tmp_path / "out", "--repo", topic.repo, "--branch", "topic", "--base", "master", "--tool", tool]
+    words, tip = [*words, "--keep", "description"], git(topic.repo, "rev-parse", "topic")
     done = run(*words, "--to", f"{LIST}, Jane Doe <jane@example.org>", "--to", "", "--version", 2)
     assert done.returncode == 0, done.stderr
     *mails, sending = done.stdout.splitlines()
     assert [Path(mail).exists() for mail in mails] == [True] * 3
+    assert git(topic.repo, "rev-parse", "topic") == tip
     assert {LIST, "jane@example.org"} <= {address.addr_spec for address in read(Path(mails[0]))["to"].addresses}
     assert sending.startswith("read them, and send them with: ")
     letter.write_bytes(b"x\n\n\xff\xfe\n")
@@ -393,3 +562,13 @@ def test_make_puts_the_letter_into_a_branch(topic: Series, tmp_path: Path) -> No
     assert [mail.name[:8] for mail in mails] == ["v2-0000-", "v2-0001-", "v2-0002-"]
     assert read(mails[0])["subject"] == "[PATCH v2 0/2] A title; `y` 'z'"
     assert body(mails[0]).startswith("This series is about how KVM/arm64 switches")
+    done = subprocess.run(
+        [*command, "KEEP=nowhere"],
+        cwd=place,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(place)},
+    )
+    assert done.returncode != 0
+    assert "keep is 'nowhere'" in done.stderr
