@@ -142,8 +142,8 @@ STRATEGIES = ["commit", "branch-description", "tip-commit"]
 def test_b4_keeps_the_letter_where_the_repository_says(topic: Series, tmp_path: Path, strategy: str) -> None:
     git(topic.repo, "config", "b4.prep-cover-strategy", strategy)
     start, tip = git(topic.repo, "rev-parse", "master"), git(topic.repo, "rev-parse", "topic")
-    for letter, version in ((SMALL, 1), (SHIPPED, 2)):
-        cover = put(letter, replace(topic, version=version), tmp_path / "out", "b4")[0]
+    for letter, asked in ((SMALL, replace(topic, base="topic~2")), (SHIPPED, replace(topic, version=2))):
+        cover = put(letter, asked, tmp_path / "out", "b4")[0]
         assert holds(cover, letter)
         assert base(cover) == [f"base-commit: {start}"]
     assert git(topic.repo, "config", "branch.topic.b4-prep-cover-strategy") == strategy
@@ -217,10 +217,18 @@ def test_the_cover_says_what_the_series_starts_from(topic: Series, tmp_path: Pat
     start = advanced(topic)
     if name in {"v7.3", "topic~2"}:  # b4 looks for the one branch that such a commit is on
         git(topic.repo, "update-ref", "-d", "refs/remotes/origin/next")
-    for version in (1, 2) if name == "topic~2" else (1,):  # which b4's own commit shifts
-        mails = put(SMALL, replace(topic, base=name, keep=keep, version=version), tmp_path / "out", tool)
+    mails = put(SMALL, replace(topic, base=name, keep=keep), tmp_path / "out", tool)
+    assert base(mails[0]) == [f"base-commit: {start}"]
+    assert len(mails) == 3
+
+
+def test_a_series_does_not_start_from_the_commit_in_which_b4_keeps_the_letter(topic: Series, tmp_path: Path) -> None:
+    start = git(topic.repo, "rev-parse", "topic~2")
+    for tool in ("b4", "b4", "git"):
+        mails = put(SMALL, replace(topic, base="topic~2"), tmp_path / "out", tool)
         assert base(mails[0]) == [f"base-commit: {start}"]
         assert len(mails) == 3
+    assert git(topic.repo, "rev-parse", "topic~2") != start
 
 
 def test_b4_wants_a_branch_to_keep_a_description_over(topic: Series, tmp_path: Path) -> None:
