@@ -3,9 +3,14 @@
 BOARD    ?= qemu-neoverse-n1
 PROFILE  ?= default
 KERNEL   ?=
+KCONFIG  ?=
+LLVM     ?=
+ENDS     ?=
 comma    := ,
 blank    := $() $()
-CAMPAIGN ?= data/$(PROFILE)$(addprefix -,$(subst =,-,$(subst :,-,$(subst $(comma),-,$(KERNEL)))))
+# A name of what is asked for, without what means something to make, to a path or in a kernel.
+named     = $(addprefix -,$(subst /,-,$(subst =,-,$(subst :,-,$(subst $(comma),-,$(1))))))
+CAMPAIGN ?= data/$(if $(filter series,$(MAKECMDGOALS)),series$(call named,$(BRANCH)),$(PROFILE)$(call named,$(KERNEL)))
 TITLE    ?= KVM: arm64: switch the debug registers only when needed
 VERSION  ?= 1
 SINCE    ?=
@@ -31,10 +36,15 @@ OUT      := paper/$(subst |,$(blank),$(notdir $(PATHS:/=)))
 PAGES    := $(OUT)/notebooks
 
 # Free text reaches a recipe through the environment, so that the shell never reads it as code.
+# What builds kernels is of the user's own only if it was said here: an environment's CC is for other programs.
+STUDY_CC      := $(if $(filter command,$(firstword $(origin CC))),$(CC))
+STUDY_LLVM    := $(LLVM)
+STUDY_KCONFIG := $(KCONFIG)
+export STUDY_CC STUDY_LLVM STUDY_KCONFIG ENDS
 export BOARD PROFILE FLEET KERNEL CAMPAIGN TITLE VERSION SINCE REPO BRANCH BASE TOOL KEEP TO COPY CELLS PIXELS PORT PYTHON OUT PAGES NEWCOMER
 
 .DEFAULT_GOAL := help
-.PHONY: help study fleet setup setup-python setup-system setup-board doctor collect analyze figures mail reply html serve lab module simulation bench \
+.PHONY: help study series fleet setup setup-python setup-system setup-board doctor collect analyze figures mail reply html serve lab module simulation bench \
         test check newcomer faults fuzz lint lock clean
 
 help:  ## explain every target
@@ -46,6 +56,9 @@ help:  ## explain every target
 	@echo "Variables, with what they are now:"
 	@echo "  BOARD=$$BOARD   what is measured; $(STUDY) boards lists them"
 	@echo "  KERNEL=$$KERNEL   which kernels, such as 7.3 or 6.1,6.12,6.18,7.3; empty for 6.1 on an emulated board, and any on yours"
+	@echo "  KERNEL=base=git:v7.3,v2=git:topic REPO=../linux   your own, built here; git:. is the working tree, mine=image:FOLDER an Image and config"
+	@echo "  KCONFIG=FILE, LLVM=1, CC=...   more options for kernels that are built, and another compiler"
+	@echo "  REPO=../linux BASE=v7.3 BRANCH=topic   with make series: what is built; ENDS=1 leaves out what is between base and tip"
 	@echo "  PROFILE=$$PROFILE   quick (1 min), default (3 min) or full (20 min a board); a rig takes half a minute"
 	@echo "  CAMPAIGN=$$CAMPAIGN   folder of the data; results go to $$OUT"
 	@echo "  TITLE, VERSION   of the series, for the letter; SINCE=data/v1 is what its last version reported"
@@ -66,15 +79,25 @@ study:  ## set up, collect, analyse, write letter, figures and page
 	@echo "figures:  $$OUT/figures.md"
 	@echo "page:     paper/html/index.html"
 
+series: setup-python  ## build BASE and each commit of BRANCH in REPO, measure every exit, and say what each patch moves
+	@$(STUDY) series --repo "$$REPO" --base "$$BASE" --branch "$${BRANCH:-HEAD}" --campaign "$$CAMPAIGN" \
+	  $(if $(filter command,$(firstword $(origin BOARD))),--boards "$$BOARD") $(if $(ENDS),--ends)
+	@$(MAKE) --no-print-directory analyze html
+	@echo
+	@echo "table:    $$OUT/patches.md"
+	@echo "figure:   $$OUT/patches.svg"
+	@echo "page:     paper/html/index.html"
+	@echo "letter:   make mail CAMPAIGN=$$CAMPAIGN BRANCH=$$BRANCH REPO=$$REPO BASE=$$BASE TITLE=..."
+
 setup: setup-board  ## install what is needed, and build the emulated board
 
 # --- what must be there -------------------------------------------------------------------------------------------
 
 # Who cannot begin without a program, as packages.txt has it: the tests, or boards of a kind, named by the first word of
 # BOARD. An arm64 machine builds with its own compiler.
-KIND    = $(if $(filter test faults,$(MAKECMDGOALS)),tests,$(if $(filter check,$(MAKECMDGOALS)),check,$(if $(filter study setup%,$(MAKECMDGOALS)),$(firstword $(subst -, ,$(subst :, ,$(BOARD)))))))
+KIND    = $(if $(filter test faults,$(MAKECMDGOALS)),tests,$(if $(filter check,$(MAKECMDGOALS)),check,$(if $(filter series,$(MAKECMDGOALS)),qemu build,$(if $(filter study setup%,$(MAKECMDGOALS)),$(firstword $(subst -, ,$(subst :, ,$(BOARD)))) $(if $(findstring git:,$(KERNEL)),build)))))
 BUILDER = $(if $(filter aarch64,$(shell uname -m)),native,cross)
-WHO     = all $(KIND) $(if $(filter qemu rig local ssh tests,$(KIND)),$(BUILDER))
+WHO     = all $(KIND) $(if $(filter qemu rig local ssh tests build,$(KIND)),$(BUILDER))
 TOOLS   = $(shell sed -En 's/^([a-z\/][^ ]*) +([^ ]+) (.* )?($(subst $(blank),|,$(strip $(WHO))))( .*)?$$/\1=\2/p' packages.txt)
 OLDEST := $(shell sed -n 's/^requires-python = ">=\(.*\)"/\1/p' pyproject.toml)
 
@@ -104,7 +127,7 @@ setup-python: .venv/ready
 
 setup-board: setup-python
 	@case "$$BOARD" in \
-	  qemu-*) $(STUDY) image --kernels "$$KERNEL";; \
+	  qemu-*) $(STUDY) image --kernels "$$KERNEL" --repo "$$REPO";; \
 	  rig-cortex-a15|rig-cortex-a7) $(STUDY) rig armv7;; \
 	  rig-*) $(STUDY) rig aarch64;; esac
 
@@ -114,10 +137,10 @@ doctor: setup-python  ## ready to measure? What is wrong with BOARD, and what me
 	@$(STUDY) doctor "$$BOARD"
 
 collect: setup-python  ## measure what the campaign still lacks on BOARD, with notebooks/collect.ipynb
-	@$(STUDY) notebook collect "$$PAGES/collect-$$(printf %s "$$BOARD" | tr /: -).ipynb" --profile "$$PROFILE" -p board "$$BOARD" -p campaign "$$CAMPAIGN" -p kernels "$$KERNEL"
+	@$(STUDY) notebook collect "$$PAGES/collect-$$(printf %s "$$BOARD" | tr /: -).ipynb" --profile "$$PROFILE" -p board "$$BOARD" -p campaign "$$CAMPAIGN" -p kernels "$$KERNEL" $(if $(findstring git:,$(KERNEL)),-p repo "$$REPO")
 
 fleet: setup-python  ## measure all boards of the file FLEET at the same time into CAMPAIGN
-	@$(STUDY) collect --fleet "$$FLEET" --campaign "$$CAMPAIGN" --profile "$$PROFILE" $(if $(KERNEL),--kernels "$$KERNEL")
+	@$(STUDY) collect --fleet "$$FLEET" --campaign "$$CAMPAIGN" --profile "$$PROFILE" $(if $(KERNEL),--kernels "$$KERNEL" --repo "$$REPO")
 
 analyze: setup-python  ## figures and tables of CAMPAIGN, with notebooks/analyze.ipynb
 	@$(STUDY) notebook analyze "$$PAGES/analyze.ipynb" -p campaign "$$CAMPAIGN" -p pixels "$$PIXELS"

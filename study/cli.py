@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,15 +33,19 @@ def study() -> None:
         study summary data/first
 
     \b
+    Each patch of a series, built and measured without a board:
+        study series --repo ../linux --base v7.3 --branch topic --campaign data/topic
+
+    \b
     With the figures, the letter and the page:
         make study
     """
 
 
-def factors(command: Any) -> Any:
-    """Add the options that make up a design."""
+def factors(profile: str = "default") -> Callable[[Any], Any]:
+    """Return what adds the options that make up a design, but for its kernels."""
     options = [
-        click.option("--profile", default="default", show_default=True, help="Start from quick, default or full."),
+        click.option("--profile", default=profile, show_default=True, help="Start from quick, default, full or series."),
         click.option("--strategies", help="Separated by commas; study strategies lists them."),
         click.option("--guests", help="Of untouched, mde, one, half, all, one-no-mde, touch, touch-4, touch-20."),
         click.option("--hosts", help="What the host itself has enabled: none, one, half, all; all:mde for some guests only."),
@@ -51,19 +56,34 @@ def factors(command: Any) -> Any:
         click.option("--loops", type=int, help="Round trips in each value."),
         click.option("--boots", type=int, help="How often the board is started; with --until the most."),
         click.option("--until", type=float, help="Stop when all intervals are narrower than this share: 0.01 for 1 %."),
-        click.option(
-            "--kernels",
-            help="Kernels to measure, by release or how it begins: 6.1,7.3; LABEL=RELEASE names one, 6.12:stock limits it.",
-        ),
+        click.option("--control-on", help="Of which kernels the baseline is measured a second time: every, first."),
         click.option("--seed", type=int, help="Of the random order."),
         click.option("--touch-by", help="What a touch is: write or, on the rig, read."),
         click.option("--gic/--no-gic", default=None, help="Whether the guest has an in-kernel GICv3."),
         click.option("--pmu/--no-pmu", default=None, help="Whether the guest has a PMU."),
         click.option("--events", help="More events for perf stat to count."),
     ]
-    for option in reversed(options):
-        command = option(command)
-    return command
+    return _all_of(options)
+
+
+def kernels() -> Callable[[Any], Any]:
+    """Return what adds the options that name kernels, and where those are from that are built."""
+    words = "Kernels to measure, by release or how it begins: 6.1,7.3; LABEL=RELEASE names one, 6.12:stock limits it."
+    own = "Your own: LABEL=git:COMMIT (git:. is the working tree), LABEL=image:FOLDER."
+    options = [
+        click.option("--kernels", help=f"{words} {own}"),
+        click.option("--repo", type=click.Path(path_type=Path), help="Repository of kernels that are built."),
+    ]
+    return _all_of(options)
+
+
+def _all_of(options: list[Any]) -> Callable[[Any], Any]:
+    def add(command: Any) -> Any:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
 
 
 BOARD = click.option("--board", default="qemu-neoverse-n1", show_default=True, help="What is measured; see: study boards.")
@@ -108,7 +128,8 @@ def doctor(board: str, kernel: str) -> None:
 
 @study.command()
 @BOARD
-@factors
+@kernels()
+@factors()
 def plan(board: str, **options: Any) -> None:
     """Show what collect would measure, in which order and for how long, without measuring."""
     from study import design
@@ -116,6 +137,7 @@ def plan(board: str, **options: Any) -> None:
     from study.collect import pace
 
     machine = known.find(board)
+    _resolve(options)
     drawn = design.draw(design.choose(kind=design.kind_of(board), **options))
     visits = drawn.visits()
     print(design.describe(drawn.factors))
@@ -139,7 +161,8 @@ def plan(board: str, **options: Any) -> None:
 )
 @click.option("--scheduler", default="", metavar="ADDRESS", help="With --fleet: of dask workers named after the boards.")
 @click.option("--brief", is_flag=True, help="Do not say at the end what there is.")
-@factors
+@kernels()
+@factors()
 @click.pass_context
 def collect(
     context: click.Context,
@@ -166,6 +189,7 @@ def collect(
     from study import design
     from study.collect import session
 
+    _resolve(options)
     if fleet:
         measured = _collect_fleet(context, fleet, campaign, scheduler, options)
     elif scheduler:
@@ -175,6 +199,15 @@ def collect(
         measured = session.collect(board, campaign, factors, _widest, tune, reboot)
     if not brief:
         print(measured.describe())
+
+
+def _resolve(options: dict[str, Any]) -> None:
+    """Name the kernels that options ask for by what they are: a branch may move."""
+    from study.kernels import source
+
+    repo = options.pop("repo")
+    if options["kernels"]:
+        options["kernels"] = source.resolved(options["kernels"], repo)
 
 
 def _widest(campaign: Campaign, board: str) -> float:
@@ -227,6 +260,134 @@ def import_(campaign: Path, files: tuple[Path, ...], tags: tuple[str, ...], base
     from study.collect.imports import tags as known
 
     print(imported.import_files(campaign, files, known.of_words(tags), baseline).describe())
+
+
+@study.command()
+@click.option(
+    "--repo", type=click.Path(path_type=Path), default=".", show_default=True, help="The kernel's repository; it is only read."
+)
+@click.option("--base", required=True, help="The commit that the series starts from, such as v7.3.")
+@click.option("--branch", default="HEAD", show_default=True, help="Its tip.")
+@click.option("--ends", is_flag=True, help="Measure the base and the tip alone.")
+@click.option("--campaign", type=click.Path(path_type=Path), required=True, help="Folder to record in; made if missing.")
+@click.option(
+    "--boards", default="qemu-neoverse-n1,qemu-cortex-a57", show_default=True, help="What is measured, at the same time."
+)
+@factors("series")
+def series(repo: Path, base: str, branch: str, ends: bool, campaign: Path, boards: str, **options: Any) -> None:
+    """Build the base and each commit of a patch series, measure every exit, and say what each patch costs or saves.
+
+    \b
+        study series --repo ../linux --base v7.3 --branch topic --campaign data/topic
+    """
+    from study.collect import patches
+
+    measured = patches.collect(repo, base, branch, campaign, [name.strip() for name in boards.split(",")], options, ends=ends)
+    _show_patches(measured, "text")
+
+
+def _show_patches(measured: Campaign, style: str) -> None:
+    from study.analyze import compare, frame, patches
+
+    known = measured.series()
+    if not known:
+        raise StudyError(f"{measured.folder} measures no series: it has no series.json; study series makes one")
+    moved = patches.moves(compare.medians(frame.tidy(measured)), known)
+    if style == "json":
+        print(json.dumps(json.loads(moved.to_json(orient="records", double_precision=15)), indent=1))
+        return
+    fence = ["```"] * (style == "markdown")
+    print(*fence, *patches.commits(known), *fence, "", sep="\n")
+    print(patches.table(moved, known, style), end="")
+
+
+@study.command()
+@CAMPAIGN
+@click.option(
+    "--as", "style", type=click.Choice(["text", "markdown", "json"]), default="text", show_default=True, help="json: all cells."
+)
+def patches(campaign: Path, style: str) -> None:
+    """Show what each patch of a measured series costs or saves."""
+    from study.campaign import Campaign
+
+    _show_patches(Campaign(campaign), style)
+
+
+AT_MOST = click.option("--at-most", default="1%", show_default=True, help="By how much it may be dearer, as a share.")
+CELLS = click.option("--cells", default="", help='Such as "exit=hvc guest=mde,untouched"; else all.')
+
+
+@study.command()
+@CAMPAIGN
+@click.option("--than", required=True, help="The kernel to compare with, by its label: base.")
+@click.option("--kernel", default="", help="The kernel that is judged; else the last of the design, or of the series.")
+@CELLS
+@AT_MOST
+def verdict(campaign: Path, than: str, kernel: str, cells: str, at_most: str) -> None:
+    """Say whether a kernel is worse than another: exits with 0 if not, 1 if it is, 125 if it cannot be said.
+
+    It is worse if it is sure of any cell that it takes more than --at-most more, and not worse if it is sure of every cell that it does
+    not. Whatever else is wrong ends with 128, which ends a bisection.
+
+    \b
+        study verdict data/topic --than base --cells "exit=hvc guest=untouched,mde" --at-most 1%
+    """
+    from study.analyze.verdict import share
+    from study.campaign import Campaign
+
+    _end_with(Campaign(campaign), kernel, than, cells, share(at_most))
+
+
+@study.command("bisect-step")
+@click.option("--repo", type=click.Path(path_type=Path), default=".", show_default=True, help="The repository that is bisected.")
+@click.option("--than", required=True, help="A good commit to compare with, such as v7.3.")
+@click.option(
+    "--campaigns",
+    type=click.Path(path_type=Path),
+    default=paths.DATA / "bisect",
+    help="Folder for a campaign of each step; else data/bisect.",
+)
+@BOARD
+@CELLS
+@AT_MOST
+@factors("series")
+def bisect_step(repo: Path, than: str, campaigns: Path, board: str, cells: str, at_most: str, **options: Any) -> None:
+    """Measure what is checked out in a repository beside a good commit, and exit as study verdict does.
+
+    \b
+    A commit that does not build or boot is skipped. In the kernel's repository:
+        git bisect start topic v7.3
+        git bisect run study bisect-step --than v7.3 --cells "exit=hvc guest=mde" --at-most 1%
+    """
+    from study.analyze import select
+    from study.analyze import verdict as judging
+    from study.collect import patches
+    from study.errors import BoardFailed
+    from study.kernels.build import NotBuilt
+
+    limit, cells_asked = judging.share(at_most), dict(select.tags(cells))
+    options |= {
+        f"{tag}s": ",".join(values) for tag, values in cells_asked.items() if f"{tag}s" in options and not options[f"{tag}s"]
+    }
+    try:
+        measured, kernel = patches.step(repo, than, campaigns, board, options)
+    except (NotBuilt, BoardFailed) as error:
+        print(f"study: {error}", file=sys.stderr)
+        raise SystemExit(judging.CANNOT_BE_SAID) from None
+    _end_with(measured, kernel, patches.BASE, cells, limit)
+
+
+def _end_with(measured: Campaign, kernel: str, than: str, cells: str, at_most: float) -> None:
+    """Print a verdict, and end with its status."""
+    from study.analyze import compare, frame, verdict
+
+    named, why = verdict.judged(measured, kernel)
+    than, _ = verdict.judged(measured, than)
+    found = verdict.Verdict(verdict.CANNOT_BE_SAID, f"cannot be said: {why}") if why else verdict.verdict(
+        compare.medians(frame.tidy(measured)), named, than, cells, at_most
+    )  # fmt: skip
+    print(found.says)
+    raise SystemExit(found.status)
 
 
 @study.command()
@@ -396,14 +557,17 @@ def html(campaigns: tuple[Path, ...], out: Path, paper: Path) -> None:
 
 
 @study.command()
-@click.option("--kernels", default="", help="As for study collect; else the one that is booted unless another is asked for.")
-def image(kernels: str) -> None:
-    """Assemble the images of the emulated Linux boards, one for each kernel, or say where they are."""
-    from study.design import Kernel
-    from study.kernels import image
+@kernels()
+def image(kernels: str | None, repo: Path | None) -> None:
+    """Assemble the images of the emulated Linux boards, one for each kernel, or say where they are.
 
-    for text in kernels.split(","):
-        print(image.image(Kernel.of(text.strip()).release))
+    Without --kernels it is that of the kernel which is booted unless another is asked for.
+    """
+    from study.design import Kernel
+    from study.kernels import image, source
+
+    for text in source.resolved(kernels or "", repo).split(","):
+        print(image.image(Kernel.of(text).release))
 
 
 @study.command()
@@ -425,8 +589,13 @@ def module() -> None:
     print(driver.module(platform.release()))
 
 
+# Commands whose status tells a bisection something: whatever goes wrong must end it, and 1 and 2 would mean bad.
+FOR_BISECT, ENDS_IT = ("verdict", "bisect-step"), 128
+
+
 def main() -> None:
     """Run the command; what the user can mend is one line and a non-zero exit."""
+    bisected = sys.argv[1:2] in [[name] for name in FOR_BISECT]
     try:
         study(standalone_mode=False)
     except click.exceptions.Exit as done:
@@ -434,12 +603,12 @@ def main() -> None:
     except (click.ClickException, StudyError) as error:
         words = error.format_message() if isinstance(error, click.ClickException) else str(error)
         print(f"study: {' '.join(words.split())}", file=sys.stderr)
-        raise SystemExit(2 if isinstance(error, click.ClickException) else 1) from None
+        raise SystemExit(ENDS_IT if bisected else 2 if isinstance(error, click.ClickException) else 1) from None
     except (KeyboardInterrupt, click.Abort):
         raise ending.ended() from None
     except OSError as error:
         print(f"study: {error.filename or 'the system'}: {error.strerror or error}", file=sys.stderr)
-        raise SystemExit(1) from None
+        raise SystemExit(ENDS_IT if bisected else 1) from None
 
 
 if __name__ == "__main__":

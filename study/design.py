@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import random
+import re
 import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -50,6 +51,8 @@ __all__ = [
 ]
 
 MAIN, CONTROL = "main", "control"
+# Of which kernels the control arm is measured.
+EVERY, FIRST, NONE = "every", "first", "none"
 # The factors that make up a cell, and all that is said of results that were imported.
 VARIED = ("strategies", "guests", "hosts", "exits")
 # Those of which a name may be limited to some guests.
@@ -83,6 +86,13 @@ class Cell:
     arm: str = MAIN
 
 
+# Where kernels of one's own are from, and what names a kernel: [+][label=]release[:strategy+strategy].
+GIT, IMAGE = "git:", "image:"
+OWN = (GIT, IMAGE)
+JOINS = "+"  # before the first of those that joined a campaign later
+NAMED = re.compile(rf"(?:([^=:]*)=)?((?:{'|'.join(OWN)})?[^:]*)(?::(.*))?", re.DOTALL)
+
+
 @dataclass(frozen=True)
 class Kernel:
     """A kernel that a boot must have.
@@ -90,7 +100,8 @@ class Kernel:
     Parameters
     ----------
     release : str
-        Its release, or how that begins: ``6.12`` is any 6.12.
+        Its release, or how that begins: ``6.12`` is any 6.12. Of a kernel of one's own where it is from: ``git:`` and a commit,
+        or ``image:`` and a folder; see study/kernels/source.py.
     label : str
         What tables call it; empty for its release. Two builds of one release are told apart by their labels.
     strategies : tuple of str
@@ -103,25 +114,36 @@ class Kernel:
 
     @classmethod
     def of(cls, text: str) -> Kernel:
-        """Return the kernel that a text names: ``[label=]release[:strategy+strategy]``."""
-        name, _, limited = text.partition(":")
-        label, _, release = name.rpartition("=")
+        """Return the kernel that a text names: ``[+][label=]release[:strategy+strategy]``."""
+        label, release, limited = NAMED.fullmatch(text.removeprefix(JOINS)).groups(default="")  # type: ignore[union-attr]  # it matches any text
         return cls(release, label, tuple(limited.split("+")) if limited else ())
+
+    @property
+    def text(self) -> str:
+        """The text that names it."""
+        return f"{self.label}{'=' * bool(self.label)}{self.release}{':' * bool(self.strategies)}{'+'.join(self.strategies)}"
 
     @property
     def name(self) -> str:
         """What it is called in the design."""
         return self.label or self.release
 
+    @property
+    def own(self) -> bool:
+        """Whether it is one of the user's own, known by its build and not by its release."""
+        return self.release.startswith(OWN)
+
     def is_that(self, release: str) -> bool:
         """Say whether a kernel of this release may be it."""
-        return of_series(release, self.release)
+        return self.own or of_series(release, self.release)
 
     def has(self, strategy: str) -> bool:
         """Say whether a strategy is measured on it: what the module must put in force only where the module fits."""
-        if self.strategies:
-            return strategy in self.strategies
-        return not STRATEGIES[strategy].module or not version(self.release) or fits(self.release)
+        if strategy not in (self.strategies or (strategy,)):
+            return False
+        if self.own or not STRATEGIES[strategy].module:
+            return not STRATEGIES[strategy].module
+        return bool(self.strategies) or not version(self.release) or fits(self.release)
 
 
 @dataclass(frozen=True)
@@ -166,6 +188,8 @@ class Factors:
     kernels : tuple of str
         What Kernel.of() reads: the kernels to measure, of which the first is the baseline. Strategies that a kernel cannot have
         are left out on it. Empty: whichever runs.
+    control_on : str
+        Of which kernels the baseline is measured a second time: ``every`` one, or the ``first``.
     seed : int
         Of the random order.
     touch_by : str
@@ -188,6 +212,7 @@ class Factors:
     boots: int = 1
     until: float = 0.0
     kernels: tuple[str, ...] = ()
+    control_on: str = EVERY
     seed: int = 1
     touch_by: str = "write"
     gic: bool = True
@@ -235,6 +260,9 @@ class Factors:
             raise BadRequest(f"until is {self.until!r}: it must be a share from 0 to 1, such as 0.01 for intervals of 1 %")
         if self.until and self.boots < LEAST_BOOTS:
             raise BadRequest(f"until needs intervals, and they need boots: ask for {LEAST_BOOTS} boots at least")
+        if self.until and len(self._groups()) > 1:
+            raise BadRequest("until is a rule for kernels that are measured together: no other may join them later")
+        _check_names("control_on", [self.control_on], (EVERY, FIRST, NONE))
         if self.kernels:
             self._check_kernels()
 
@@ -259,7 +287,8 @@ class Factors:
         if not kernel:
             return self
         strategies = tuple(filter(Kernel.of(kernel).has, self.strategies))
-        return dataclasses.replace(self, strategies=strategies, kernels=(kernel,))
+        control = NONE if self.control_on == FIRST and kernel != self.kernels[0] else self.control_on
+        return dataclasses.replace(self, strategies=strategies, kernels=(kernel,), control_on=control)
 
     def as_named(self, strategy: str, kernel: str, release: str) -> str:
         """Return what a strategy is called in tables: ``stock`` after what the kernel does, where no other is to choose.
@@ -305,7 +334,8 @@ class Factors:
             return list(dict.fromkeys(itertools.chain.from_iterable(self.on(kernel).cells() for kernel in self.kernels)))
         if self.kernels and self.on(self.kernels[0]) != self:
             return self.on(self.kernels[0]).cells()
-        arms = [(strategy, MAIN) for strategy in self.strategies] + [(self.baseline, CONTROL)]
+        arms = [(strategy, MAIN) for strategy in self.strategies]
+        arms += [(self.baseline, CONTROL)] * (self.control_on != NONE)
         return [
             Cell(strategy, guest, host.partition(":")[0], text.partition(":")[0], arm)
             for text in self.exits
@@ -323,12 +353,32 @@ class Factors:
     def kernel_of(self, boot: int) -> str:
         """Return which of `kernels` a boot, counted from 1, must have; empty if any will do.
 
-        Every other round of kernels runs backwards, so that a drift from boot to boot meets all of them alike.
+        Every other round of kernels runs backwards, so that a drift from boot to boot meets all of them alike. Kernels that joined
+        later have their boots after all of those before.
         """
-        if not self.kernels:
-            return ""
-        turn, place = divmod(boot - 1, len(self.kernels))
-        return self.kernels[-1 - place] if turn % 2 else self.kernels[place]
+        for together in self._groups():
+            if boot <= self.boots * len(together):
+                turn, place = divmod(boot - 1, len(together))
+                return together[-1 - place] if turn % 2 else together[place]
+            boot -= self.boots * len(together)
+        return ""
+
+    def _groups(self) -> list[list[str]]:
+        """Return the kernels that alternate with one another."""
+        groups: list[list[str]] = []
+        for text in self.kernels:
+            if not groups or text.startswith(JOINS):
+                groups.append([])
+            groups[-1].append(text)
+        return groups
+
+    def joined_by(self, asked: Factors) -> Factors | None:
+        """Return these factors with the kernels that are asked for besides; nothing if more than that differs."""
+        known, wanted = ([text.removeprefix(JOINS) for text in factors.kernels] for factors in (self, asked))
+        if not known or wanted[: len(known)] != known or dataclasses.replace(asked, kernels=self.kernels) != self:
+            return None
+        first, *more = wanted[len(known) :] or [""]
+        return dataclasses.replace(self, kernels=(*self.kernels, *([JOINS + first, *more] if first else [])))
 
 
 # What a guest may be but for rates of touching other than once in every round trip.
@@ -349,6 +399,16 @@ PROFILES: dict[str, dict[str, dict[str, Any]]] = {
             "hosts": ("none", "one:all", "all:all"),
             "processes": 2,
             "boots": 5,
+        },
+        "series": {
+            "strategies": ("stock",),
+            "guests": ("untouched", "mde", "one", "touch-20"),
+            "exits": names(EXITS, KVM),
+            "processes": 1,
+            "values": 3,
+            "loops": 1000,
+            "boots": 3,
+            "control_on": FIRST,
         },
     },
     RIG: {
@@ -439,6 +499,8 @@ class Design:
     def to_json(self) -> dict[str, Any]:
         """Return the design as design.json holds it; cells are written out, so that the file explains itself."""
         factors = dataclasses.asdict(self.factors)
+        if self.factors.control_on == EVERY:  # designs from before the others were possible say nothing of it
+            del factors["control_on"]
         return {
             "version": self.version,
             "factors": {name: factors[name] for name in RECORDED} if self.factors.kind == IMPORTED else factors,
@@ -483,6 +545,9 @@ def draw(factors: Factors) -> Design:
     return Design(factors, tuple(order))
 
 
+_CONTROL_ON = {EVERY: "", FIRST: ", on the first kernel", NONE: ", on no kernel"}
+
+
 def describe(factors: Factors) -> str:
     """Return the design in a few lines for people: how many cells and visits, of what."""
     cells = [len(factors.cells_of(boot)) for boot in range(1, factors.starts + 1)]
@@ -491,7 +556,10 @@ def describe(factors: Factors) -> str:
     if factors.until:
         count += f" at most, until each interval is narrower than {factors.until:.2%} of its ratio, after {LEAST_BOOTS} at least"
     rows = [
-        ("strategies", f"{', '.join(factors.strategies)}; control arm: {factors.baseline} again"),
+        (
+            "strategies",
+            f"{', '.join(factors.strategies)}; control arm: {factors.baseline} again{_CONTROL_ON[factors.control_on]}",
+        ),
         ("guests", ", ".join(factors.guests)),
         ("hosts", ", ".join(factors.hosts)),
         ("exits", ", ".join(factors.exits)),

@@ -95,19 +95,33 @@ def run(
     return printed
 
 
-def follow(argv: Sequence[str | os.PathLike[str]], hear: Callable[[str], object], cwd: Path | None = None) -> None:
-    """Run a program to its end and pass on each line that it prints, as it is printed; it fails as with run()."""
+def follow(
+    argv: Sequence[str | os.PathLike[str]],
+    hear: Callable[[str], object],
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    *,
+    together: bool = False,
+) -> None:
+    """Run a program to its end and pass on each line that it prints, as it is printed; environment and failure as with run().
+
+    With `together` what it says of errors is passed on as well, where it comes.
+    """
     program = need(str(argv[0]))
     with (
         tempfile.TemporaryFile("w+", errors="replace") as errors,
         subprocess.Popen(
-            [program, *map(str, argv[1:])], cwd=cwd, env={**os.environ, "LC_ALL": "C"}, stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=errors, text=True, errors="replace",
+            [program, *map(str, argv[1:])], cwd=cwd, env={**environment(), "LC_ALL": "C", **(env or {})}, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT if together else errors, text=True, errors="replace",
         ) as process,
     ):  # fmt: skip
         assert process.stdout
-        for line in process.stdout:
-            hear(line.rstrip("\n"))
+        try:
+            for line in process.stdout:
+                hear(line.rstrip("\n"))
+        except BaseException:
+            process.terminate()  # whoever interrupts us need not have told it
+            raise
         if status := process.wait():
             errors.seek(0)
             raise _failed(program, status, errors.read())

@@ -95,6 +95,7 @@ if "PYTEST_XDIST_WORKER" not in os.environ:  # a worker has what the process tha
 
 # What takes long begins first, so that no worker is left alone with it in the end.
 LONG = [
+    "kernels/test_own",
     "collect/test_boards",
     "publish/test_site",
     "collect/test_ssh",

@@ -24,6 +24,7 @@ PARTS = {
     "tests/collect/test_rig": "the bare-metal rig: oracle, exact counts, drawn sequences of events",
     "tests/collect/test_ssh": "a board over ssh, by a real sshd",
     "tests/collect/test_fleet": "fleets, dask schedulers and workers, some of which are killed",
+    "tests/kernels/test_own tests/kernels/test_source": "kernels of one's own: builds, a patch series, a bisection",
     "tests/kernels/test_module": "the kernel module under hostile guests",
     "tests/collect/test_local": "the local board, on an emulated machine",
     "tests/collect/test_boards tests/kernels/test_kernels tests/collect/test_session": "emulated boards: strategies, kernels, what can go wrong",

@@ -148,7 +148,7 @@ def test_nonsense_is_refused(changes: dict[str, object], words: str) -> None:
 
 def test_every_profile_can_be_drawn_and_asks_for_what_its_boards_have() -> None:
     for kind, profiles in PROFILES.items():
-        assert profiles.keys() == {"quick", "default", "full"}
+        assert profiles.keys() - {"series"} == {"quick", "default", "full"}
         for name in profiles:
             assert design.draw(design.choose(name, kind)).factors.kind == kind
 
@@ -192,3 +192,45 @@ def test_an_exit_and_a_host_may_be_limited_to_some_guests() -> None:
         *(("hvc", "none", guest) for guest in ("untouched", "mde", "all")), ("hvc", "all", "mde"), ("hvc", "all", "all"),
         ("mmio", "none", "mde"), ("mmio", "all", "mde"),
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "release", "label", "strategies", "own"),
+    [
+        ("6.12", "6.12", "", (), False),
+        ("base=6.12:stock", "6.12", "base", ("stock",), False),
+        ("v2=git:topic", "git:topic", "v2", (), True),
+        ("git:v7.3~1:stock+lazy", "git:v7.3~1", "", ("stock", "lazy"), True),
+        ("mine=image:/a/b=c:stock", "image:/a/b=c", "mine", ("stock",), True),
+        ("image:out", "image:out", "", (), True),
+        ("git=6.1", "6.1", "git", (), False),
+    ],
+)
+def test_a_kernel_is_named_by_its_text(text: str, release: str, label: str, strategies: tuple[str, ...], own: bool) -> None:
+    kernel = design.Kernel.of(text)
+    assert (kernel.release, kernel.label, kernel.strategies, kernel.own) == (release, label, strategies, own)
+    assert kernel.text == text
+    assert design.Kernel.of(f"+{text}") == kernel  # the sign says when it joined, and nothing of the kernel
+
+
+@given(st.text(max_size=30))
+def test_every_text_names_a_kernel_and_every_kernel_a_text(text: str) -> None:
+    kernel = design.Kernel.of(text)
+    assert design.Kernel.of(kernel.text) == kernel
+
+
+def test_kernels_of_one_s_own_are_measured_as_they_are() -> None:
+    factors = design.choose("quick", kernels="base=6.12,v2=git:topic")
+    assert factors.on("v2=git:topic").strategies == ("stock",)
+    assert set(factors.on("base=6.12").strategies) == set(factors.strategies)
+
+
+def test_the_control_arm_may_be_on_the_first_kernel_alone() -> None:
+    asked = {"kernels": "a=git:1,b=git:2", "guests": "untouched", "exits": "hvc", "boots": 2}
+    arms = {
+        where: [[visit.cell.arm for visit in design.draw(design.choose("series", control_on=where, **asked)).visits() if visit.boot == boot]
+                for boot in (1, 2, 3, 4)]
+        for where in ("every", "first")
+    }  # fmt: skip
+    assert [sorted(boot) for boot in arms["first"]] == [["control", "main"], ["main"], ["main"], ["control", "main"]]
+    assert [sorted(boot) for boot in arms["every"]] == [["control", "main"]] * 4

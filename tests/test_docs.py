@@ -24,6 +24,7 @@ import click
 import papermill
 import papermill.cli
 import pytest
+import yaml
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
@@ -44,7 +45,7 @@ PAGES = [
 COLUMNS = 130
 # Suffixes by which a name without a folder is one of the checkout's, and what commands make in folders of the checkout.
 SOURCES = (".py", ".S", ".c", ".h", ".inc", ".ipynb", ".lock", ".md")
-MADE = ["boots/<boot>/enough.json", "aside/<n>/", "paper/html", "paper/<campaign>/series", "values.parquet"]
+MADE = ["series.json", "boots/<boot>/enough.json", "aside/<n>/", "paper/html", "paper/<campaign>/series", "values.parquet"]
 # What assigns names of variables in the Makefile, and where else a variable of the environment may be read.
 VARIABLE = re.compile(r"^(\w+) +\?=", re.MULTILINE)
 ENVIRONMENT = re.compile(r"\b(?:STUDY|PYTEST|PYPERF)_[A-Z_]+\b")
@@ -228,6 +229,19 @@ def of_uname(_: str, *words: str) -> None:
     assert words == ("-r",)
 
 
+def of_git(_: str, *words: str) -> None:
+    """A command of git; what a bisection runs is one of ours, too."""
+    some(words, 2)
+    if words[:2] == ("bisect", "run"):
+        PROGRAMS[words[2]](*words[2:])
+
+
+def of_series(program: str, *words: str) -> None:
+    """The script of a kernel tree's CI, with a repository, a base and a tip."""
+    assert os.access(paths.ROOT / "ci" / program, os.X_OK)
+    assert len(words) == 3
+
+
 # The programs that pages let their readers call, and how it is checked that they would understand it.
 PROGRAMS: dict[str, Callable[..., None]] = {
     "make": of_make,
@@ -238,6 +252,8 @@ PROGRAMS: dict[str, Callable[..., None]] = {
     "pip": of_pip,
     "pip-audit": on_a_file,
     "uname": of_uname,
+    "git": of_git,
+    "series": of_series,
 }
 
 
@@ -279,6 +295,7 @@ def folder(tmp_path: Path) -> Path:
     for name in PROGRAMS:
         (tmp_path / ".venv/bin" / name).write_text(STAND_IN)
         (tmp_path / ".venv/bin" / name).chmod(0o755)
+    (tmp_path / "ci").symlink_to(tmp_path / ".venv/bin")
     return tmp_path
 
 
@@ -361,6 +378,16 @@ def of_rig(text: str, folder: Path) -> None:
             assert f'"{word}"' in image, word
 
 
+def of_workflow(text: str, folder: Path) -> None:
+    """A workflow whose steps name actions by their version, and which runs our script."""
+    (job,) = yaml.safe_load(text)["jobs"].values()
+    ran = [step["run"] for step in some(job["steps"], 5) if "run" in step]
+    assert all(re.fullmatch(r"[\w-]+/[\w-]+@v\d+", step["uses"]) for step in job["steps"] if "uses" in step)
+    (script,) = (words for words in map(str.split, ran) if words[0].startswith("study/"))
+    of_series(Path(script[0]).name, *re.sub(r"\$\{\{.*?\}\}", "x", ran[-1]).split()[1:])
+    assert os.access(paths.ROOT / script[0].removeprefix("study/"), os.X_OK)
+
+
 # Blocks that are no commands, by how they begin.
 OTHERS: dict[str, Callable[[str, Path], None]] = {
     "[boards.": of_shelf,
@@ -370,6 +397,7 @@ OTHERS: dict[str, Callable[[str, Path], None]] = {
     "+--": of_rooms,
     "setenv ": of_u_boot,
     "id=": of_rig,
+    "name: ": of_workflow,
 }
 
 

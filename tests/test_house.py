@@ -24,7 +24,7 @@ ROOMS = {
     "process": ["errors", "paths"],
     "design": ["errors", "factors"],
     "campaign": ["errors", "factors", "terminal", "design"],
-    "kernels": ["errors", "paths", "factors", "process", "terminal"],
+    "kernels": ["errors", "paths", "factors", "process", "terminal", "design"],
     "collect": [*BASE, "kernels"],
     "analyze": BASE,
     "publish": [*BASE, "analyze"],

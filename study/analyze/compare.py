@@ -217,9 +217,16 @@ def estimate(visits: pd.DataFrame) -> pd.DataFrame:
 
 
 def bases(cells: pd.DataFrame, baselines: Mapping[str, str]) -> pd.Series:
-    """Return for each cell the baseline of its board and kernel: what was measured a second time there, as control arm."""
+    """Return for each cell the baseline of its board and kernel: what was measured a second time there, as control arm.
+
+    Where nothing was, it is the kernel as it is, if that is what is measured again on others; or else the board's.
+    """
     machine = ["board", "kernel"]
-    again = cells[cells["arm"] == CONTROL].drop_duplicates(machine).set_index(machine)["strategy"].to_dict()
+    measured = cells[cells["arm"] == CONTROL]
+    others = measured[measured["strategy"].isin(AS_IT_IS)]["board"]
+    alone = cells[cells["strategy"].isin(AS_IT_IS) & cells["board"].isin(others)]
+    known = pd.concat([measured, alone]).drop_duplicates(machine)
+    again = known.set_index(machine)["strategy"].to_dict()
     found = [again.get(key, baselines.get(key[0], "")) for key in _keys(cells, machine)]
     return pd.Series(found, cells.index)
 

@@ -13,6 +13,7 @@ TAGS = ["board", "kernel", "mode", "does", "exit", "guest"]
 COLUMNS = ["median", "untouched", "more", "more_low", "more_high", "ratio", "ratio_low", "ratio_high", "boots"]
 # The guests of the question: the one of the objection, and the one for which the generations differ.
 ASKED, TOUCHING = "mde", "touch"
+NOTHING = pd.DataFrame(columns=[*TAGS, "unit", *COLUMNS])
 
 
 def generations(visits: pd.DataFrame) -> pd.DataFrame:
@@ -36,7 +37,7 @@ def generations(visits: pd.DataFrame) -> pd.DataFrame:
     several = alone.groupby("board")["kernel"].nunique()
     alone = alone[alone["board"].isin(several.index[several > 1])]
     if alone.empty:
-        return pd.DataFrame(columns=[*TAGS, "unit", *COLUMNS])
+        return NOTHING
     alone = alone.assign(cell=alone.groupby(compare.CELL, sort=False).ngroup())
     cells = compare.estimate(alone)
     same = ["board", "kernel", "exit", "unit"]

@@ -300,10 +300,10 @@ def all_tables(summary: pd.DataFrame, style: str = "text") -> str:
         parts += [title(heading, style), costs(rows, style), ""]
         if compare.exact(rows):
             control = "" if compare.control_arm(rows).empty else ", the control arm's too"
-            parts += [_prose(f"{sizes(rows)} {EXACT.format(control)}", style), ""]
+            parts += [prose(f"{sizes(rows)} {EXACT.format(control)}", style), ""]
         else:
-            parts += [comparison(rows, style), "", _prose(could_see(rows), style), ""]
-    return "\n".join([*parts, _prose(NOTE, style)]) + "\n"
+            parts += [comparison(rows, style), "", prose(could_see(rows), style), ""]
+    return "\n".join([*parts, prose(NOTE, style)]) + "\n"
 
 
 def generations(rows: pd.DataFrame, style: str = "text") -> str:
@@ -471,7 +471,7 @@ def table(head: list[str], body: list[list[str]], sides: str, style: str) -> str
         A row of FORMATS.
     """
     if not body:
-        return _prose("This campaign has not measured what is needed for it.", style)
+        return prose("This campaign has not measured what is needed for it.", style)
     aligned = [{"l": "left", "r": "right"}[side] for side in sides]
     made = tabulate.tabulate(body, head, FORMATS[style], colalign=aligned, disable_numparse=True, preserve_whitespace=True)
     return tight(made, style)
@@ -489,7 +489,8 @@ def title(text: str, style: str = "html") -> str:
     ]
 
 
-def _prose(text: str, style: str) -> str:
+def prose(text: str, style: str) -> str:
+    """Return a paragraph."""
     return {"text": textwrap.fill(text, WIDTH), "markdown": text, "html": f"<p>{html.escape(text)}</p>"}[style]
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from study.campaign.files import cut_torn_line, in_use, sync_folder, write_whole
-from study.campaign.store import ASIDE, BOOT, BOOTS, DESIGN, MORE_DESIGNS, VISITS, WHY, Campaign, Problem, Seen
+from study.campaign.store import ASIDE, BOOT, BOOTS, DESIGN, MORE_DESIGNS, VISITS, WHY, Campaign, Problem, Seen, is_plan
 from study.campaign.sums import SUMS, digest_of, read_sums, write_sums
 from study.errors import BadData, BadRequest
 
@@ -110,9 +110,9 @@ class _Repair:
         """Return why a file cannot stay; empty if it can."""
         if self._name(path) in self._sums:
             return "" if self._matches(path) else MISMATCH
-        is_design = path.parent == self._folder and (path.name == DESIGN or path.match(MORE_DESIGNS))
+        plan = path.parent == self._folder and is_plan(path)
         in_an_open_boot = path.parent.parent == self._folder / BOOTS and self._name(path.parent) not in self._closed
-        return "" if is_design or in_an_open_boot or self._aside in path.parents else "it is foreign"
+        return "" if plan or in_an_open_boot or self._aside in path.parents else "it is foreign"
 
     def take(self, path: Path, why: str) -> None:
         """Move a file or a folder aside; of a link, where it led."""

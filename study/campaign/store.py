@@ -2,6 +2,7 @@
 
     <campaign>/design.json               the frozen design; design-rig.json or design-kvm.json if a board of the
                                          other kind joined later
+    <campaign>/series.json               the commits of a patch series, where it measures one
     <campaign>/boots/<boot>/boot.json    what the board, the kernel and the tools were
     <campaign>/boots/<boot>/visits.jsonl one line for each visit, with its own digest
     <campaign>/boots/<boot>/console.log  what the board said
@@ -22,9 +23,10 @@ import contextlib
 import fcntl
 import hashlib
 import json
+import os
 import re
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,7 +42,7 @@ from study.factors import IMPORTED, kind_of
 from study.terminal import progress
 
 DESIGN, BOOT, VISITS, CONSOLE, ENOUGH = "design.json", "boot.json", "visits.jsonl", "console.log", "enough.json"
-MORE_DESIGNS = "design-*.json"
+MORE_DESIGNS, SERIES = "design-*.json", "series.json"
 DERIVED = "values.parquet"
 BOOTS, ASIDE, WHY = "boots", "aside", "why.txt"
 State = tuple[int, ...]  # what tells a file from what it was before
@@ -131,10 +133,11 @@ class Campaign:
         return self.folder.absolute().name
 
     @classmethod
-    def freeze(cls, folder: Path, factors: Factors) -> Campaign:
+    def freeze(cls, folder: Path, factors: Factors, *, grows: bool = False) -> Campaign:
         """Return the campaign in `folder`, made with a design drawn from `factors` if it is not there yet.
 
-        A campaign has one design for each kind of board; the first is in design.json.
+        A campaign has one design for each kind of board; the first is in design.json. One that `grows` may be joined by kernels
+        besides those that it has: on an emulated board it makes no difference when a boot was.
 
         Raises
         ------
@@ -153,7 +156,10 @@ class Campaign:
             with contextlib.suppress(FileExistsError):
                 write_whole(folder / _design_name(factors.kind), design_text(draw(factors)), new=True)
             campaign = cls(folder)
-        if different := differences(campaign.designs[factors.kind].factors, factors):
+        joined = campaign.designs[factors.kind].factors.joined_by(factors) if grows else None
+        if joined and joined != campaign.designs[factors.kind].factors:
+            campaign.redesign(joined)
+        if different := differences(campaign.designs[factors.kind].factors, joined or factors):
             raise BadRequest(
                 f"{folder} was designed otherwise: it has {'; '.join(different)}; ask for what it has, or name another campaign"
             )
@@ -316,13 +322,23 @@ class Campaign:
 
     def close(self, board: str) -> None:
         """Write the sums of the design and of one board's boots. A sum that is there already stays as it is."""
-        ours = [path for path in self.raw_files() if _is_design(path) or self._is_of(board, path)]
-        with open(self.folder / DESIGN) as lock:  # another board's command may close at the same time
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        ours = [path for path in self.raw_files() if is_plan(path) or self._is_of(board, path)]
+        with self._sums_to_oneself():
             sums = read_sums(self.folder)
             added = {self._name(path): digest_of(path) for path in ours if self._name(path) not in sums}
             if added:
                 write_sums(self.folder, sums | added)
+
+    @contextlib.contextmanager
+    def _sums_to_oneself(self) -> Iterator[None]:
+        """Be the only one that writes sums: another board's command may close at the same time."""
+        path = self.folder / DESIGN
+        while True:
+            with open(path) as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                if os.path.samestat(os.fstat(lock.fileno()), path.stat()):  # else its last owner has just replaced it
+                    yield
+                    return
 
     def damaged(self) -> list[Problem]:
         """Compare every file that has a sum with it."""
@@ -371,7 +387,7 @@ class Campaign:
     def unclosed(self, board: str) -> list[Path]:
         """Return the files of a board, and the designs, that have no sum yet: whoever wrote them was interrupted."""
         sums = read_sums(self.folder)
-        ours = [path for path in self.raw_files() if _is_design(path) or self._is_of(board, path)]
+        ours = [path for path in self.raw_files() if is_plan(path) or self._is_of(board, path)]
         return [path for path in ours if self._name(path) not in sums]
 
     def interrupted(self) -> list[Path]:
@@ -380,12 +396,50 @@ class Campaign:
         return sorted(path for path in self.folder.glob(f"{BOOTS}/*") if path.is_dir() and path.name not in closed)
 
     def redesign(self, factors: Factors) -> None:
-        """Replace the design of a campaign of imported results, and its sum with it: it is a record, and no plan."""
-        write_whole(self.folder / DESIGN, design_text(draw(factors)))
-        sums = read_sums(self.folder)
-        if DESIGN in sums:
-            write_sums(self.folder, {**sums, DESIGN: digest_of(self.folder / DESIGN)})
-        self.designs = {IMPORTED: draw(factors)}
+        """Replace the design of a kind of board, and its sum with it: imported results are a record, and others may grow."""
+        design = draw(factors)
+        name = next(n for n in (_design_name(factors.kind), DESIGN) if (self.folder / n).exists())
+        self._replace(name, design_text(design))
+        self.designs[factors.kind] = design
+        self._visits.pop(factors.kind, None)
+
+    def series(self) -> dict[str, Any]:
+        """Return the patch series that is measured: `branch`, `base` and `patches`, as series.json has them; empty if it is none.
+
+        Raises
+        ------
+        BadData
+            If the file is not what it should be.
+        """
+        path = self.folder / SERIES
+        if not path.exists():
+            return {}
+        try:
+            known: dict[str, Any] = schema.load(path.read_bytes())
+            schema.check("series", known)
+        except BadData as error:
+            raise BadData(f"{path}: {error}") from None
+        labels, kernels = ([row[name] for row in (known["base"], *known["patches"])] for name in ("label", "kernel"))
+        if len(set(labels)) < len(labels) or kernels[0] != labels[0] or not {*kernels} <= {*labels, ""}:
+            raise BadData(f"{path}: its labels are not one for each commit, or a kernel is none of them")
+        base, *patches = ({name: legible(text) for name, text in row.items()} for row in (known["base"], *known["patches"]))
+        return {**known, "branch": legible(known["branch"]), "base": base, "patches": patches}
+
+    def record_series(self, known: Mapping[str, Any]) -> None:
+        """Record the series that is measured; one that grew takes the place of the last."""
+        if known != self.series():
+            self._replace(SERIES, json.dumps(known, indent=1) + "\n")
+
+    def _replace(self, name: str, text: str) -> None:
+        """Write a file that is not of a boot, and its sum if it has one; between the two it has none, as one that is not closed."""
+        with self._sums_to_oneself():
+            sums = read_sums(self.folder)
+            signed = sums.pop(name, "")
+            if signed:
+                write_sums(self.folder, sums)
+            write_whole(self.folder / name, text)
+            if signed:
+                write_sums(self.folder, {**sums, name: digest_of(self.folder / name)})
 
     def recorded(self) -> int:
         """Return how many visits are there.
@@ -460,8 +514,9 @@ def _design_name(kind: str) -> str:
     return MORE_DESIGNS.replace("*", kind)
 
 
-def _is_design(path: Path) -> bool:
-    return path.name == DESIGN or path.match(MORE_DESIGNS)
+def is_plan(path: Path) -> bool:
+    """Say whether a file is a design, or the series that is measured: what is of no boot, and asked for."""
+    return path.name in (DESIGN, SERIES) or path.match(MORE_DESIGNS)
 
 
 def _freeze(folder: Path, text: str, *, lost: bool) -> None:

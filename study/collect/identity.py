@@ -52,9 +52,12 @@ def other_kernel(wanted: Kernel, kernels: Sequence[Kernel], known: Sequence[Mapp
     known : sequence of mappings
         Facts of the board's boots so far, with what tables call their ``kernel``.
     facts : mapping
-        Of the boot: ``kernel``, its release, and ``build_id``, by which kernels of one release are told apart.
+        Of the boot: ``kernel``, its release, and ``build_id``, by which kernels of one release are told apart; if the kernel is
+        one of the user's own, ``source``, with the build IDs that it may have.
     """
     release, build = str(facts["kernel"]), facts.get("build_id", "")
+    if wanted.own and build not in facts["source"]["build_ids"]:
+        return f"{release} with build ID {build[:12] or 'none'}, which is another build"
     exact = [kernel for kernel in kernels if kernel.release == release]
     if wanted not in exact and (exact or not wanted.is_that(release)):
         return release

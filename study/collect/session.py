@@ -7,9 +7,10 @@ import itertools
 import shlex
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from study.campaign import Campaign
 from study.campaign.files import cut_torn_line
@@ -23,6 +24,7 @@ from study.collect.pace import Pace
 from study.collect.records import facts_of, line_of
 from study.design import LEAST_BOOTS, Factors, Kernel, Visit, options
 from study.errors import BadData
+from study.kernels import source
 from study.terminal import progress
 
 # The width of the widest interval among the comparisons of one board, as a share of its ratio.
@@ -30,9 +32,8 @@ Widest = Callable[[Campaign, str], float]
 
 
 def collect(
-    board: str, folder: Path, factors: Factors, widest: Widest | None = None, tune: bool = False, reboot: str = "",
-    images: Mapping[str, Path] | None = None,
-) -> Campaign:  # fmt: skip
+    board: str, folder: Path, factors: Factors, widest: Widest | None = None, tune: bool = False, reboot: str = ""
+) -> Campaign:
     """Measure on one board what a campaign still lacks.
 
     Parameters
@@ -49,10 +50,8 @@ def collect(
         Whether to tune each boot for the CPU that measures, until the boot ends; see study/collect/onboard/tuning.py.
     reboot : str
         A command on this machine that restarts the board, run where the design needs another boot of it; STUDY_KERNEL in its
-        environment is the release of the kernel that is wanted, STUDY_LABEL its label. Empty: the user is asked to do it.
-    images : mapping of str to path, optional
-        Folders of kernels of the user's own, by what the design calls them. A board that runs on gets them by kexec, unless there
-        is a command that restarts it.
+        environment is the release of the kernel that is wanted, STUDY_LABEL its label. Empty: kernels of the user's own are put in
+        force by kexec on a board that runs on, and for others the user is asked to do it.
 
     Returns
     -------
@@ -62,7 +61,9 @@ def collect(
     Raises
     ------
     BadRequest
-        If the board is unknown, or the campaign has another design. Nothing is measured then.
+        If the board is unknown, the campaign has another design, or two kernels are one. Nothing is measured then.
+    NotBuilt
+        If a kernel of the user's own does not build. Nothing is measured then.
     BadData
         If a file of the campaign is damaged. Nothing is measured then.
     BoardFailed
@@ -71,10 +72,12 @@ def collect(
         If another command records visits of the board in that campaign.
     """
     machine = boards.find(board)
-    campaign = Campaign.freeze(folder, factors)
+    source.prepare(factors.kernels)
+    campaign = Campaign.freeze(folder, factors, grows=machine.emulated)
     if not campaign.unclosed(board) and not campaign.damaged() and not campaign.missing(board):
         print(f"{campaign.name}: all {len(campaign.asked(board))} visits of {board} are there, nothing to measure")
         return campaign
+    images = {kernel.name: source.find(kernel.release) for kernel in map(Kernel.of, factors.kernels) if kernel.own}
     turns = Turns(machine, images) if images and not reboot and isinstance(machine, RunningBoard) else None
     with campaign.recording(board), turns or contextlib.nullcontext():
         return _collect(machine, Campaign(folder), factors, widest, tune, reboot, turns)
@@ -142,9 +145,15 @@ def _look(board: Board, campaign: Campaign, visit: Visit) -> None:
     """Ask a board whether it runs the boot that a visit needs: WrongBoot if it runs another one."""
     factors = campaign.design_of(board.name).factors.on(visit.kernel)
     with tempfile.TemporaryDirectory() as folder:
-        launch = board.launch(Path(folder, "console.log"), factors.strategies, Kernel.of(visit.kernel).release)
+        kernel = Kernel.of(visit.kernel)
+        launch = board.launch(Path(folder, "console.log"), factors.strategies, kernel.release)
         with Link(board.name, launch) as link:
-            right_kernel(campaign, board.name, visit, board.describe(link, factors))
+            right_kernel(campaign, board.name, visit, _facts(board, link, factors, kernel))
+
+
+def _facts(board: Board, link: Link, factors: Factors, kernel: Kernel) -> dict[str, Any]:
+    """Ask a boot what it is; of a kernel of the user's own it is known where it is from."""
+    return {**board.describe(link, factors), **({"source": source.about(kernel.release)} if kernel.own else {})}
 
 
 def _walk_boot(board: Board, campaign: Campaign, boot: OpenBoot, visits: list[Visit], tune: bool = False) -> Iterator[float]:
@@ -155,7 +164,7 @@ def _walk_boot(board: Board, campaign: Campaign, boot: OpenBoot, visits: list[Vi
     boot.begin()
     with Link(board.name, launch) as link:
         changed = board.tune(link) if tune else {}
-        facts = {**board.describe(link, factors), **changed, **launch.facts}
+        facts = {**_facts(board, link, factors, kernel), **changed, **launch.facts}
         if changed:
             progress.say(f"{board.name}: {doctor.tuned(changed['tuned'])}")
         if wanted:

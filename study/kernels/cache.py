@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from study import paths
+from study.terminal import progress
 
 
 def digest(*parts: str | bytes) -> str:
@@ -38,13 +42,37 @@ def agent_digest() -> str:
     return digest(*(part for name, path in files.items() for part in (name, path.read_bytes())))
 
 
+def kept(kind: str, recipe: str) -> Path:
+    """Return where what cached() makes for a recipe is, or would be."""
+    return paths.cache() / f"{kind}-{recipe[:16]}"
+
+
+def folder_for_kbuild(name: str) -> Path:
+    """Return a folder of the cache that kbuild can work in: it takes paths apart at blanks and colons."""
+    folder = paths.cache() / name
+    return Path(tempfile.gettempdir(), f"study-{os.getuid()}-{name}") if re.search(r"[\s:]", str(folder)) else folder
+
+
+@contextlib.contextmanager
+def alone(lock: Path, waits: str = "") -> Iterator[None]:
+    """Be the only one that holds a lock: others wait, and say so if they have words for it."""
+    with open(lock, "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if waits:
+                progress.say(waits)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 def cached(kind: str, recipe: str, build: Callable[[Path], None]) -> Path:
     """Return the folder that `build` made for this `recipe`, building it only if it is not there yet.
 
     The folder appears whole or not at all: it is built under another name and renamed. Everyone may read it: it becomes part of
     images in which others than root run.
     """
-    place = paths.cache() / f"{kind}-{recipe[:16]}"
+    place = kept(kind, recipe)
     if place.is_dir():
         return place
     paths.cache().mkdir(parents=True, exist_ok=True)

@@ -10,10 +10,13 @@ import tempfile
 from importlib.metadata import distribution
 from pathlib import Path
 
-from study import factors, paths
-from study.kernels.archive import BOARD_MODULES, KERNEL, kernel, packages
+from study import paths
+from study.errors import BadRequest
+from study.kernels import needs
+from study.kernels.archive import BOARD_MODULES, KERNEL, packages
 from study.kernels.cache import agent_digest, cached, digest, digest_of
 from study.kernels.module import cross, module
+from study.kernels.source import find
 from study.process import run
 from study.terminal import progress
 
@@ -103,54 +106,67 @@ def pack(folder: Path, out: Path) -> None:
     run(["cpio", *flags, "--file", out], cwd=folder, stdin="\0".join(names).encode())
 
 
-def image(series: str = "") -> Path:
+def image(release: str = "") -> Path:
     """Assemble the image of an emulated board.
 
     Parameters
     ----------
-    series : str
-        How its kernel's release begins; empty for KERNEL.
+    release : str
+        Its kernel, as a design has it; empty for KERNEL.
 
     Returns
     -------
     path
         A folder with ``vmlinuz``, ``config``, ``initrd`` and ``image.json`` (release, packages, digest).
     """
-    system, base, guest = kernel(series or KERNEL), user_space(), payload()
+    system = find(release or KERNEL)
     versions = json.loads((system / "versions.json").read_text())
-    driver = module(versions["release"], system / "headers") if factors.fits(versions["release"]) else None
-    pyperf = distribution("pyperf")
-    parts: list[str | bytes] = [system.name, base.name, agent_digest(), guest.read_bytes()]
-    recipe = digest(RECIPE, *parts, driver.read_bytes() if driver else b"", pyperf.version)
+    if "source" in versions and (lacking := needs.lacks(release[:16], (system / "config").read_text(), needs.EMULATED)):
+        raise BadRequest(f"{lacking}, for an emulated board")
+    base = user_space()
+    driver = module(versions["release"], system / "headers") if (system / "headers").is_dir() else None
+    disk = _initial_disk(versions["release"], system, base, driver)
 
     def build(place: Path) -> None:
-        progress.say(f"assembling the board's image with kernel {versions['release']} (about 10 s)")
         for name in ("vmlinuz", "config"):
             shutil.copy(system / name, place)
-        with tempfile.TemporaryDirectory(dir=place) as scratch:
-            tree = Path(scratch, "tree")
-            shutil.copytree(base / "root", tree, symlinks=True)
-            for name in ("proc", "sys", "dev", "tmp", "boot", "lib/board", "board"):
-                (tree / name).mkdir(parents=True, exist_ok=True)
-            shutil.copy(system / "config", tree / f"boot/config-{versions['release']}")
-            for path in system.glob("*.ko"):
-                shutil.copy(path, tree / "lib/board")
-            (tree / "init").write_text(INIT.format(modules=" ".join(BOARD_MODULES)))
-            (tree / "init").chmod(0o755)
-            ignored = shutil.ignore_patterns("__pycache__", "tests")
-            for name, path in paths.agent().items():
-                (tree / "board" / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(path, tree / "board" / name)
-            shutil.copytree(Path(str(pyperf.locate_file("pyperf"))), tree / "board/pyperf", ignore=ignored)
-            shutil.copy(guest, tree / "board/study/collect/onboard/payload.bin")
-            if driver:
-                shutil.copy(driver, tree / "board/study/collect/onboard/dbgswitch.ko")
-            _compile(tree / "board")
-            pack(tree, place / "initrd")
+        os.link(disk, place / "initrd")
         packaged = json.loads((base / "versions.json").read_text()) | versions["packages"]
         whole = digest(digest_of(place / "vmlinuz"), digest_of(place / "initrd"))
         (place / "image.json").write_text(
             json.dumps({"release": versions["release"], "packages": packaged, "digest": whole}, indent=1)
         )
 
-    return cached("image", recipe, build)
+    return cached("image", digest(RECIPE, system.name, disk.parent.name), build)
+
+
+def _initial_disk(release: str, system: Path, base: Path, driver: Path | None) -> Path:
+    """Pack what a board runs. Kernels that have everything built in, and their configuration in themselves, share one."""
+    guest, pyperf = payload(), distribution("pyperf")
+    config = (system / "config").read_bytes()
+    files = {f"lib/board/{path.name}": path for path in sorted(system.glob("*.ko"))}
+    if b"CONFIG_IKCONFIG_PROC=y" not in config:
+        files[f"boot/config-{release}"] = system / "config"
+    if driver:
+        files["board/study/collect/onboard/dbgswitch.ko"] = driver
+    files["board/study/collect/onboard/payload.bin"] = guest
+    parts = [part for name, path in files.items() for part in (name, path.read_bytes())]
+
+    def build(place: Path) -> None:
+        progress.say("packing the board's image (about 10 s)")
+        with tempfile.TemporaryDirectory(dir=place) as scratch:
+            tree = Path(scratch, "tree")
+            shutil.copytree(base / "root", tree, symlinks=True)
+            for name in ("proc", "sys", "dev", "tmp", "boot", "lib/board", "board"):
+                (tree / name).mkdir(parents=True, exist_ok=True)
+            (tree / "init").write_text(INIT.format(modules=" ".join(BOARD_MODULES)))
+            (tree / "init").chmod(0o755)
+            for name, path in {**{f"board/{name}": path for name, path in paths.agent().items()}, **files}.items():
+                (tree / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(path, tree / name)
+            ignored = shutil.ignore_patterns("__pycache__", "tests")
+            shutil.copytree(Path(str(pyperf.locate_file("pyperf"))), tree / "board/pyperf", ignore=ignored)
+            _compile(tree / "board")
+            pack(tree, place / "initrd")
+
+    return cached("disk", digest(RECIPE, base.name, agent_digest(), pyperf.version, *parts), build) / "initrd"

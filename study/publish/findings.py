@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from study.analyze import compare, cost, tables
+from study.campaign import Campaign
 from study.design import MAIN
 from study.factors import HOST_STATES, KVM, RIG, kind_of
 from study.publish.prose import with_first_line
@@ -166,3 +167,16 @@ def control_arm(summary: pd.DataFrame) -> str:
         return f"{said}; without intervals nobody can say whether it is told apart from itself."
     told = int((judged["verdict"] != compare.CANNOT).sum())
     return f"{said}, and is told apart from itself in {told} of {'them' if len(judged) == len(rows) else len(judged)}."
+
+
+def built(campaign: Campaign) -> str:
+    """Say what the kernels of a series were built of and by, as their boots have it."""
+    known = [facts["source"] for facts in map(campaign.facts, campaign.boots()) if "source" in facts]
+    if not known:
+        return ""
+    by, configured = ({source[name] for source in known} for name in ("compiler", "config_sha256"))
+    digests = ", ".join(sorted(digest[:12] for digest in configured))
+    return (
+        f"The kernels were built by {' and '.join(sorted(by))}, configuration {digests}; each boot reported the build ID of the kernel "
+        "that was built for it."
+    )

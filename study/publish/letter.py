@@ -13,7 +13,7 @@ import jinja2
 import pandas as pd
 
 from study import paths
-from study.analyze import chart, compare, cost, history, tables, texts
+from study.analyze import chart, compare, cost, history, patches, tables, texts
 from study.campaign import Campaign
 from study.campaign.files import write_whole
 from study.campaign.names import system
@@ -113,24 +113,32 @@ def split_links(words: str) -> tuple[str, str]:
 
 def contents(campaign: Campaign, values: pd.DataFrame, summary: pd.DataFrame, fits: Mapping[str, cost.Fit]) -> dict[str, Any]:
     """Return what the template of the letter is filled with."""
-    grown = history.generations(compare.medians(values))
+    series = campaign.series()
+    moved = patches.moves(compare.medians(values), series)
+    grown = history.NOTHING if series else history.generations(compare.medians(values))
     timed = compare.timed(summary)
     focus = timed if IMPORTED in campaign.designs else compare.in_focus(timed)
     linux, rigs = compare.of_kind(timed, KVM), compare.of_kind(timed, RIG)
     answered = findings.answers(summary, list(dict.fromkeys(rigs["board"])))
-    shown = focus[~focus["board"].isin(answered)]
+    shown = focus[~focus["board"].isin(answered)] if not series else focus[:0]
     factors = {kind: design.factors for kind, design in campaign.designs.items()}
     on_linux = factors.get(KVM)
     machines = (
-        f"{row.board}, {system(row.board, row.kernel)} ({row.mode})"
-        for row in compare.in_order(timed.drop_duplicates(["board", "kernel"])).itertuples()
+        f"{row.board}, {'kernels of the series' if series else system(row.board, row.kernel)} ({row.mode})"
+        for row in compare.in_order(timed.drop_duplicates(["board"] if series else ["board", "kernel"])).itertuples()
     )
     return {
         "emulated": list(dict.fromkeys(timed[timed["metric"] == "clock"]["board"])),
         "all_emulated": bool((timed["metric"] == "clock").all()),
         "imported": IMPORTED in campaign.designs,
         "incomplete": campaign.incomplete(),
-        "findings": findings.findings(compare.of_kind(summary, KVM)),
+        "series": series,
+        "commits": patches.commits(series) if series else [],
+        "patches": patches.table(moved, series) if series else "",
+        "built": findings.built(campaign) if series else "",
+        "findings": [f"On {board} {said}." for board, two in patches.whole(moved).items() for said in two]
+        if series
+        else findings.findings(compare.of_kind(summary, KVM)),
         "results": [(tables.place(rows), with_first_line(rows, tables.costs(rows))) for _, rows in tables.contexts(shown)],
         "charts": charts(shown),
         "sizes": "" if shown.empty else tables.sizes(shown),
@@ -193,6 +201,10 @@ def measuring(campaign: Campaign) -> list[str]:
     """Return the lines of the command that measures anew, one for boards of equal designs; none for imported results."""
     if IMPORTED in campaign.designs:
         return []
+    if series := campaign.series():
+        tip = series["patches"][-1]["commit"]
+        words = f"make series REPO=../linux BASE={series['base']['commit']} BRANCH={tip} CAMPAIGN=data/again"
+        return [broken(f"{words}{' ENDS=1' if series['ends'] else ''}")]
     boards: dict[str, list[str]] = {}
     for board in campaign.boards():
         boards.setdefault(options(campaign.design_of(board).factors), []).append(board)

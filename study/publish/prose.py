@@ -18,9 +18,10 @@ LINK = re.compile(r"[A-Z][A-Za-z-]*: \S")  # a link or a tag, such as Suggested-
 LARGEST = 100_000  # bytes that a kernel list accepts
 
 
-def wrap(text: str, indent: int = 0) -> str:
-    """Break a paragraph into lines of at most WIDTH columns."""
-    return textwrap.fill(text, WIDTH - 3, initial_indent=" " * indent, subsequent_indent=" " * indent, break_on_hyphens=False)
+def wrap(text: str, indent: int = 0, hanging: int = 0) -> str:
+    """Break a paragraph into lines of at most WIDTH columns; those below the first may hang."""
+    first, others = " " * indent, " " * (indent + hanging)
+    return textwrap.fill(text, WIDTH - 3, initial_indent=first, subsequent_indent=others, break_on_hyphens=False)
 
 
 def check(text: str) -> None:

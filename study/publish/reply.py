@@ -7,8 +7,8 @@ import textwrap
 import pandas as pd
 
 from study.analyze import compare, tables
+from study.analyze.select import select
 from study.campaign import Campaign
-from study.design import MAIN
 from study.errors import BadRequest
 from study.publish.findings import control_arm
 from study.publish.prose import check, with_first_line
@@ -50,28 +50,3 @@ def render(campaign: Campaign, summary: pd.DataFrame, cells: str) -> str:
         )
     check(text)
     return text
-
-
-def select(rows: pd.DataFrame, cells: str) -> pd.DataFrame:
-    """Return the rows that are named by tags with values; the baseline and its control arm stay beside other strategies.
-
-    Raises
-    ------
-    BadRequest
-        At a tag or value that these rows do not have.
-    """
-    tags = ["board", "kernel", "strategy", "guest", "host", "exit"]
-    for word in cells.split():
-        tag, _, values = word.partition("=")
-        if tag not in tags or not values:
-            raise BadRequest(
-                f"cells: {word!r} is no tag with values; write such as guest=mde,untouched; tags are {', '.join(tags)}"
-            )
-        wanted, known = values.split(","), list(dict.fromkeys(rows[tag]))
-        if unknown := [value for value in wanted if value not in known]:
-            raise BadRequest(f"cells: {tag} {unknown[0]!r} was not measured there; choose from {', '.join(known)}")
-        kept = rows[tag].isin(wanted)
-        if tag == "strategy":
-            kept |= (rows["arm"] != MAIN) | (rows["verdict"] == compare.BASELINE)
-        rows = rows[kept]
-    return rows

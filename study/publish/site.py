@@ -16,7 +16,7 @@ import jinja2
 import pandas as pd
 
 from study import paths
-from study.analyze import compare, frame, history, tables
+from study.analyze import compare, frame, history, patches, tables
 from study.campaign import Campaign
 from study.campaign.files import write_whole
 from study.campaign.names import slug, system
@@ -327,12 +327,18 @@ def archive(campaign: Campaign, path: Path) -> None:
 
 def about(campaign: Campaign) -> dict[str, Any]:
     """Return what the index says of a campaign: what was compared, on which boards, and what came out."""
-    summary = compare.summarise(frame.tidy(campaign), campaign.baselines())
+    values, series = frame.tidy(campaign), campaign.series()
+    summary = compare.summarise(values, campaign.baselines())
     timed = compare.timed(summary)
     strategies = list(dict.fromkeys(timed["strategy"]))
     guests = list(dict.fromkeys(timed["guest"]))
     boards = [_board(campaign, board, rows) for board, rows in timed.groupby("board", sort=False)]
+    if series:
+        moved = patches.moves(compare.medians(values), series)
+        boards = [row | _of_series(moved, series, row["board"]) for row in boards]
+        strategies = [f"{series['base']['describe']} and {tables.plural(len(series['patches']), 'commit')} of {series['branch']}"]
     return {
+        "asked": "What a patch series moves." if series else "What monitor mode costs a guest that enables nothing.",
         "name": campaign.name,
         "emulated": any(row["emulated"] for row in boards),
         "digest": campaign.digest(),
@@ -366,6 +372,19 @@ def _board(campaign: Campaign, board: str, rows: pd.DataFrame) -> dict[str, Any]
         "told": f"{told} of {len(control)}" if len(control) else "not known",
         "baseline": shown["baseline"].iloc[0],
         "verdicts": "{} lower, {} higher, {} indistinct".format(*counts) + f" than {shown['baseline'].iloc[0]}",
+    }
+
+
+def _of_series(moved: pd.DataFrame, series: Mapping[str, Any], board: str) -> dict[str, Any]:
+    """Return what of a board's row is another where it measured a series: steps, and not strategies, are what differs."""
+    steps = moved[(moved["board"] == board) & (moved["than"] == patches.BEFORE)]
+    counts = [int((steps["verdict"] == verdict).sum()) for verdict in (compare.LOWER, compare.HIGHER, compare.CANNOT)]
+    kernel = f"{series['base']['describe']} to {series['branch']} ({', '.join(dict.fromkeys(steps['mode']))})"
+    return {
+        "kernel": kernel,
+        "finding": "; ".join(patches.whole(moved).get(board, [])),
+        "counts": counts,
+        "baseline": patches.BEFORE,
     }
 
 

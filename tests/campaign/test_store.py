@@ -350,3 +350,73 @@ def test_what_was_read_is_read_again_only_where_it_changed(
     shutil.copy(others[0] / "visits.jsonl", visits)
     with pytest.raises(BadData, match="which .* has already"):
         campaign.missing(board)
+
+
+GROWING = choose("series", kernels="base=git:" + "0" * 40, guests="untouched", exits="hvc")
+MORE = replace(GROWING, kernels=(*GROWING.kernels, "1-a=git:" + "1" * 40, "2-b=git:" + "2" * 40))
+
+
+def test_kernels_may_join_a_campaign_and_leave_what_is_measured_as_it_is(tmp_path: Path) -> None:
+    campaign = Campaign.freeze(tmp_path / "c", GROWING)
+    boot = campaign.open_boot("b", 1)
+    boot.begin()
+    boot.describe({"board": "b", "kernel": "base", "mode": "vhe", "emulated": True})
+    for visit in [visit for visit in campaign.missing("b") if visit.boot == 1]:
+        boot.record(lines.of_kvm(visit, GROWING))
+    campaign.close("b")
+    before = campaign.designs[KVM].visits()
+    with pytest.raises(BadRequest, match="was designed otherwise"):
+        Campaign.freeze(tmp_path / "c", MORE)
+    grown = Campaign.freeze(tmp_path / "c", MORE, grows=True)
+    assert grown.verify() == []
+    assert [visit for visit in grown.designs[KVM].visits() if visit.boot <= GROWING.boots] == before
+    joined = [visit.kernel.removeprefix("+") for visit in grown.missing("b") if visit.boot > GROWING.boots]
+    boots = list(
+        dict.fromkeys((visit.boot, visit.kernel.removeprefix("+")) for visit in grown.missing("b") if visit.boot > GROWING.boots)
+    )
+    a, b = MORE.kernels[1:]
+    assert [kernel for _, kernel in boots] == [a, b, b, a, a, b]  # among themselves they alternate as ever
+    assert set(joined) == {a, b}
+    assert Campaign.freeze(tmp_path / "c", MORE, grows=True).designs[KVM] == grown.designs[KVM]
+    for other in (replace(MORE, kernels=MORE.kernels[1:]), replace(MORE, loops=70), GROWING):
+        with pytest.raises(BadRequest, match="was designed otherwise"):
+            Campaign.freeze(tmp_path / "c", other, grows=True)
+
+
+@drawn(50)
+@given(st.lists(st.integers(1, 4), min_size=1, max_size=5), st.integers(1, 4))
+def test_every_kernel_has_its_boots_however_they_joined(sizes: list[int], boots: int) -> None:
+    names = [
+        f"{'+' * (at == 0 and group > 0)}k{group}{at}=git:{group}{at}" for group, size in enumerate(sizes) for at in range(size)
+    ]
+    factors = replace(GROWING, kernels=tuple(names), boots=boots)
+    order = [factors.kernel_of(boot) for boot in range(1, factors.starts + 1)]
+    assert sorted(order) == sorted(names * boots)
+    assert factors.kernel_of(factors.starts + 1) == ""
+    at = 0
+    for size in sizes:  # the boots of a group are beside each other, and its kernels come by turns, forwards and backwards
+        group, names = names[:size], names[size:]
+        for turn in range(boots):
+            assert order[at : at + size] == (group[::-1] if turn % 2 else group)
+            at += size
+
+
+def test_a_series_is_recorded_signed_and_replaced_as_a_whole(tmp_path: Path) -> None:
+    row = {"commit": "1" * 40, "describe": "v7.3", "subject": "Linux 7.3", "label": "base", "kernel": "base", "why": ""}
+    known = {"branch": "topic", "ends": False, "base": row, "patches": [{**row, "label": "1-a", "kernel": "1-a"}]}
+    campaign = Campaign.freeze(tmp_path / "c", MORE)
+    assert campaign.series() == {}
+    campaign.record_series(known)
+    campaign.close("b")
+    assert campaign.verify() == [] and "series.json" in (tmp_path / "c/SHA256SUMS").read_text()
+    campaign.record_series({**known, "patches": [*known["patches"], {**row, "label": "2-b", "kernel": "base"}]})
+    assert campaign.verify() == [] and len(campaign.series()["patches"]) == 2
+    for wrong in (
+        {**known, "patches": []},
+        {**known, "patches": [row]},
+        {**known, "patches": [{**row, "label": "x", "kernel": "y"}]},
+        [],
+    ):
+        (tmp_path / "c/series.json").write_text(json.dumps(wrong))
+        with pytest.raises(BadData, match="series.json"):
+            campaign.series()

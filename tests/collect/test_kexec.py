@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +22,7 @@ from study.collect.onboard import BoardError
 from study.collect.onboard import kexec as onboard
 from study.design import Factors, Kernel
 from study.errors import BadData, BoardFailed, StudyError, WrongBoot
-from study.kernels import archive
+from study.kernels import archive, source
 from study.process import run
 from tests.collect import sshd
 from tests.conftest import some
@@ -295,6 +296,15 @@ class Sent(dict[str, Path]):
         return next(self._folders) if name in self else default
 
 
+def taken(kernel: Path, folder: Path) -> Path:
+    """Return a folder with a kernel of Debian's, as a build leaves it."""
+    out = folder / "out"
+    out.mkdir()
+    for name, there in (("Image", "vmlinuz"), ("config", "config")):
+        shutil.copy(kernel / there, out / name)
+    return out
+
+
 def release_of_board(lab: sshd.Lab) -> str:
     """Return the release of the kernel that runs now; the connection that others share ended with an earlier one."""
     return run(["ssh", "-F", lab.names, "lab", "uname -r"])
@@ -310,16 +320,23 @@ def test_a_campaign_alternates_kernels_by_kexec_and_goes_on_after_one_that_does_
     (broken / "versions.json").write_text((whole / "versions.json").read_text())
     (broken / "vmlinuz").write_bytes(b"\0" * 4096)
     factors = Factors(
-        strategies=("stock",), guests=("untouched",), processes=1, loops=200, values=2, boots=2, kernels=("own=6.12", "mine=7.3")
+        strategies=("stock",),
+        guests=("untouched",),
+        processes=1,
+        loops=200,
+        values=2,
+        boots=2,
+        kernels=("own=6.12", source.resolved(f"mine=image:{taken(whole, tmp_path)}", None)),
     )
     with sshd.lab(tmp_path, kernel="6.12", others=["7.3"]) as lab:
         for name, value in lab.env.items():
             monkeypatch.setenv(name, value)
-        with pytest.raises(BoardFailed, match="kexec does not take the kernel"):
-            session.collect("ssh:lab", tmp_path / "c", factors, images=Sent("mine", iter([whole, broken])))
+        with monkeypatch.context() as patched, pytest.raises(BoardFailed, match="kexec does not take the kernel"):
+            patched.setattr(session, "Turns", lambda board, _: kexec.Turns(board, Sent("mine", iter([whole, broken]))))
+            session.collect("ssh:lab", tmp_path / "c", factors)
         assert [boot.name for boot in Campaign(tmp_path / "c").boots()] == ["ssh-lab.1", "ssh-lab.2"]
         assert release_of_board(lab).startswith("6.12")
-        campaign = session.collect("ssh:lab", tmp_path / "c", factors, images=Sent("mine", iter([whole])))
+        campaign = session.collect("ssh:lab", tmp_path / "c", factors)
         assert release_of_board(lab).startswith("6.12")
     known = [campaign.facts(boot) for boot in some(campaign.boots(), 4)]
     assert [facts["kernel"] for facts in known] == ["own", "mine", "mine", "own"]
@@ -329,5 +346,6 @@ def test_a_campaign_alternates_kernels_by_kexec_and_goes_on_after_one_that_does_
     assert {facts["mode"] for facts in known} == {"vhe"}
     assert len({facts["boot_id"] for facts in known}) == 4
     assert len({facts["build_id"] for facts in known}) == 2
+    assert [facts["build_id"] in facts["source"]["build_ids"] for facts in known if "source" in facts] == [True, True]
     assert (campaign.verify(), campaign.missing("ssh:lab")) == ([], [])
     assert capsys.readouterr().out.count("restarting it by kexec") == 5

@@ -82,3 +82,13 @@ def test_a_boot_of_another_kernel_is_told(
 ) -> None:
     facts = {"kernel": release, "build_id": build}
     assert identity.other_kernel(wanted, [BASE, NEW, Kernel("6.1")], known, facts) == runs
+
+
+def test_a_kernel_of_one_s_own_is_known_by_its_build_alone() -> None:
+    kernels = [Kernel.of(text) for text in ("base=git:1", "v2=git:2")]
+    built = {"kernel": "7.3.4", "build_id": "b", "source": {"build_ids": ["b", "vdso"]}}
+    assert identity.other_kernel(kernels[1], kernels, [], built) == ""
+    assert "build ID c, which is another build" in identity.other_kernel(kernels[1], kernels, [], {**built, "build_id": "c"})
+    assert "build ID none" in identity.other_kernel(kernels[1], kernels, [], {**built, "build_id": ""})
+    known = [{"build_id": "b", "kernel": "base"}]
+    assert identity.other_kernel(kernels[1], kernels, known, built) == "base, by its build ID"

@@ -24,11 +24,11 @@ import pandas as pd
 import pyperf
 
 from study import paths
-from study.analyze import compare, frame
+from study.analyze import compare, frame, patches
 from study.campaign import Campaign
 from study.campaign.lines import line_digest
 from study.campaign.names import LONGEST
-from study.campaign.store import BOOT, DESIGN, ENOUGH, VISITS
+from study.campaign.store import BOOT, DESIGN, ENOUGH, SERIES, VISITS
 from study.campaign.sums import SUMS
 from study.collect import records
 from study.collect.boards import rig
@@ -57,6 +57,7 @@ BOOTS = {
 # What a visit has in bulk, and no reader looks at.
 LEFT_OUT = ("python_", "cpu_", "load_avg", "perf_version", "runnable", "mem_")
 NAMES = ["board", "kernel", "mode", "strategy", "guest", "host", "exit", "arm", "boot", "visit", "touch_by", "metric", "unit"]
+NOTHING = [*compare.CELL, "boot", "visit", "cell", "block", "position", "value", "values"]
 SMALLEST, LARGEST = 1e-15, 1e30  # no round trip takes more than this of anything, in any unit: 10^18 s are 10^27 instructions
 TOML = b"""[boards."ssh:lab"]
 kernel = "6.1"
@@ -382,6 +383,30 @@ def read_design(bench: Bench, content: bytes) -> None:
         printable("a baseline", design.factors.baseline)
 
 
+def commits(base: Path) -> list[bytes]:
+    row = {"commit": "1" * 40, "describe": "v7.3", "subject": "Linux 7.3", "label": "base", "kernel": "base", "why": ""}
+    first, second = ({**row, "label": label, "subject": f"KVM: arm64: {label}"} for label in ("1-a", "2-b"))
+    known = {
+        "branch": "topic",
+        "ends": False,
+        "base": row,
+        "patches": [{**first, "kernel": "1-a"}, {**second, "kernel": "", "why": "it does not build"}],
+    }
+    return [json.dumps(known).encode()]
+
+
+def read_commits(bench: Bench, content: bytes) -> None:
+    """Read the commits of a series, and show them."""
+    folder = bench.fresh("commits")
+    (folder / DESIGN).write_text(json.dumps(draw(FACTORS[KVM]).to_json()))
+    (folder / SERIES).write_bytes(content)
+    known = Campaign(folder).series()
+    insist(known["patches"], "a series has no patch")
+    for line in patches.commits(known):
+        is_one_line("a commit", line)
+    insist(patches.table(patches.moves(pd.DataFrame(columns=NOTHING), known), known), "a table says nothing")
+
+
 def read_campaign(kind: str, name: str, bench: Bench, content: bytes) -> None:
     """Read a campaign of which one file is spoiled, as a frame and in words."""
     folder = bench.campaign(kind, f"{kind}-{name}")
@@ -647,6 +672,7 @@ TOML_WORDS = (
 MAIL_WORDS = (b"Link: ", b"---", b"\nFrom ", b"Suggested-by: ", b"\n\n\n", b"[PATCH]", b"> ", "\u2028".encode(), b"#")
 FORMATS: dict[str, Format] = {
     "design": Format(20, designs, as_json(*DESIGN_WORDS), read_design),
+    "commits": Format(20, commits, as_json(b'"label"', b'"kernel"', b'"why"', b'"patches"', b'"base"'), read_commits),
     "boot": Format(2, partial(files, KVM, BOOT), as_json(b'"board"', b'"emulated"', b'"breakpoints"'), partial(read_campaign, KVM, BOOT)),
     "visits": Format(12, partial(files, KVM, VISITS), as_bytes(*LINE_WORDS), partial(read_campaign, KVM, VISITS)),
     "signed-kvm": Format(15, partial(files, KVM, VISITS), signed, partial(read_campaign, KVM, VISITS)),

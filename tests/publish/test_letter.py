@@ -11,11 +11,12 @@ import pandas as pd
 import pytest
 
 from study import paths
-from study.analyze import compare, frame, tables
+from study.analyze import compare, frame, patches, tables
 from study.campaign import Campaign
 from study.collect.imports import imported
 from study.errors import BadData, BadRequest, StudyError
 from study.publish import changes, findings, letter, prose, reply
+from tests import made_series
 from tests.conftest import BOARDS, refused, run, some
 
 
@@ -248,3 +249,29 @@ def test_a_line_that_ends_a_letter_is_found() -> None:
         with pytest.raises(StudyError, match="line 2 of the letter"):
             prose.check(f"fine\n{line}\n")
     prose.check("Link: https://example.org/" + "x" * 100 + "\n    /a/path/" + "x" * 100)
+
+
+def test_a_series_has_a_letter_whose_table_is_of_its_patches(tmp_path: Path) -> None:
+    labels = ["1-burn", "2-forget", "3-unburn"]
+    rows = [
+        made_series.row(label, n, "" if n == 2 else label, "it does not build" if n == 2 else "")
+        for n, label in enumerate(labels, 1)
+    ]
+    known = {"branch": "topic", "ends": False, "base": made_series.row("base", 0), "patches": rows}
+    campaign = made_series.make(tmp_path / "c", {"base": 0, "1-burn": 100, "3-unburn": 0}, known)
+    values = frame.tidy(campaign)
+    summary = compare.summarise(values, campaign.baselines())
+    text = letter.render(campaign, values, summary, title="x", version=1)
+    assert tables.EMULATED.partition(":")[0] in text
+    for line in patches.table(patches.moves(compare.medians(values), known), known).splitlines():
+        assert line.rstrip() in text.splitlines(), line
+    flat = one_line(text)
+    assert f"Base: v7.3-0, commit {'0' * 40}. Branch: topic." in flat
+    assert all(
+        f"{row['label']} {row['commit'][:12]} {row['subject']}" in re.sub(r" +", " ", flat) for row in (known["base"], *rows)
+    )
+    assert "[not measured: it does not build]" in flat
+    assert "gcc 12" in flat and "each boot reported the build ID" in flat
+    assert re.search(r"make series REPO=\.\./linux \\?\s*BASE=0{40}", text)
+    assert "In 2015" not in text and "control registers" not in text
+    prose.check(text)

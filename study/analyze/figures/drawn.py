@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Any
 
 import pandas as pd
 
-from study.analyze import compare, cost, history, texts
+from study.analyze import compare, cost, history, patches, texts
 from study.analyze.figures.costs import by_guest, generations, parts, rig
 from study.analyze.figures.look import Drawing
+from study.analyze.figures.patches import by_patch
 from study.analyze.figures.prices import break_even, prices
 from study.analyze.figures.steady import control, drift
 from study.analyze.tables import scale
@@ -21,12 +24,15 @@ from study.campaign.names import slug
 from study.factors import KVM, RIG, kind_of
 
 
-def draw_all(frame: pd.DataFrame, summary: pd.DataFrame) -> list[Drawing]:
+def draw_all(frame: pd.DataFrame, summary: pd.DataFrame, series: Mapping[str, Any] = MappingProxyType({})) -> list[Drawing]:
     """Draw every figure that a campaign has the data for.
 
-    What a strategy costs on the rig does not depend on the exit, so that one exit is drawn.
+    What a strategy costs on the rig does not depend on the exit, so that one exit is drawn. Kernels of a patch series are no
+    generations.
     """
     visits = compare.medians(frame)
+    if series:
+        return _of_series(patches.moves(visits, series), series)
     grown = history.generations(visits)
     visits, summary = compare.in_focus(visits), compare.in_focus(summary)
     fits = cost.fits(visits)
@@ -60,6 +66,15 @@ def draw_all(frame: pd.DataFrame, summary: pd.DataFrame) -> list[Drawing]:
         if len(counted):
             drawings.append(Drawing(f"{name}prices", prices(counted), texts.describe_prices(counted), texts.text_prices(counted)))
     return drawings
+
+
+def _of_series(moved: pd.DataFrame, series: Mapping[str, Any]) -> list[Drawing]:
+    """Return what is drawn of a patch series: what it is about is its commits."""
+    if moved.empty:
+        return []
+    said = [f"On {board} {'; '.join(two)}." for board, two in patches.whole(moved).items()]
+    said += ["By commit:", *patches.commits(series)]
+    return [Drawing("patches", by_patch(moved, series), " ".join(said), patches.table(moved, series).rstrip("\n"))]
 
 
 def _taken_apart(visits: pd.DataFrame, summary: pd.DataFrame, fits: Mapping[str, cost.Fit]) -> Iterator[Drawing]:

@@ -24,6 +24,7 @@ from typing import Any
 from study import __version__
 from study.campaign import Campaign
 from study.campaign.names import slug
+from study.collect.boards import find
 from study.collect.fleet.shelf import BoardEntry
 from study.collect.fleet.worker import LOST, MOMENT, Errand, Say, dask_setup, go, look
 from study.design import choose, kind_of
@@ -119,7 +120,8 @@ def _frozen(entries: Sequence[BoardEntry], folder: Path, options: Mapping[str, A
         try:
             if entry.kernel and options.get("kernels"):
                 raise BadRequest("its kernel is given in the file of boards and by --kernels: leave one of them out")
-            Campaign.freeze(folder, choose(kind=kind_of(entry.name), **_options_of(entry, options)))
+            asked = choose(kind=kind_of(entry.name), **_options_of(entry, options))
+            Campaign.freeze(folder, asked, grows=find(entry.name).emulated)
         except StudyError as error:
             reasons[entry.name] = str(error)
     if len(reasons) == len(entries) and len(set(reasons.values())) == 1:

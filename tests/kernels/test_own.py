@@ -1,0 +1,190 @@
+"""Kernels that are built here: Linux as Debian packages its source, with patches on top, on emulated boards."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from study import paths
+from study.analyze import compare, frame
+from study.campaign import Campaign
+from study.kernels import source
+from tests import conftest
+from tests.conftest import BIN, BOARDS, refused, some
+from tests.kernels import linux
+from tests.kernels.tree import git
+
+pytestmark = pytest.mark.board
+
+OLDEST, NEWEST = "6.1", "7.3"
+PLANTED = 100  # instructions on each exit
+run = functools.partial(conftest.run, timeout=3600)  # a first build takes minutes, beside other tests many
+FEW = ["--exits", "hvc", "--guests", "untouched,mde"]
+
+
+@pytest.fixture(scope="module")
+def repo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The newest Linux that Debian has as source, and six commits on top: the third does not build, the fifth costs something."""
+    folder = linux.clone(NEWEST, tmp_path_factory.mktemp("linux") / "linux")
+    linux.commit(folder, "KVM: arm64: Say a word", linux.EXIT, "// SPDX", "/* A word. */ // SPDX")
+    linux.commit(
+        folder,
+        "KVM: arm64: Move a line",
+        linux.EXIT,
+        "\tstruct kvm_run *run = vcpu->run;\n\n\tif (ARM",
+        "\tstruct kvm_run *run;\n\n\trun = vcpu->run;\n\tif (ARM",
+    )
+    linux.commit(folder, "KVM: arm64: Forget a brace", linux.EXIT, linux.TRAP, linux.TRAP + " {")
+    linux.commit(folder, "KVM: arm64: Find the brace", linux.EXIT, linux.TRAP + " {", linux.TRAP)
+    linux.commit(folder, f"KVM: arm64: Burn {PLANTED} instructions", linux.EXIT, linux.TRAP, linux.burn(PLANTED))
+    linux.commit(folder, "KVM: arm64: Say another word", linux.EXIT, "A word.", "Another word.")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def measured(repo: Path, tmp_path_factory: pytest.TempPathFactory) -> Campaign:
+    """The base, a patch that burns instructions, and one that does not burn them any more, on both boards."""
+    git(repo, "checkout", "--quiet", "-b", "burns", "base")
+    linux.commit(repo, f"KVM: arm64: Burn {PLANTED} instructions", linux.EXIT, linux.TRAP, linux.burn(PLANTED))
+    linux.commit(repo, "KVM: arm64: Burn nothing any more", linux.EXIT, linux.burn(PLANTED), f"barrier();\n\t\t{linux.TRAP}")
+    folder = tmp_path_factory.mktemp("series") / "c"
+    done = run("series", "--repo", repo, "--base", "base", "--branch", "burns", "--campaign", folder, *FEW)
+    assert done.returncode == 0, done.stderr
+    return Campaign(folder)
+
+
+def test_what_mainline_charges_a_guest_in_monitor_mode_is_what_its_own_build_charges(measured: Campaign) -> None:
+    rows = compare.summarise(frame.tidy(measured), measured.baselines()).query(
+        "arm == 'main' and metric == 'clock' and kernel == 'base'"
+    )
+    wide = rows.pivot_table(index="board", columns="guest", values="median")
+    assert list(wide.index) == sorted(BOARDS)
+    assert (wide["mde"] - wide["untouched"]).between(360, 400).all(), wide
+
+
+def test_every_visit_is_well_and_every_boot_the_kernel_that_was_built(measured: Campaign) -> None:
+    assert measured.verify() == []
+    for record in some(measured.records(), 2 * 3 * (4 + 2 + 2)):
+        assert record.line["checks"]["well"] is True
+        assert record.facts["build_id"] in record.facts["source"]["build_ids"]
+        assert (
+            record.facts["source"]["commit"] == {row["label"]: row["commit"] for row in rows_of(measured)}[record.facts["kernel"]]
+        )
+    assert {facts["mode"] for facts in map(measured.facts, measured.boots())} == {"vhe", "nvhe"}
+
+
+def rows_of(campaign: Campaign) -> list[dict[str, str]]:
+    known = campaign.series()
+    return [known["base"], *known["patches"]]
+
+
+def test_each_patch_has_a_row_with_what_was_planted(measured: Campaign) -> None:
+    rows = json.loads(run("patches", measured.folder, "--as", "json").stdout)
+    exits = {(row["patch"], row["than"], row["board"], row["guest"]): row for row in rows}
+    assert len(exits) == 2 * 2 * (1 + 2 * 2)
+    for board in BOARDS:
+        for guest in ("untouched", "mde"):
+            first, whole = exits[1, "the one before", board, guest], exits[2, "base", board, guest]
+            assert first["verdict"] == "higher" and abs(first["moved"] - PLANTED) < 5
+            assert whole["verdict"] == "cannot distinguish" and abs(whole["moved"]) < 5
+        assert exits[1, "the one before", board, "untouched"]["moved"] == pytest.approx(PLANTED, rel=0.03)
+    assert run("verdict", measured.folder, "--than", "base").returncode == 0
+    assert run("verdict", measured.folder, "--than", "base", "--kernel", "1-burn-100-instructions").returncode == 1
+
+
+def test_a_commit_on_top_is_all_that_is_measured_then(measured: Campaign, repo: Path) -> None:
+    before = {boot.name for boot in measured.boots()}
+    git(repo, "checkout", "--quiet", "burns")
+    linux.commit(repo, "KVM: arm64: Burn half of it", linux.EXIT, f"barrier();\n\t\t{linux.TRAP}", linux.burn(PLANTED // 2))
+    done = run("series", "--repo", repo, "--base", "base", "--branch", "burns", "--campaign", measured.folder, *FEW)
+    assert done.returncode == 0, done.stderr
+    grown = Campaign(measured.folder)
+    assert grown.verify() == []
+    new = [grown.facts(boot) for boot in grown.boots() if boot.name not in before]
+    assert sorted((facts["board"], facts["kernel"]) for facts in new) == sorted(
+        (board, "3-burn-half-of-it") for board in BOARDS * 3
+    )
+    rows = json.loads(run("patches", measured.folder, "--as", "json").stdout)
+    last = [row for row in rows if (row["patch"], row["than"], row["guest"]) == (3, "base", "untouched")]
+    assert [row["moved"] for row in some(last, 2)] == pytest.approx([PLANTED // 2] * 2, abs=4)
+
+
+def test_a_bisection_finds_what_was_planted_and_skips_what_does_not_build(repo: Path, tmp_path: Path) -> None:
+    planted = git(repo, "rev-parse", "topic~1")
+    words = ["--than", "base", "--cells", "exit=hvc guest=untouched", "--at-most", "1%", "--campaigns", str(tmp_path / "steps")]
+    step = [str(BIN / "study"), "bisect-step", "--board", BOARDS[0], *words]
+    git(repo, "checkout", "--quiet", "topic")
+    git(repo, "bisect", "start", "topic", "base")
+    done = subprocess.run(
+        ["git", "bisect", "run", *step], cwd=repo, capture_output=True, text=True, check=False, env=os.environ.copy()
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{planted} is the first bad commit" in done.stdout
+    assert "does not build: arch/arm64/kvm/handle_exit.c:" in done.stdout + done.stderr
+    assert "worse: " in done.stdout and "not worse: " in done.stdout
+    git(repo, "bisect", "reset")
+
+
+def test_a_kernel_tree_s_own_ci_shows_the_table_and_ends_red(repo: Path, measured: Campaign, tmp_path: Path) -> None:
+    env = {
+        **os.environ,
+        "GITHUB_STEP_SUMMARY": str(tmp_path / "summary.md"),
+        "CELLS": "exit=hvc guest=untouched",
+        "AT_MOST": "1%",
+    }
+    words = [
+        str(paths.ROOT / "ci/series"),
+        str(repo),
+        "base",
+        measured.series()["patches"][0]["commit"],
+        *FEW,
+        "--boards",
+        BOARDS[0],
+    ]
+    done = subprocess.run(words, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "worse: tip-burn-100 takes 1.0" in done.stdout
+    table = (tmp_path / "summary.md").read_text()
+    assert "| tip-burn-100 " in table and "| higher, 2 of 2 " in table
+
+
+def test_a_kernel_that_does_not_boot_is_refused_with_its_last_words(repo: Path, tmp_path: Path) -> None:
+    git(repo, "checkout", "--quiet", "-b", "dies", "base")
+    start = "\tint err;\n\tbool in_hyp_mode;\n"
+    linux.commit(repo, "KVM: arm64: Die", "arch/arm64/kvm/arm.c", start, f'{start}\n\tpanic("It dies here");\n')
+    words = ["--base", "base", "--branch", "dies", "--campaign", tmp_path / "c", *FEW, "--boards", BOARDS[0]]
+    said = refused(run("series", "--repo", repo, *words))
+    last = "its last words: .*Kernel panic - not syncing: It dies here"
+    assert re.search(f"no commit of base..dies can be measured; the first one: .*{last}", said), said
+    assert not (tmp_path / "c").exists()
+
+    step = ["bisect-step", "--repo", repo, "--than", "base", "--cells", "exit=hvc", "--campaigns", tmp_path / "steps"]
+    done = run(*step)
+    assert done.returncode == 125 and re.search(last, done.stderr), done.stderr
+
+    built, folder = source.find(source.resolved("git:dies", repo).partition("=")[2]), tmp_path / "dies"
+    folder.mkdir()
+    shutil.copy(built / "vmlinuz", folder / "Image")
+    shutil.copy(built / "config", folder)
+    kernel = ["--kernels", f"image:{folder}", "--strategies", "stock", *FEW]
+    assert re.search(last, refused(run("collect", "--campaign", tmp_path / "image", *kernel)))
+
+
+def test_the_oldest_kernel_boots_and_is_measured(tmp_path: Path) -> None:
+    repo = linux.repository(OLDEST)
+    words = ["--kernels", "mine=git:base", "--repo", repo, "--strategies", "stock", *FEW, "--boots", "1", "--processes", "1"]
+    done = run("collect", "--campaign", tmp_path / "c", *words, "--loops", "400", "--values", "1", "--warmups", "1")
+    assert done.returncode == 0, done.stderr
+    campaign = Campaign(tmp_path / "c")
+    assert campaign.verify() == []
+    (boot,) = campaign.boots()
+    facts = campaign.facts(boot)
+    assert (facts["kernel"], facts["release"][:4], facts["mode"]) == ("mine", "6.1.", "vhe")
+    assert len(some(campaign.records(), 4)) == 4
