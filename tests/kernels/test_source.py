@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from study import paths
+from study import paths, process
 from study.kernels import source
 from study.kernels.repository import Repository
 from tests.conftest import BIN, refused, run
@@ -288,3 +289,15 @@ def test_a_full_disk_is_named_and_the_next_run_goes_on(repo: Path, tmp_path: Pat
             room.limit()
             assert room.run(*build).returncode == 0
     assert failed >= 2
+
+
+def test_a_cache_that_was_put_away_and_unpacked_again_goes_on(repo: Path, tmp_path: Path) -> None:
+    """As a service for continuous integration does it, from one run to the next."""
+    built("base=git:v7.3", repo)
+    packed = tmp_path / "cache.tar"
+    process.run(["tar", "--create", "--file", packed, "cache"], cwd=tmp_path)
+    shutil.rmtree(tmp_path / "cache")
+    process.run(["tar", "--extract", "--file", packed], cwd=tmp_path)
+    tree.commit(repo, "KVM: arm64: Charge two", exit_c=tree.exit_of(2))
+    built("v2=git:topic", repo)
+    assert compiled(tmp_path) == 3
