@@ -177,9 +177,11 @@ def _wide(known: Known, series: Mapping[str, Any], style: str) -> str:
         cells = [
             word for cell, number, ends, verdict, some in rows for word in (cell, f"{number} ({ends})", f"{verdict}, {some}")
         ]
-        body.append([commit["label"] + " again" * (not place), commit["commit"][:12], *cells, *[""] * (6 - len(cells))])
+        digits = [commit["commit"][:12]] * (style == "markdown")  # a page has no room for them in its width, and names them above
+        body.append([commit["label"] + " again" * (not place), *digits, *cells, *[""] * (6 - len(cells))])
     heads = [head for than in (BEFORE, BASE) for head in (f"against {than}", "moved", "verdict, cells")]
-    return tables.table(["patch", "commit", *heads], body, "ll" + "lrl" * 2, style)
+    first = ["patch", *["commit"] * (style == "markdown")]
+    return tables.table([*first, *heads], body, "l" * len(first) + "lrl" * 2, style)
 
 
 def _moved(row: Any) -> list[str]:
