@@ -48,7 +48,7 @@ RECIPE = Path(__file__).read_bytes()
 
 
 class NotBuilt(StudyError):
-    """A commit does not build."""
+    """A commit does not build, or not into what can be measured: a series goes on without it, and a bisection skips it."""
 
 
 @dataclass(frozen=True)
@@ -146,14 +146,14 @@ def _build(clone: Clone, commit: Commit, out: Path, fragment: str, compiler: Com
     make("olddefconfig")
     text = (out / ".config").read_text()
     if lacking := needs.lacks(f"commit {commit}", text):
-        raise BadRequest(lacking)
+        raise NotBuilt(lacking)
     make("Image", counted=out / "steps")
     needs.check(f"commit {commit}", (out / IMAGE).read_bytes(), text)
     shutil.copy(out / IMAGE, place / "vmlinuz")
     (place / "config").write_text(text)
     found = re.search(r"Build ID: ([0-9a-f]+)", run([cross("readelf"), "-n", out / "vmlinux"]))
     if not found:
-        raise BadRequest(f"commit {commit}: its vmlinux has no build ID, by which a boot of it would be known")
+        raise NotBuilt(f"commit {commit}: its vmlinux has no build ID, by which a boot of it would be known")
     release = (out / "include/config/kernel.release").read_text().strip()
     about = {"config_sha256": digest_of(place / "config"), "compiler": compiler.says, "build_ids": [found[1]]}
     (place / "versions.json").write_text(json.dumps({"release": release, "packages": {}, "source": about}, indent=1))

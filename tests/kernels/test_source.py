@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from study import paths, process
-from study.kernels import source
+from study.kernels import build, source
 from study.kernels.repository import Repository
 from tests.conftest import BIN, refused, run
 from tests.faults.disk import FULL, Room
@@ -301,3 +301,9 @@ def test_a_cache_that_was_put_away_and_unpacked_again_goes_on(repo: Path, tmp_pa
     tree.commit(repo, "KVM: arm64: Charge two", exit_c=tree.exit_of(2))
     built("v2=git:topic", repo)
     assert compiled(tmp_path) == 3
+
+
+def test_a_bisection_skips_a_commit_that_builds_without_what_is_measured(repo: Path) -> None:
+    tree.commit(repo, "KVM: arm64: Forget KVM", Makefile=tree.MAKEFILE.replace("HZ", "KVM"))
+    with pytest.raises(build.NotBuilt, match=r"CONFIG_KVM \(guests\)"):
+        built("mine=git:topic", repo)
