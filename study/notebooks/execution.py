@@ -143,13 +143,18 @@ def _inputs(source: Path, parameters: Mapping[str, Any], own: bool = True) -> st
 
 
 def timeless(node: Any) -> Any:
-    """Return an executed notebook without what differs between two runs alike: times, papermill's paths and a drawn id.
+    """Return an executed notebook without what differs between two runs alike.
+
+    That is times, papermill's paths, a drawn id, and where the kernel, which sends what it prints now and then, cut a text in two.
 
     Parameters
     ----------
     node : NotebookNode
         It is changed.
     """
+    from nbconvert.preprocessors import CoalesceStreamsPreprocessor
+
+    CoalesceStreamsPreprocessor(enabled=True).preprocess(node, {})
     for number, cell in enumerate(node.cells):
         cell.metadata.pop("papermill", None)
         if "injected-parameters" in cell.metadata.get("tags", []):

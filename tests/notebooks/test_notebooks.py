@@ -113,6 +113,18 @@ def test_by_hand_a_cell_can_be_run_again(tmp_path: Path, monkeypatch: pytest.Mon
     assert (tmp_path / "out.ipynb").exists()
 
 
+def test_what_a_cell_prints_is_one_text_however_the_kernel_sent_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = "import time\nfor word in 'ab':\n    print(word, flush=True)\n    time.sleep(0.3)"
+    ends = "from study.notebooks import check_parameters, finished; check_parameters(globals()); finished()"
+    sources = ["loops: int = 1  # an example", texts, ends]
+    nbformat.write(
+        nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources]), tmp_path / "slow.ipynb"
+    )
+    monkeypatch.setattr(paths, "NOTEBOOKS", tmp_path)
+    execution.run("slow", tmp_path / "out.ipynb", {})
+    assert [output.text for output in cells(tmp_path / "out.ipynb")[1].outputs] == ["a\nb\n"]
+
+
 def test_an_unknown_notebook_is_refused(tmp_path: Path) -> None:
     assert "choose from analyze, collect, cover-letter" in refused(run("notebook", "colect", tmp_path / "out.ipynb"))
 
