@@ -11,7 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from study.campaign.files import cut_torn_line, in_use, sync_folder, write_whole
-from study.campaign.store import ASIDE, BOOT, BOOTS, DESIGN, MORE_DESIGNS, VISITS, WHY, Campaign, Problem, Seen, is_plan
+from study.campaign.store import ASIDE, BOOT, BOOTS, DESIGN, LINES, MORE_DESIGNS, WHY, Campaign, Judge, Problem, Seen, is_plan
 from study.campaign.sums import SUMS, digest_of, read_sums, write_sums
 from study.errors import BadData, BadRequest
 
@@ -79,20 +79,24 @@ class _Repair:
 
     def boot(self, campaign: Campaign, boot: Path, seen: Seen) -> None:
         """Take a whole boot of which nobody knows what it was, or else those of its lines that are bad."""
-        is_closed, lines = self._name(boot) in self._closed, boot / VISITS
-        if boot.is_symlink() or lines.is_symlink() or not (is_closed or (boot / BOOT).exists()):
+        is_closed = self._name(boot) in self._closed
+        if boot.is_symlink() or not (is_closed or (boot / BOOT).exists()):
             return
         try:
             if not (boot / BOOT).exists():
                 raise BadData(f"{BOOT} is missing: nobody knows what these visits are of")
             if not self._matches(boot / BOOT) or (is_closed and self._name(boot / BOOT) not in self._sums):
                 raise BadData(f"{BOOT} does not match {SUMS}: nobody knows what these visits are of")
-            judge = campaign.judge(boot, seen)
+            judges = {boot / file: campaign.judge(boot, seen, file) for file in LINES}
         except (BadData, BadRequest) as error:
             self.take(boot, str(error).removeprefix(f"{boot / BOOT}: "))
             return
-        if not lines.exists():
-            return
+        for lines, judge in judges.items():
+            if lines.exists() and not lines.is_symlink():
+                self._lines(lines, judge, is_closed=is_closed)
+
+    def _lines(self, lines: Path, judge: Judge, *, is_closed: bool) -> None:
+        """Take those lines of a file that are bad."""
         if cut_torn_line(lines):
             self.problems.append(Problem(lines, "its last line was not written to its end, and is cut off"))
         texts = lines.read_bytes().splitlines(keepends=True)

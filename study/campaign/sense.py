@@ -107,3 +107,49 @@ def _doubts_of_the_module(line: Mapping[str, Any]) -> Iterator[str]:
     for name in ("switches", "traps_armed"):
         if module.get(name, 0) > module["entries"]:
             yield f"the module counted more {name} than entries"
+
+
+# --- receipts ------------------------------------------------------------------------------------------------------------
+
+# Of a round trip so much may lie in functions that nobody knows.
+UNKNOWN, MOST_UNKNOWN = "unknown", 0.001
+# Instructions by which a receipt may miss the clock; and by how many standard errors of the trips that it is the mean of.
+MISSES, ERRORS = 1.0, 4.0
+ROUNDING = 0.01
+FEWEST_TRIPS = 20
+
+
+def doubt_of_receipt(line: Mapping[str, Any]) -> str:
+    """Return why a receipt cannot be true; empty if it can."""
+    return next(_doubts_of_a_sample(line) if line["receipt"] == "sampled" else _doubts_of_a_trace(line), "")
+
+
+def _doubts_of_a_trace(line: Mapping[str, Any]) -> Iterator[str]:
+    whole, rows = line["instructions"], line["functions"]
+    total = sum(row["instructions"] for row in rows)
+    folded = sum(line["stacks"].values())
+    if max(abs(total - whole), abs(folded - whole)) > ROUNDING:
+        yield f"its functions are {total:g} instructions, its stacks {folded:g}, and a round trip is {whole:g}"
+    unknown = sum(row["instructions"] for row in rows if row["module"] == UNKNOWN)
+    if unknown > MOST_UNKNOWN * whole:
+        yield f"{unknown:g} of {whole:g} instructions are in functions that nobody knows"
+    if line["usual"]["trips"] < FEWEST_TRIPS or sum(count for _, count in line["trips"]) < line["usual"]["trips"]:
+        yield f"it is of {line['usual']['trips']} round trips, and {FEWEST_TRIPS} are needed"
+    allowed = MISSES + ERRORS * (line["usual"]["error"] + line["clock"]["error"])
+    if abs(whole - line["clock"]["instructions"]) > allowed:
+        yield f"its functions are {whole:g} instructions, and the clock of the same loop says {line['clock']['instructions']:g}"
+    for row in rows:
+        if (
+            max(row[name] for name in ("reads", "writes", "isb", "dsb", "returns", "loads", "stores"))
+            > row["instructions"] + ROUNDING
+        ):
+            yield f"{row['function']} has more of a kind than it has instructions"
+        for place, name in enumerate(("reads", "writes")):
+            if abs(sum(times[place] for times in row["registers"].values()) - row[name]) > ROUNDING:
+                yield f"{row['function']} has {row[name]:g} {name}, and other registers"
+
+
+def _doubts_of_a_sample(line: Mapping[str, Any]) -> Iterator[str]:
+    total = sum(row["samples"] for row in line["functions"])
+    if total != line["samples"] or not total:
+        yield f"its functions are {total} samples, and it has {line['samples']}"

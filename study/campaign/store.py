@@ -5,6 +5,7 @@
     <campaign>/series.json               the commits of a patch series, where it measures one
     <campaign>/boots/<boot>/boot.json    what the board, the kernel and the tools were
     <campaign>/boots/<boot>/visits.jsonl one line for each visit, with its own digest
+    <campaign>/boots/<boot>/receipts.jsonl the same for receipts, where there are some
     <campaign>/boots/<boot>/console.log  what the board said
     <campaign>/boots/<boot>/enough.json  the last boot that the design's rule for stopping asked for, if it has one
     <campaign>/SHA256SUMS                of all that is raw; ``sha256sum -c`` reads it
@@ -36,17 +37,21 @@ from study.campaign.files import write_whole
 from study.campaign.lines import line_digest, parse_line
 from study.campaign.names import by_number, legible, slug, system
 from study.campaign.sums import SUMS, digest_of, read_sums, write_sums
-from study.design import Design, Factors, Visit, differences, draw
+from study.design import Cell, Design, Factors, Visit, differences, draw
 from study.errors import BadData, BadRequest
 from study.factors import IMPORTED, kind_of
 from study.terminal import progress
 
 DESIGN, BOOT, VISITS, CONSOLE, ENOUGH = "design.json", "boot.json", "visits.jsonl", "console.log", "enough.json"
+RECEIPTS = "receipts.jsonl"
+LINES = (VISITS, RECEIPTS)  # files that are appended to, line by line
 MORE_DESIGNS, SERIES = "design-*.json", "series.json"
 DERIVED = "values.parquet"
 BOOTS, ASIDE, WHY = "boots", "aside", "why.txt"
 State = tuple[int, ...]  # what tells a file from what it was before
+Judge = Callable[[bytes], tuple[dict[str, Any], str]]  # of a line what is in it, and what is wrong with it
 Seen = dict[str, dict[str, str]]  # by board and visit: the boot that has it
+CELL = ("strategy", "guest", "host", "exit")
 PASSING = (files.ASIDE, files.LOCK, ".err")  # files that a running command has open
 
 
@@ -205,14 +210,33 @@ class Campaign:
         if not path.exists():
             return
         state = _state(path)
-        judge = self.judge(boot, {} if seen is None else seen)
+        for line in self._judged(path, self.judge(boot, {} if seen is None else seen)):
+            names.append(line["visit"])
+            yield line
+        self._read[boot] = state, names
+
+    def _judged(self, path: Path, judge: Judge) -> Iterator[dict[str, Any]]:
+        """Yield the lines of a file, up to the first that is bad."""
         for number, text in enumerate(path.read_bytes().splitlines(), 1):
             line, why = judge(text)
             if why:
                 raise BadData(f"{path}: line {number} {why}; see: study verify {shlex.quote(str(self.folder))}")
-            names.append(line["visit"])
             yield line
-        self._read[boot] = state, names
+
+    def receipts(self) -> Iterator[Record]:
+        """Yield every receipt, boot by boot in the order in which they were made.
+
+        Raises
+        ------
+        BadData
+            At the first line that is damaged, or is not what judge() lets pass.
+        """
+        seen: Seen = {}
+        for boot in self.boots():
+            if (boot / RECEIPTS).exists():
+                facts = self.facts(boot)
+                for line in self._judged(boot / RECEIPTS, self.judge(boot, seen, RECEIPTS)):
+                    yield Record(boot.name, facts, line)
 
     def names_of(self, boot: Path, seen: Seen) -> list[str]:
         """Return the names of the visits that lines_of() yields. A file that it has read to the end is read again only if it changed."""
@@ -223,8 +247,10 @@ class Campaign:
         places |= dict.fromkeys(names, boot.name)
         return names
 
-    def judge(self, boot: Path, seen: Seen) -> Callable[[bytes], tuple[dict[str, Any], str]]:
-        """Return what tells of each line of a boot's visits what is in it, and what is wrong with it: nothing, if that is empty."""
+    def judge(self, boot: Path, seen: Seen, file: str = VISITS) -> Judge:
+        """Return what tells of each line of one of a boot's LINES what is in it, and what is wrong with it: nothing, if that is empty."""
+        if file == RECEIPTS:
+            return self._judge_of_receipts(boot, seen)
         board = self.facts(boot)["board"]
         design, places = self.design_of(board), seen.setdefault(board, {})
         asked = self._visits_of(design.factors.kind)
@@ -242,6 +268,29 @@ class Campaign:
             why = "" if design.factors.kind == IMPORTED else _stray(line, asked.get(name))
             doubt = "" if why else sense.nonsense(line, design.factors)
             return line, f"makes no sense: {doubt}" if doubt else why
+
+        return judged
+
+    def _judge_of_receipts(self, boot: Path, seen: Seen) -> Judge:
+        facts = self.facts(boot)
+        factors = self.design_of(facts["board"]).factors
+        cells = {_cell_of(cell) for cell in factors.on(factors.kernel_called(facts["kernel"])).cells()}
+        places = seen.setdefault(f"{facts['board']} {facts['kernel']}", {})
+
+        def judged(text: bytes) -> tuple[dict[str, Any], str]:
+            try:
+                line = parse_line(text)
+                schema.check("receipt", line)
+            except BadData as error:
+                return {}, str(error)
+            name = receipt_name(line)
+            if name in places:
+                return line, f"is the receipt of {legible(name)}, which {places[name]} has already"
+            places[name] = boot.name
+            if tuple(line["cell"].get(field, "") for field in CELL) not in cells:
+                return line, f"is the receipt of {legible(name)}, for which the design does not ask"
+            doubt = sense.doubt_of_receipt(line)
+            return line, f"makes no sense: {doubt}" if doubt else ""
 
         return judged
 
@@ -360,15 +409,16 @@ class Campaign:
         problems += [Problem(path, "it is a link, and a campaign has none") for path in self.links()]
         seen: Seen = {}
         for boot in self.boots():
-            try:
-                judge = self.judge(boot, seen)
-            except (BadData, BadRequest) as error:
-                problems.append(Problem(boot / BOOT, str(error).removeprefix(f"{boot / BOOT}: ")))
-                continue
-            text = (boot / VISITS).read_bytes() if (boot / VISITS).exists() else b""
-            for number, line in enumerate(text.splitlines(), 1):
-                if says := judge(line)[1]:
-                    problems.append(Problem(boot / VISITS, f"line {number} {says}"))
+            for file in LINES:
+                try:
+                    judge = self.judge(boot, seen, file)
+                except (BadData, BadRequest) as error:
+                    problems.append(Problem(boot / BOOT, str(error).removeprefix(f"{boot / BOOT}: ")))
+                    break
+                text = (boot / file).read_bytes() if (boot / file).exists() else b""
+                for number, line in enumerate(text.splitlines(), 1):
+                    if says := judge(line)[1]:
+                        problems.append(Problem(boot / file, f"line {number} {says}"))
         return problems
 
     @contextlib.contextmanager
@@ -502,12 +552,21 @@ class OpenBoot:
         """Record what the boot is, before its first visit."""
         write_whole(self.folder / BOOT, json.dumps(facts, indent=1, sort_keys=True) + "\n")
 
-    def record(self, *lines: dict[str, Any]) -> None:
-        """Append visits and sync them to the disk."""
+    def record(self, *lines: dict[str, Any], file: str = VISITS) -> None:
+        """Append visits, or what else is one of LINES, and sync them to the disk."""
         text = "".join(
             json.dumps({**line, "sha256": line_digest(line)}, sort_keys=True, allow_nan=False) + "\n" for line in lines
         )
-        files.append(self.folder / VISITS, text)
+        files.append(self.folder / file, text)
+
+
+def receipt_name(line: Mapping[str, Any]) -> str:
+    """Return what tells the receipts of one kernel on one board apart: how and of which cell it is, and its number."""
+    return " ".join([line["receipt"], *(line["cell"].get(field, "") for field in CELL), str(line["number"])])
+
+
+def _cell_of(cell: Cell) -> tuple[str, ...]:
+    return tuple(getattr(cell, field) for field in CELL)
 
 
 def _design_name(kind: str) -> str:

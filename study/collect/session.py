@@ -14,7 +14,7 @@ from typing import Any
 
 from study.campaign import Campaign
 from study.campaign.files import cut_torn_line
-from study.campaign.store import VISITS, OpenBoot
+from study.campaign.store import LINES, OpenBoot
 from study.collect import boards, doctor, restart
 from study.collect.boards import Board, Link
 from study.collect.boards.linux import RunningBoard
@@ -90,7 +90,7 @@ def _collect(
     if damaged := campaign.damaged():
         raise BadData(f"{damaged[0]}: nothing is measured until this is mended, with: study repair {shlex.quote(str(folder))}")
     for path in campaign.unclosed(board):
-        if path.name == VISITS and cut_torn_line(path):
+        if path.name in LINES and cut_torn_line(path):
             print(f"{path}: the last line was torn by an interruption; it is cut off and measured again", flush=True)
     missing, planned = campaign.missing(board), len(campaign.asked(board))
     if not missing:

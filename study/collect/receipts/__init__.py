@@ -1,0 +1,6 @@
+"""Receipts: what one round trip is made of, function by function.
+
+On an emulated board every executed instruction is seen: monitor.py lets the emulator write them down, trace.py reads that, kinds.py
+says what kind each is, symbols.py in which function it lies, trips.py makes a receipt of it. On a core nothing can see them all;
+sampled.py makes the same table of perf's samples. walk.py asks a board for the receipts that a campaign lacks.
+"""
