@@ -44,7 +44,7 @@ export STUDY_CC STUDY_LLVM STUDY_KCONFIG ENDS
 export BOARD PROFILE FLEET KERNEL CAMPAIGN TITLE VERSION SINCE REPO BRANCH BASE TOOL KEEP TO COPY CELLS PIXELS PORT PYTHON OUT PAGES NEWCOMER
 
 .DEFAULT_GOAL := help
-.PHONY: help study series fleet setup setup-python setup-system setup-board doctor collect analyze figures mail reply html serve lab module simulation bench \
+.PHONY: help study series fleet setup setup-python setup-system setup-board doctor collect receipts analyze figures mail reply html serve lab module simulation bench \
         test check newcomer faults fuzz lint lock clean
 
 help:  ## explain every target
@@ -64,7 +64,7 @@ help:  ## explain every target
 	@echo "  TITLE, VERSION   of the series, for the letter; SINCE=data/v1 is what its last version reported"
 	@echo "  BRANCH=topic REPO=../linux BASE=v7.3   with make mail: put the letter into that series; TOOL=git or b4, TO=, COPY="
 	@echo "  KEEP=description or commit   where b4 keeps the letter of a branch that it does not know yet; else as it is configured"
-	@echo "  CELLS='board=qemu-neoverse-n1 exit=hvc guest=mde'   what make reply shows"
+	@echo "  CELLS='board=qemu-neoverse-n1 exit=hvc guest=mde'   what make reply shows, and make receipts traces"
 	@echo "  PIXELS=$$PIXELS   width of the figures as PNG"
 	@echo "  NEWCOMER='$$NEWCOMER'   what make newcomer runs"
 	@echo "  STUDY_MODULE, STUDY_SSH_PYTHON, STUDY_SSH_CONFIG   for BOARD=ssh:HOST: the module's file, Python there, ssh's configuration"
@@ -141,6 +141,9 @@ collect: setup-python  ## measure what the campaign still lacks on BOARD, with n
 
 fleet: setup-python  ## measure all boards of the file FLEET at the same time into CAMPAIGN
 	@$(STUDY) collect --fleet "$$FLEET" --campaign "$$CAMPAIGN" --profile "$$PROFILE" $(if $(KERNEL),--kernels "$$KERNEL" --repo "$$REPO")
+
+receipts: setup-python  ## trace CAMPAIGN on its emulated boards, or on BOARD: what a round trip is made of, function by function
+	@$(STUDY) trace "$$CAMPAIGN" $(if $(filter command,$(firstword $(origin BOARD))),--board "$$BOARD") $(if $(CELLS),--cells "$$CELLS")
 
 analyze: setup-python  ## figures and tables of CAMPAIGN, with notebooks/analyze.ipynb
 	@$(STUDY) notebook analyze "$$PAGES/analyze.ipynb" -p campaign "$$CAMPAIGN" -p pixels "$$PIXELS"

@@ -88,6 +88,7 @@ def _all_of(options: list[Any]) -> Callable[[Any], Any]:
 
 BOARD = click.option("--board", default="qemu-neoverse-n1", show_default=True, help="What is measured; see: study boards.")
 CAMPAIGN = click.argument("campaign", type=click.Path(path_type=Path))
+CELLS = click.option("--cells", default="", help='Such as "exit=hvc guest=mde,untouched"; else all.')
 
 
 @study.command()
@@ -228,6 +229,27 @@ def _collect_fleet(context: click.Context, file: Path, campaign: Path, scheduler
     return client.collect(shelf.read(file), campaign, options, scheduler, shlex.join(words))
 
 
+@study.command()
+@CAMPAIGN
+@click.option("--board", default="", help="An emulated board; else each of the campaign that can be traced.")
+@CELLS
+def trace(campaign: Path, board: str, cells: str) -> None:
+    """Let an emulated board write down every instruction of some round trips, and record what they are made of: receipts.
+
+    Cells that have a receipt are passed over. study receipt shows them.
+
+    \b
+        study trace data/first
+        study trace data/first --board qemu-neoverse-n1 --cells "exit=hvc guest=mde,untouched"
+    """
+    from study.analyze import select
+    from study.collect import receipts
+
+    tags = {tag: tuple(values) for tag, values in select.tags(cells)}
+    for name in [board] if board else receipts.boards_of(campaign):
+        receipts.collect(campaign, name, tags)
+
+
 @study.command("import")
 @CAMPAIGN
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
@@ -314,7 +336,6 @@ def patches(campaign: Path, style: str) -> None:
 
 
 AT_MOST = click.option("--at-most", default="1%", show_default=True, help="By how much it may be dearer, as a share.")
-CELLS = click.option("--cells", default="", help='Such as "exit=hvc guest=mde,untouched"; else all.')
 
 
 @study.command()

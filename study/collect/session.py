@@ -16,7 +16,7 @@ from study.campaign import Campaign
 from study.campaign.files import cut_torn_line
 from study.campaign.store import LINES, OpenBoot
 from study.collect import boards, doctor, restart
-from study.collect.boards import Board, Link
+from study.collect.boards import Board, Launch, Link
 from study.collect.boards.linux import RunningBoard
 from study.collect.identity import right_kernel, same_machine
 from study.collect.kexec import Turns
@@ -89,9 +89,7 @@ def _collect(
     folder, board = campaign.folder, machine.name
     if damaged := campaign.damaged():
         raise BadData(f"{damaged[0]}: nothing is measured until this is mended, with: study repair {shlex.quote(str(folder))}")
-    for path in campaign.unclosed(board):
-        if path.name in LINES and cut_torn_line(path):
-            print(f"{path}: the last line was torn by an interruption; it is cut off and measured again", flush=True)
+    cut_torn_lines(campaign, board)
     missing, planned = campaign.missing(board), len(campaign.asked(board))
     if not missing:
         print(f"{campaign.name}: all {planned} visits of {board} are there")
@@ -128,6 +126,13 @@ def _collect(
     return Campaign(folder)  # another command may have brought a design for another kind of board
 
 
+def cut_torn_lines(campaign: Campaign, board: str) -> None:
+    """Cut off what an interruption left unfinished, and say so."""
+    for path in campaign.unclosed(board):
+        if path.name in LINES and cut_torn_line(path):
+            print(f"{path}: the last line was torn by an interruption; it is cut off and measured again", flush=True)
+
+
 def again(campaign: Campaign) -> dict[str, str]:
     """Return how to go on for each board whose visits are not all there: the command, or nothing if that may be done unasked.
 
@@ -139,6 +144,10 @@ def again(campaign: Campaign) -> dict[str, str]:
         words = ["study", "collect", "--board", board, "--campaign", str(campaign.folder)]
         commands[board] = "" if machine.emulated or board == "local" else f"{shlex.join(words)} {options(factors)}"
     return commands
+
+
+def _as_it_is(launch: Launch) -> Launch:
+    return launch
 
 
 def _look(board: Board, campaign: Campaign, visit: Visit) -> None:
@@ -156,22 +165,49 @@ def _facts(board: Board, link: Link, factors: Factors, kernel: Kernel) -> dict[s
     return {**board.describe(link, factors), **({"source": source.about(kernel.release)} if kernel.own else {})}
 
 
-def _walk_boot(board: Board, campaign: Campaign, boot: OpenBoot, visits: list[Visit], tune: bool = False) -> Iterator[float]:
-    """Measure visits of one boot, and yield how many seconds each took once it is recorded."""
-    wanted = visits[0].kernel
+@contextlib.contextmanager
+def booted(
+    board: Board,
+    campaign: Campaign,
+    boot: OpenBoot,
+    visit: Visit,
+    tune: bool = False,
+    changed: Callable[[Launch], Launch] = _as_it_is,
+) -> Iterator[Link]:
+    """Start the boot that a visit needs, record what it is, and yield the line to it.
+
+    Parameters
+    ----------
+    board, campaign, boot
+        What is started, and where that is recorded.
+    visit : Visit
+        One of those that the boot is for.
+    tune : bool
+        As for collect().
+    changed : callable
+        What makes of how it is started how it is to be started.
+    """
+    wanted = visit.kernel
     factors, kernel = campaign.design_of(board.name).factors.on(wanted), Kernel.of(wanted)
-    launch = board.launch(boot.console, factors.strategies, kernel.release)
+    launch = changed(board.launch(boot.console, factors.strategies, kernel.release))
     boot.begin()
     with Link(board.name, launch) as link:
-        changed = board.tune(link) if tune else {}
-        facts = {**_facts(board, link, factors, kernel), **changed, **launch.facts}
-        if changed:
-            progress.say(f"{board.name}: {doctor.tuned(changed['tuned'])}")
+        tuned = board.tune(link) if tune else {}
+        facts = {**_facts(board, link, factors, kernel), **tuned, **launch.facts}
+        if tuned:
+            progress.say(f"{board.name}: {doctor.tuned(tuned['tuned'])}")
         if wanted:
-            right_kernel(campaign, board.name, visits[0], facts)
+            right_kernel(campaign, board.name, visit, facts)
             facts |= {"kernel": kernel.label, "release": facts["kernel"]} if kernel.label else {}
         same_machine(campaign, board, facts)
         boot.describe(facts_of(board, facts))
+        yield link
+
+
+def _walk_boot(board: Board, campaign: Campaign, boot: OpenBoot, visits: list[Visit], tune: bool = False) -> Iterator[float]:
+    """Measure visits of one boot, and yield how many seconds each took once it is recorded."""
+    factors = campaign.design_of(board.name).factors.on(visits[0].kernel)
+    with booted(board, campaign, boot, visits[0], tune) as link:
         for visit in visits:
             started = time.monotonic()
             boot.record(line_of(board, visit, factors, board.measure(link, visit, factors)))

@@ -31,7 +31,7 @@ from study.collect.boards import Board, Launch, Link, rig
 from study.collect.boards.rig import RIGS, EmulatedRig
 from study.collect.rig import build
 from study.collect.rig.script import GUEST, HOST, HOSTS, LANDMARKS, LEAVE, STRIDE, Machine, Script, oracle, states
-from study.design import PROFILES, STATES, Factors, Visit, choose
+from study.design import PROFILES, STATES, Cell, Factors, Visit, choose
 from study.errors import BoardFailed
 from study.factors import EXITS, GUEST_STATES, HOST_STATES, RIG, STRATEGIES, names
 from study.publish import letter
@@ -51,12 +51,15 @@ class Asked:
     """A running rig, and the machine that it says it is."""
 
     def __init__(self, link: Link, board: EmulatedRig) -> None:
-        self.link, self.facts = link, board.describe(link, choose("quick", RIG))
+        self.link, self.board, self.facts = link, board, board.describe(link, choose("quick", RIG))
         self.machine: Machine = board._machine
 
     def reads(self, strategy: str, script: Script) -> list[int]:
         answer = self.link.ask("script", words=" ".join([f"strategy={strategy}", *script.words]))
         return [int(value, 16) for value in answer["reads"]]
+
+    def words(self, cell: Cell, factors: Factors) -> str:
+        return self.board.words(cell, factors, loops=factors.loops, values=factors.values, warmups=factors.warmups)
 
     def measure(self, words: str) -> dict[str, Any]:
         return self.link.ask("measure", words=words)
@@ -360,60 +363,39 @@ def test_a_touch_may_be_a_read_and_may_be_rare(machine: Asked) -> None:
 
 # --- an instruction trace of the emulator says the same ------------------------------------------------------------------
 
-DEBUG_REGISTERS = {
-    "armv7": re.compile(r"\t(?P<op>mrc|mcr)\t14, 0, \w+, cr[01], cr\d+, \{(?:[14567]|2)\}"),
-    "aarch64": re.compile(r"\t(?P<op>mrs|msr)\t.*(?:dbg[bw][vc]r\d+_el1|mdscr_el1)"),
-}
-TRACED = 0x4000  # bytes: more than the switch has
+DEBUG_REGISTER = re.compile(r"dbg[bw][vc]r\d+(?:_el1)?|mdscr_el1|p14,0,c0,c2,2")
 
 
 @pytest.mark.parametrize("board", ONE_OF_EACH)
-def test_counts_agree_with_a_trace_of_every_instruction(board: str, tmp_path: Path) -> None:
-    """Measure on a rig whose emulator writes down the address of every instruction, and count those."""
-    how, loops = RIGS[board], 4
-    tools, elf = build.ARCHITECTURES[how.architecture], build.image(how.architecture).with_name("rig.elf")
-    listing = subprocess.check_output([tools.tool("objdump"), "-d", elf], text=True)
-    code = {int(at, 16): text for at, text in re.findall(r"^ *([0-9a-f]+):\t[0-9a-f ]+(\t.*)$", listing, re.MULTILINE)}
-    places = {name: int(at, 16) for at, name in re.findall(r"^([0-9a-f]+) <(\w+)>:$", listing, re.MULTILINE)}
-    with booted(board, tmp_path) as asked:
-        machine, loaded = asked.machine, int(asked.facts["loaded"], 16)
-    # The switch and the guest alone: the host reads commands and writes answers.
-    ranges = [
-        (places["plain_run"], places["plain_run"] + TRACED),
-        (places["loop_hvc"] - 4 * TRACED, places["guest_vectors"] + TRACED),
-    ]
-    wanted = ",".join(f"{loaded + max(first, 0):#x}..{loaded + last:#x}" for first, last in ranges)
-    log = tmp_path / "trace.log"
-    measured = {}
-    with booted(board, tmp_path, ("-singlestep", "-d", "exec,nochain", "-D", str(log), "-dfilter", wanted)) as asked:
-        for strategy, guest in itertools.product(names(STRATEGIES, RIG), ("one", "touch", "untouched")):
-            steps = ["touch=1"] if guest == "touch" else states(machine, guest, "none").words
-            measured[strategy, guest] = asked.measure(f"strategy={strategy} loops={loops} values=1 warmups=0 {' '.join(steps)}")
-    windows: list[list[int]] = []
-    for found in re.finditer(r"\[[0-9a-f]+/([0-9a-f]+)/", log.read_text()):
-        at = int(found[1], 16) - loaded
-        if at == places["plain_window_begins"]:
-            windows.append([])
-        if windows and (not windows[-1] or windows[-1][-1] != places["plain_window_ends"]):
-            windows[-1].append(at)
-    assert windows
+def test_counts_agree_with_a_receipt_of_every_instruction(board: str, tmp_path: Path) -> None:
+    """Each strategy's own count of what it does is what its receipt says, for a guest that debugs, one that touches, and none of it."""
+    factors = Factors(
+        kind=RIG, strategies=names(STRATEGIES, RIG), guests=("untouched", "one", "touch"), processes=1, values=1, warmups=1, loops=60,
+        boots=1,
+    )  # fmt: skip
+    Campaign.freeze(tmp_path / "c", factors)
+    done = run("trace", tmp_path / "c", "--board", board)
+    assert done.returncode == 0, done.stderr
+    lines = {
+        tuple(record.line["cell"][name] for name in ("strategy", "guest")): record.line
+        for record in Campaign(tmp_path / "c").receipts()
+    }
+    assert len(lines) == 3 * len(names(STRATEGIES, RIG))
     moved = Counter[str]()
-    rest = iter(windows[2 * 3 :])  # what describe() asked for: twice into the loop, nothing, one value
-    for (strategy, guest), answer in measured.items():
-        where = f"{board} {strategy} {guest}"
-        prepared = guest == "one"  # the guest enables its breakpoint in a window of its own
-        _, empty, full = list(itertools.islice(rest, 3 + prepared))[-3:]
-        assert len(full) - len(empty) == answer["values"][0][0] - answer["empty"][0], where
-        ran, before = ([code[at] for at in window] for window in (full, empty))
-        moves = Counter(found["op"] for text in ran if (found := DEBUG_REGISTERS[how.architecture].search(text)))
-        per_trip = {name: number / answer["tally"]["loops"] for name, number in answer["tally"].items()}
-        # The guest's own access, and once more if it is made again after the trap.
-        touches = loops * (1 + per_trip["traps"] * (strategy == "lazy")) if guest == "touch" else 0
-        reads, writes = ("mrc", "mcr") if how.architecture == "armv7" else ("mrs", "msr")
-        moved += moves
-        assert moves[reads] == loops * per_trip["reads"], where
-        assert moves[writes] - touches == loops * per_trip["writes"], where
-        assert sum("\tisb" in text for text in ran) - sum("\tisb" in text for text in before) == loops * per_trip["isbs"], where
+    with booted(board, tmp_path) as asked:
+        for (strategy, guest), line in lines.items():
+            cell = Cell(strategy, guest, "none", "hvc")
+            answer = asked.measure(asked.words(cell, factors))
+            where = f"{board} {strategy} {guest}"
+            assert trips(answer)[0] == line["instructions"] == line["clock"]["instructions"], where
+            per_trip = {name: number / answer["tally"]["loops"] for name, number in answer["tally"].items()}
+            # The guest's own access, and once more if it is made again after the trap.
+            own = 1 + per_trip["traps"] * (strategy == "lazy") if guest == "touch" else 0
+            registers = [(name, times) for row in line["functions"] for name, times in row["registers"].items()]
+            reads, writes = (sum(times[at] for name, times in registers if DEBUG_REGISTER.fullmatch(name)) for at in (0, 1))
+            assert (reads, writes - own) == (per_trip["reads"], per_trip["writes"]), where
+            assert sum(row["isb"] for row in line["functions"]) == per_trip["isbs"], where
+            moved += Counter(reads=int(reads), writes=int(writes))
     assert len(moved) == 2, "both reads and writes were found, where there are some"
 
 

@@ -98,10 +98,11 @@ def on_disks(folder: Path, step: int, quick: bool, say: kills.Say) -> dict[str, 
     """Fill disks up."""
     folder.mkdir()
     names = [*disk.DERIVED, *([] if quick else disk.NOTEBOOKS)]
-    for name in ("collect", "import", *names):
+    for name in ("collect", "import", "receipts", *names):
         (folder / name).mkdir()
     whole = disk.measured(folder)
     found = {"collect": disk.sweep(folder / "collect", whole, step, say), "import": disk.imports(folder / "import", step, say)}
+    found["receipts"] = disk.receipts(folder / "receipts", whole, say)
     return found | {name: disk.derived(folder / name, whole, name, say) for name in names}
 
 

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from study import paths
+from study.campaign import Campaign
+from study.design import MAIN
 from study.process import need
 from tests.conftest import BIN
 from tests.faults.kills import DESIGN, RIG, undisturbed
@@ -241,6 +243,47 @@ def imports(folder: Path, step: int, say: Say) -> dict[str, Any]:
         verified = room.study("verify", campaign)
         if verified.returncode or found.recorded != 2 * there:
             totals["complaints"].append(f"with room it is not completed: {verified.stderr.strip()[-300:]}")
+    return totals
+
+
+def receipts(folder: Path, whole: Path, say: Say, most: int = 0) -> dict[str, Any]:
+    """Trace a campaign with ever more room: receipts are there whole or not at all, and with room all of them.
+
+    Parameters
+    ----------
+    folder, whole, say
+        As for sweep().
+    most : int
+        At so many limits only; 0 for all.
+    """
+    totals: dict[str, Any] = {"tried": 0, "full": 0, "partly": 0, "complaints": []}
+    with Room(folder / "room") as room:
+        campaign = room.folder / "campaign"
+        shutil.copytree(whole, room.seen / "campaign", symlinks=True)
+        used, made = room.used(), 0
+        for pages in itertools.count(1, 2):
+            if most and totals["tried"] == most:
+                break
+            room.limit(size=used + pages * PAGE)
+            done = room.study("trace", campaign, "--board", RIG)
+            totals["tried"] += 1
+            before, made = made, sum(1 for _ in Campaign(room.seen / "campaign").receipts())
+            if made < before:
+                totals["complaints"].append(f"{pages} pages: of {before} receipts {made} are left")
+            if not done.returncode:
+                break
+            totals["full"] += 1
+            totals["partly"] += made > 0
+            totals["complaints"] += [f"{pages} pages: {words}" for words in complaints(done, folder)]
+            say(f"receipts with room for {pages} pages: {made} recorded, then: {done.stderr.strip()}")
+        room.limit()
+        done = room.study("trace", campaign, "--board", RIG)
+        made = sum(1 for _ in Campaign(room.seen / "campaign").receipts())
+        wanted = len({cell for cell in Campaign(whole).design_of(RIG).factors.cells() if cell.arm == MAIN})
+        if done.returncode or made != wanted or room.study("verify", campaign).returncode:
+            totals["complaints"].append(
+                f"with room it is not completed: {made} of {wanted} receipts, {done.stderr.strip()[-300:]}"
+            )
     return totals
 
 

@@ -31,6 +31,11 @@ def test_an_import_that_meets_a_full_disk_loses_nothing(tmp_path: Path) -> None:
     assert (found["lost"], found["duplicated"], found["complaints"]) == (0, 0, [])
 
 
+def test_receipts_that_meet_a_full_disk_are_whole_or_not_there(whole: Path, tmp_path: Path) -> None:
+    found = disk.receipts(tmp_path, whole, print, most=4)
+    assert found["full"] >= 3 and found["complaints"] == []
+
+
 @pytest.mark.parametrize("name", disk.DERIVED)
 def test_what_is_derived_stays_whole_when_it_cannot_be_written_anew(name: str, whole: Path, tmp_path: Path) -> None:
     assert disk.derived(tmp_path, whole, name, print) == {"tried": 2, "full": 2, "complaints": []}

@@ -27,8 +27,8 @@ from study import paths
 from study.analyze import compare, frame, patches
 from study.campaign import Campaign
 from study.campaign.lines import line_digest
-from study.campaign.names import LONGEST
-from study.campaign.store import BOOT, DESIGN, ENOUGH, SERIES, VISITS
+from study.campaign.names import LONGEST, legible
+from study.campaign.store import BOOT, DESIGN, ENOUGH, RECEIPTS, SERIES, VISITS
 from study.campaign.sums import SUMS
 from study.collect import records
 from study.collect.boards import rig
@@ -41,6 +41,7 @@ from study.design import Design, Factors, Visit, draw
 from study.errors import BoardFailed
 from study.factors import IMPORTED, KVM, RIG
 from study.publish import letter, prose, series, site
+from tests import receipts
 from tests.fuzz import mutate
 
 REFERENCE = paths.DATA / "reference"
@@ -173,6 +174,8 @@ def make(base: Path) -> None:
             lines = {cell: _as_planned(line, visit) for cell, visit in wanted.items() if (line := _line_of(old, visit))}
             assert len(lines) == len(wanted), f"{old} has no visit like one of {list(wanted)}"
             boot.record(*(lines[visit.cell] for visit in wanted.values()))
+            if kind == KVM and number == 1:
+                boot.record(receipts.line(), receipts.line(strategy="lazy"), receipts.sampled(), file=RECEIPTS)
         if kind == KVM:
             campaign.enough(board, 3, 0.009)
         campaign.close(board)
@@ -453,6 +456,30 @@ def look_at_summary(summary: pd.DataFrame) -> None:
     insist(set(summary["verdict"].dropna()) <= known, "a verdict is unknown", *summary["verdict"].unique())
 
 
+def read_receipts(bench: Bench, content: bytes) -> None:
+    """Read spoiled receipts in the place of those of a campaign."""
+    folder = bench.campaign(KVM, "receipts")
+    next(folder.glob(f"boots/*/{RECEIPTS}")).write_bytes(content)
+    for record in Campaign(folder).receipts():
+        line = record.line
+        if line["receipt"] == "sampled":
+            insist(
+                sum(row["samples"] for row in line["functions"]) == line["samples"],
+                "a receipt has other samples than its functions",
+            )
+            continue
+        finite("the instructions of a round trip", line["instructions"])
+        total = sum(row["instructions"] for row in line["functions"])
+        insist(abs(total - line["instructions"]) < 0.1, "a receipt is not the sum of its functions", total, line["instructions"])
+        for row in line["functions"]:
+            printable("a function", legible(row["function"]), legible(row["module"]))
+            insist(
+                row["reads"] + row["writes"] <= 2 * row["instructions"] + 0.1,
+                "a function has more accesses than instructions",
+                row,
+            )
+
+
 def read_sums(bench: Bench, content: bytes) -> None:
     """Verify a campaign by spoiled sums; what is wrong is said in lines that can be shown."""
     folder = bench.campaign(KVM, "sums")
@@ -644,6 +671,7 @@ LINE_WORDS = (
     b'"integer"',
     b'"module"',
 )
+RECEIPT_WORDS = (b'"receipt"', b'"sampled"', b'"traced"', b'"functions"', b'"stacks"', b'"registers"', b'"number"', b'"sha256"')
 PERF_WORDS = (
     b'"counter-value"',
     b'"<not counted>"',
@@ -675,6 +703,8 @@ FORMATS: dict[str, Format] = {
     "commits": Format(20, commits, as_json(b'"label"', b'"kernel"', b'"why"', b'"patches"', b'"base"'), read_commits),
     "boot": Format(2, partial(files, KVM, BOOT), as_json(b'"board"', b'"emulated"', b'"breakpoints"'), partial(read_campaign, KVM, BOOT)),
     "visits": Format(12, partial(files, KVM, VISITS), as_bytes(*LINE_WORDS), partial(read_campaign, KVM, VISITS)),
+    "receipts": Format(12, partial(files, KVM, RECEIPTS), as_bytes(*RECEIPT_WORDS), read_receipts),
+    "signed-receipts": Format(12, partial(files, KVM, RECEIPTS), signed, read_receipts),
     "signed-kvm": Format(15, partial(files, KVM, VISITS), signed, partial(read_campaign, KVM, VISITS)),
     "signed-rig": Format(12, partial(files, RIG, VISITS), signed, partial(read_campaign, RIG, VISITS)),
     "signed-imported": Format(12, partial(files, IMPORTED, VISITS), signed, partial(read_campaign, IMPORTED, VISITS)),

@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import selectors
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping
@@ -69,6 +70,8 @@ class Launch:
         What goes ahead of the first request.
     advice : mapping
         From words with which the process may fail to what the user can do then.
+    sockets : tuple of socket
+        What the process is given open besides its line, and is closed here then.
     """
 
     argv: list[str]
@@ -83,6 +86,7 @@ class Launch:
     farewell: str = ""
     preamble: bytes = b""
     advice: Mapping[str, str] = field(default_factory=dict)
+    sockets: tuple[socket.socket, ...] = ()
 
 
 class Board(Protocol):
@@ -120,7 +124,10 @@ class Link:
         self._process = subprocess.Popen(
             launch.argv, cwd=launch.cwd, env={**os.environ, **launch.env}, start_new_session=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, bufsize=0,
+            pass_fds=[theirs.fileno() for theirs in launch.sockets],
         )  # fmt: skip
+        for theirs in launch.sockets:
+            theirs.close()
         assert self._process.stdin
         os.set_blocking(self._process.stdin.fileno(), False)  # a board that does not read must not hold us up
         return self

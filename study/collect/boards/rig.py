@@ -16,7 +16,7 @@ from study.campaign.names import legible
 from study.collect.boards.link import Launch, Link
 from study.collect.rig import build
 from study.collect.rig.script import Machine, Script, oracle, states
-from study.design import Factors, Visit, choose
+from study.design import Cell, Factors, Visit, choose
 from study.errors import BoardFailed
 from study.factors import GUEST_STATES, RIG, STRATEGIES
 from study.kernels.cache import digest_of
@@ -120,6 +120,7 @@ class Rig:
     """What every rig is asked, whatever carries the line."""
 
     seconds = (0.5, 0.05)
+    name: str
     emulated: bool
 
     @_understood()
@@ -162,10 +163,8 @@ class Rig:
     def measure(self, link: Link, visit: Visit, factors: Factors) -> dict[str, Any]:
         """Measure one cell: values, what the counting variant of the switch says, and the oracle."""
         cell = visit.cell
-        prepared = states(self._machine, cell.guest, cell.host)
-        words = [f"strategy={cell.strategy}", f"exit={cell.exit}", f"loops={factors.loops}", f"values={factors.values}"]
-        words += [f"warmups={factors.warmups}", f"touch={GUEST_STATES[cell.guest].touch_every}", f"access={factors.touch_by}"]
-        measured = link.ask("measure", patience=VISIT_PATIENCE, words=" ".join([*words, *prepared.words]))
+        words = self.words(cell, factors, loops=factors.loops, values=factors.values, warmups=factors.warmups)
+        measured = link.ask("measure", patience=VISIT_PATIENCE, words=words)
         if self.emulated:  # its clock follows the host's while it waits for a command: not the same twice, and no time at all
             measured["empty"] = measured["empty"][:2]
             measured["values"] = [window[:2] for window in measured["values"]]
@@ -179,6 +178,12 @@ class Rig:
             "counts": self._counts(measured),
             "checks": checks,
         }
+
+    def words(self, cell: Cell, factors: Factors, **counts: int) -> str:
+        """Return the words of a command that measures a cell: `loops`, `values` and `warmups` of it."""
+        how = {"strategy": cell.strategy, "exit": cell.exit, **counts, "touch": GUEST_STATES[cell.guest].touch_every}
+        given = [f"{name}={value}" for name, value in {**how, "access": factors.touch_by}.items()]
+        return " ".join([*given, *states(self._machine, cell.guest, cell.host).words])
 
     def _run(self, link: Link, strategy: str, script: Script) -> int:
         """Run a script and return how many of its reads are wrong."""

@@ -5,6 +5,9 @@ Requests name what to do and answer with ``{"id": ..., "result": ...}`` or ``{"i
 ============  ================================================================================================
 ``facts``     what the board is; and tries what a visit needs, so that nothing is missing later
 ``visit``     measure one cell once, in a fresh process
+``loop``      make the loop of a cell go on until ``rest``, and say what the clock says of it
+``rest``      stop it
+``symbols``   the kernel's symbols, and where in memory its text is
 ``doctor``    what keeps this board from being measured, or spoils figures; nothing is refused
 ``tune``      tune the machine for the CPU that measures, until the agent ends
 ``runs``      which kernel runs, and which is the board's own
@@ -23,12 +26,13 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from study.factors import STRATEGIES
 
-from . import BoardError, bench, counting, doctor, facts, fresh, guest, kexec, strategy, tied, tuning
+from . import BoardError, bench, counting, doctor, facts, fresh, guest, kexec, loop, strategy, tied, tuning
 
 VISIT_LIMIT = 600.0  # seconds
 ROOT = Path(os.environ.get("STUDY_ROOT", "/"))  # where the machine's files are
@@ -113,7 +117,8 @@ def oracle_well(chosen: str, reports: list[int]) -> bool:
 
 
 REQUESTS: dict[str, Callable[..., dict[str, object]]] = {
-    "facts": board_facts, "visit": visit, "doctor": examine, "tune": tune, "runs": runs, "restart": restart,
+    "facts": board_facts, "visit": visit, "loop": loop.begin, "rest": loop.end, "symbols": partial(loop.symbols, ROOT),
+    "doctor": examine, "tune": tune, "runs": runs, "restart": restart,
 }  # fmt: skip
 
 
@@ -136,6 +141,7 @@ def main() -> None:
     with LAST, HELD:
         HELD.callback(_remove_orphaned, os.environ.get("STUDY_FOLDER", ""), parent)
         HELD.callback(strategy.unload)
+        HELD.callback(loop.end)
         try:
             for line in sys.stdin:
                 if line.strip() == "" or (parent and os.getppid() != parent):

@@ -8,6 +8,7 @@ not always at one place, a drawn number of pages is mapped ahead of it, as the k
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import mmap
 import os
@@ -17,7 +18,8 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import NoReturn
 
 from . import BoardError, tied
@@ -52,19 +54,48 @@ def run(name: str, work: Callable[[], object], limit: float) -> tuple[int, str]:
     TookTooLong
         If it is not done within the limit. It is ended.
     """
+    with started(name, work) as running:
+        words = _until_closed(running.words, time.monotonic() + limit)
+    return running.status, words.decode(errors="replace")
+
+
+@dataclass
+class Running:
+    """A process that was started: what it prints comes from the file `words`; `status` is there once it has ended."""
+
+    words: int
+    status: int = 0
+
+    def line(self, limit: float) -> str:
+        """Return the first line that it prints; if it ends before, all of its words."""
+        words, deadline = b"", time.monotonic() + limit
+        while b"\n" not in words and (more := _read(self.words, deadline)):
+            words += more
+        return words.decode(errors="replace")
+
+
+@contextlib.contextmanager
+def started(name: str, work: Callable[[], object]) -> Iterator[Running]:
+    """Start a fresh process that does some work, and end it, and all that it started, when it is left; even if we are killed.
+
+    Parameters
+    ----------
+    name, work
+        As for run().
+    """
     ready = tied.to_parent(signal.SIGKILL)
     ours, theirs = os.pipe()
     process = os.fork()
     if process == 0:
         _work(name, work, theirs, ready)
     os.close(theirs)
+    running = Running(ours)
     try:
-        words = _until_closed(ours, time.monotonic() + limit)
+        yield running
     finally:
         os.close(ours)
         _end(process)
-        status = os.waitpid(process, 0)[1]
-    return os.waitstatus_to_exitcode(status), words.decode(errors="replace")
+        running.status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
 
 
 def _work(name: str, work: Callable[[], object], out: int, ready: Callable[[], None]) -> NoReturn:
@@ -101,12 +132,16 @@ def _work(name: str, work: Callable[[], object], out: int, ready: Callable[[], N
 def _until_closed(file: int, deadline: float) -> bytes:
     """Read what a process prints until it, and all that it started, have closed their end."""
     words = b""
-    while select.select([file], [], [], max(0.0, deadline - time.monotonic()))[0]:
-        more = os.read(file, 1 << 16)
-        if not more:
-            return words
+    while more := _read(file, deadline):
         words += more
-    raise TookTooLong
+    return words
+
+
+def _read(file: int, deadline: float) -> bytes:
+    """Read some of what a process prints; nothing if it has closed its end."""
+    if not select.select([file], [], [], max(0.0, deadline - time.monotonic()))[0]:
+        raise TookTooLong
+    return os.read(file, 1 << 16)
 
 
 def _end(process: int) -> None:

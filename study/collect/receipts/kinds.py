@@ -63,6 +63,10 @@ NAMES = {"4": "dbgbvr", "5": "dbgbcr", "6": "dbgwvr", "7": "dbgwcr"}
 # What is the state of the processor and no system register.
 PSTATE = {"daif", "daifset", "daifclr", "nzcv", "spsel", "pan", "uao", "ssbs", "currentel", "cpsr", "apsr", "apsr_nzcv"}
 
+# LDTR and its like (Arm ARM C4.1, loads and stores with an unprivileged address): capstone 5 knows them only if they load into another
+# register than the one that holds the address.
+UNPRIVILEGED, LDTR = 0x3B200C00, 0x38000800
+
 MODES = {
     "aarch64": (capstone.CS_ARCH_ARM64, capstone.CS_MODE_LITTLE_ENDIAN),
     "armv7": (capstone.CS_ARCH_ARM, capstone.CS_MODE_ARM | capstone.CS_MODE_V8),
@@ -90,6 +94,8 @@ def kind(architecture: str, word: int) -> Kind:
     BadData
         If it is no instruction that is known.
     """
+    if architecture == "aarch64" and word & UNPRIVILEGED == LDTR and word & 0x1F == word >> 5 & 0x1F:
+        word ^= 1
     found = next(_decoder(architecture).disasm_lite(word.to_bytes(4, "little"), 0), None)
     if found is None:
         raise BadData(f"{word:#010x} is no {architecture} instruction that is known")

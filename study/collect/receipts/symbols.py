@@ -17,6 +17,10 @@ UNKNOWN, GUEST, USER, KERNEL = "unknown", "guest", "user", "kernel"
 LONGEST = 1 << 16
 # Pages that are compared are of the smallest size that there is.
 PAGE, WORD = 4096, 4
+AT_EL2 = "__kvm_nvhe_"  # how names begin of what runs at EL2 without VHE; some of it is there twice
+# Of the kernel's text a part is mapped a second time in its own half of addresses, for what comes from user space, and older kernels
+# have no symbols of it (.entry.tramp.text; FIX_ENTRY_TRAMP_TEXT in arch/arm64/include/asm/fixmap.h).
+UPPER_HALF, TRAMPOLINE = 1 << 63, "entry trampoline"
 ROW = re.compile(r"^([0-9a-f]{16}) (\w) (\S+)(?:\s+\[(\S+)\])?$", re.M)
 MAPPING = re.compile(r"^([0-9a-f]+)-([0-9a-f]+) r-xp \S+ \S+ \S+ *(.*)$", re.M)
 # Symbols that say where something begins or ends, and are no function.
@@ -80,10 +84,12 @@ def of_program(maps: str) -> Callable[[int], Function | None]:
     return find
 
 
-def aliases(places: npt.NDArray[np.uint64], words: Mapping[int, int], text: npt.NDArray[np.uint32], start: int) -> dict[int, int]:
+def aliases(
+    places: npt.NDArray[np.uint64], words: Mapping[int, int], text: npt.NDArray[np.uint32], start: int
+) -> dict[int, list[int]]:
     """Find the kernel's own code where it is executed at other addresses: at EL2 without VHE, and on the way from user space.
 
-    Such a page is one of the kernel's text, mapped a second time; it is known by what is in it.
+    Such a page is one of the kernel's text, mapped a second time; it is known by what is in it, or by how far its neighbours are moved.
 
     Parameters
     ----------
@@ -102,19 +108,23 @@ def aliases(places: npt.NDArray[np.uint64], words: Mapping[int, int], text: npt.
         For the address of each such page that one page alone can be, the address by which symbols know it.
     """
     pages = text[: len(text) // (PAGE // WORD) * (PAGE // WORD)].reshape(-1, PAGE // WORD)
-    found = {}
+    candidates = {}
     for page in np.unique(places // PAGE):
         inside = [int(place) for place in places[places // PAGE == page]]
         columns = [place % PAGE // WORD for place in inside]
         wanted = np.array([words[place] for place in inside], np.uint32)
         (same,) = np.nonzero((pages[:, columns] == wanted).all(axis=1))
-        if len(same) == 1:
-            found[int(page) * PAGE] = start + int(same[0]) * PAGE
-    return found
+        if len(same):
+            candidates[int(page) * PAGE] = [start + int(at) * PAGE for at in same]
+    moves = {page - found[0] for page, found in candidates.items() if len(found) == 1}
+    return {page: [at for at in found if page - at in moves] or found for page, found in candidates.items()}
 
 
 def named(
-    places: npt.NDArray[np.uint64], kernel: Symbols, moved: Mapping[int, int], others: Iterable[Callable[[int], Function | None]]
+    places: npt.NDArray[np.uint64],
+    kernel: Symbols,
+    moved: Mapping[int, list[int]],
+    others: Iterable[Callable[[int], Function | None]],
 ) -> list[Function]:
     """Return the function of each address: as others find it, by the kernel's symbols, or UNKNOWN.
 
@@ -124,7 +134,7 @@ def named(
         Addresses.
     kernel : Symbols
         Of the kernel.
-    moved : mapping of int to int
+    moved : mapping of int to list of int
         As aliases() returns it.
     others : iterable of callable
         From an address to its function; they are asked first.
@@ -136,6 +146,10 @@ def named(
             if function := finder(place):
                 return function
         page = place // PAGE * PAGE
-        return kernel.find(moved[page] + place - page if page in moved else place) or Function(UNKNOWN, UNKNOWN)
+        found = [kernel.find(at + place - page) for at in moved.get(page, [page])]
+        known = {function.name.removeprefix(AT_EL2): function for function in found if function}
+        if page in moved and page >= UPPER_HALF and "tramp" not in "".join(known):
+            return Function(TRAMPOLINE)
+        return known.popitem()[1] if len(known) == 1 and all(found) else Function(UNKNOWN, UNKNOWN)
 
     return [find(int(place)) for place in places]
