@@ -35,6 +35,9 @@ from study.factors import GUEST_STATES, MDE, RIG, STRATEGIES
 RESAMPLES = 10_000
 # Whose costs are held against each other.
 PAIRS = (("lazy", "eager"), ("lazy", "control-scan"), ("control-scan", "eager"))
+# What is counted of each part where receipts say it, and what vectors() returns.
+EVENTS = ("instructions", "reads", "writes", "isb", "dsb", "exceptions")
+VECTORS = ["board", "kernel", "part", *EVENTS, "error"]
 # How much of the design's smallest direction must be left for a fit to tell its parameters apart.
 TOLERANCE = 1e-8
 
@@ -277,6 +280,57 @@ def breakdown(fitted: Fit) -> pd.DataFrame:
         {part: _weight(part, *cell) * getattr(fitted.costs, part) for part in PARTS} for cell in rows.itertuples(index=False)
     ]
     return rows.join(pd.DataFrame(times))
+
+
+def vectors(functions: pd.DataFrame, leave: str = "hvc", host: str = "none") -> pd.DataFrame:
+    """Return what each part of a round trip is made of, from receipts: events instead of one number, so that each can have a price.
+
+    Parameters
+    ----------
+    functions : DataFrame
+        As receipts.functions() returns it.
+    leave, host : str
+        The exit and host state to speak of.
+
+    Returns
+    -------
+    DataFrame
+        `board kernel part`, EVENTS, each a count in one base, trap, switch or scan, and `error`: by how much at most, as a share of its
+        instructions, a round trip is off. Of each board and kernel whose receipts tell trap and switch apart.
+    """
+    rows = functions[(functions["exit"] == leave) & (functions["host"] == host)]
+    rows = rows[rows["strategy"].isin(RULES.keys() - {ALONE}) & rows["guest"].isin(GUEST_STATES)]
+    found = []
+    for (board, kernel), own in rows.groupby(["board", "kernel"], sort=False):
+        totals = own.groupby(["strategy", "guest"], sort=False)[list(EVENTS)].sum()
+        matrix = np.array([[_weight(part, *cell) for part in PARTS] for cell in totals.index], float)
+        kept = _independent(matrix)
+        if not {"trap", "switch"} <= {PARTS[n] for n in kept}:
+            continue
+        each = totals.to_numpy()
+        solved = np.linalg.lstsq(matrix[:, kept], each, rcond=None)[0]
+        error = float(np.abs((matrix[:, kept] @ solved)[:, 0] / each[:, 0] - 1).max())
+        parts = pd.DataFrame(solved.round(6) + 0.0, columns=list(EVENTS)).assign(
+            board=board, kernel=kernel, part=[PARTS[n] for n in kept], error=error
+        )
+        found.append(parts[VECTORS])
+    return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=VECTORS)
+
+
+def apart(parts: pd.DataFrame, fitted: Fit) -> float:
+    """Return by how much at most, as a share, a round trip of one board's vectors() has other instructions than the fit to the clock says.
+
+    Parameters
+    ----------
+    parts : DataFrame
+        Those rows of vectors() that are of the board and the kernel.
+    fitted : Fit
+        Of the same board and kernel.
+    """
+    known = dict.fromkeys(PARTS, 0.0) | dict(zip(parts["part"], parts["instructions"], strict=True))
+    costs = Costs(**known)
+    each = [costs.of(row.strategy, mix_of(row.guest)) for row in fitted.cells.itertuples()]
+    return float(np.abs(np.array(each, float) / fitted.cells["fitted"].to_numpy() - 1).max())
 
 
 def predicted(visits: pd.DataFrame, guest: str) -> pd.DataFrame:

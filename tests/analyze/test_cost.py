@@ -154,6 +154,30 @@ def test_what_a_round_trip_consists_of_adds_up() -> None:
 
 
 @drawn(50)
+@given(st.lists(st.lists(st.floats(1, 1000), min_size=len(cost.EVENTS), max_size=len(cost.EVENTS)), min_size=4, max_size=4))
+def test_vectors_are_what_receipts_are_made_of(made: list[list[float]]) -> None:
+    base, trap, switch, scan = map(np.array, made)
+    rows = []
+    for strategy in ("lazy", "eager", "control-scan"):
+        for guest in ("untouched", "mde", "touch", "touch-20"):
+            counts = Costs(base, trap, switch, scan).of(strategy, cost.mix_of(guest))
+            halves = [(f"{name} function", counts / 2) for name in ("first", "second")]
+            rows += [{"board": "b", "kernel": "k", "strategy": strategy, "guest": guest, "host": "none", "exit": "hvc", "function": name,
+                      **dict(zip(cost.EVENTS, half, strict=True))} for name, half in halves]  # fmt: skip
+    found = cost.vectors(pd.DataFrame(rows))
+    assert list(found["part"]) == list(cost.PARTS) and found["error"].max() < 1e-6
+    assert found[list(cost.EVENTS)].to_numpy() == pytest.approx(np.array(made), rel=1e-6)
+    clock = [{"strategy": row["strategy"], "guest": row["guest"], "boot": boot, "unit": "instructions", "value": 2 * row["instructions"]}
+             for row in rows[::2] for boot in (1, 2, 3)]  # fmt: skip
+    assert cost.apart(found, cost.fit(pd.DataFrame(clock))) < 0.02
+
+
+def test_vectors_need_what_tells_their_parts_apart() -> None:
+    row = {"board": "b", "kernel": "k", "strategy": "lazy", "guest": "mde", "host": "none", "exit": "hvc", "function": "f"}
+    assert cost.vectors(pd.DataFrame([{**row, **dict.fromkeys(cost.EVENTS, 1.0)}])).empty
+
+
+@drawn(50)
 @given(st.lists(st.lists(some, min_size=4, max_size=4), min_size=2, max_size=4))
 def test_nobody_is_cheaper_than_the_winner(rows: list[list[float]]) -> None:
     table = {f"s{number}": np.array(row) for number, row in enumerate(rows)}
