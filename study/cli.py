@@ -250,6 +250,46 @@ def trace(campaign: Path, board: str, cells: str) -> None:
         receipts.collect(campaign, name, tags)
 
 
+@study.command()
+@CAMPAIGN
+@CELLS
+@click.option("--against", default="", help="What is different in the receipts to compare with, such as guest=untouched.")
+@click.option(
+    "--as", "style", type=click.Choice(["text", "markdown", "html", "json", "folded"]), default="text", show_default=True,
+    help="json: rows for programs; folded: stacks of one receipt, as flamegraph.pl and speedscope read them.",
+)  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="The same as --as json.")
+@click.option("--sampled", is_flag=True, help="Shares of samples, of a board that cannot be traced.")
+@click.option("--all", "everything", is_flag=True, help="The smallest functions and those that do not differ, too.")
+def receipt(campaign: Path, cells: str, against: str, style: str, as_json: bool, sampled: bool, everything: bool) -> None:
+    """Show what a round trip is made of, function by function; or what it is made of more than another.
+
+    study trace makes receipts. What --against does not name is as in --cells.
+
+    \b
+        study receipt data/first --cells "exit=hvc guest=mde strategy=stock"
+        study receipt data/first --cells "exit=hvc guest=mde" --against guest=untouched
+        study receipt data/first --cells "exit=hvc guest=mde strategy=stock" --as folded | flamegraph.pl > mde.svg
+    """
+    from study.analyze import receipt_tables, receipts
+    from study.campaign import Campaign
+
+    known = receipts.frame(Campaign(campaign))
+    if sampled:
+        print(receipt_tables.sampled(receipts.of_kind(known, receipts.SAMPLED, cells), style, everything), end="")
+        return
+    if against:
+        print(receipt_tables.differences(receipts.pairs(known, cells, against), style, everything), end="")
+        return
+    rows = receipts.of_kind(known, receipts.TRACED, cells)
+    if style == "json" or as_json:
+        print(json.dumps(json.loads(receipts.functions(rows).to_json(orient="records", double_precision=15)), indent=1))
+    elif style == "folded":
+        print(*receipts.folded(receipts.the_only(rows)), sep="\n")
+    else:
+        print(receipt_tables.show(rows, style, everything), end="")
+
+
 @study.command("import")
 @CAMPAIGN
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))

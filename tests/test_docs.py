@@ -45,7 +45,16 @@ PAGES = [
 COLUMNS = 130
 # Suffixes by which a name without a folder is one of the checkout's, and what commands make in folders of the checkout.
 SOURCES = (".py", ".S", ".c", ".h", ".inc", ".ipynb", ".lock", ".md")
-MADE = ["series.json", "boots/<boot>/enough.json", "aside/<n>/", "paper/html", "paper/<campaign>/series", "values.parquet"]
+MADE = [
+    "series.json",
+    "boots/<boot>/receipts.jsonl",
+    "receipts.jsonl",
+    "boots/<boot>/enough.json",
+    "aside/<n>/",
+    "paper/html",
+    "paper/<campaign>/series",
+    "values.parquet",
+]
 # What assigns names of variables in the Makefile, and where else a variable of the environment may be read.
 VARIABLE = re.compile(r"^(\w+) +\?=", re.MULTILINE)
 ENVIRONMENT = re.compile(r"\b(?:STUDY|PYTEST|PYPERF)_[A-Z_]+\b")

@@ -13,7 +13,7 @@ import jinja2
 import pandas as pd
 
 from study import paths
-from study.analyze import chart, compare, cost, history, patches, tables, texts
+from study.analyze import chart, compare, cost, history, patches, receipt_tables, receipts, tables, texts
 from study.campaign import Campaign
 from study.campaign.files import write_whole
 from study.campaign.names import system
@@ -135,6 +135,7 @@ def contents(campaign: Campaign, values: pd.DataFrame, summary: pd.DataFrame, fi
         "series": series,
         "commits": patches.commits(series) if series else [],
         "patches": patches.table(moved, series) if series else "",
+        "made_of": receipt_tables.excerpt(receipts.telling(receipts.frame(campaign), series)),
         "built": findings.built(campaign) if series else "",
         "findings": [f"On {board} {said}." for board, two in patches.whole(moved).items() for said in two]
         if series

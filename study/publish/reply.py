@@ -6,13 +6,14 @@ import textwrap
 
 import pandas as pd
 
-from study.analyze import compare, tables
+from study.analyze import compare, receipt_tables, receipts, tables
 from study.analyze.select import select
 from study.campaign import Campaign
 from study.errors import BadRequest
 from study.publish.findings import control_arm
 from study.publish.prose import check, with_first_line
 
+MADE_OF = "What it is made of, by receipts of every instruction (more, a round trip):"
 REPLY = 40  # lines that an excerpt for a reply may have
 
 
@@ -41,7 +42,11 @@ def render(campaign: Campaign, summary: pd.DataFrame, cells: str) -> str:
     for _, here in tables.contexts(rows):
         parts += [textwrap.fill(tables.place(here), tables.WIDTH), with_first_line(here, tables.comparison(here))]
     found = [tables.sizes(rows) + " Ratios carry 95 % intervals over boots.", control_arm(summary)]
-    text = "\n\n".join([*parts, *(textwrap.fill(line, tables.WIDTH) for line in found), f"Data: {campaign.digest()}"]) + "\n"
+    told = receipts.telling(receipts.frame(campaign), campaign.series())
+    shown = [pair for pair in told if pair[0].board in set(rows["board"]) and pair[0].kernel in set(rows["kernel"])]
+    made_of = ["\n".join([MADE_OF, *receipt_tables.excerpt(shown)])] * bool(shown)
+    said = [textwrap.fill(line, tables.WIDTH) for line in found]
+    text = "\n\n".join([*parts, *made_of, *said, f"Data: {campaign.digest()}"]) + "\n"
     text = text.encode("ascii", "replace").decode()
     if len(text.splitlines()) > REPLY:
         raise BadRequest(

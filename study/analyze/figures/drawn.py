@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
 
-from study.analyze import compare, cost, history, patches, texts
+from study.analyze import compare, cost, history, patches, receipt_tables, receipts, texts
 from study.analyze.figures.costs import by_guest, generations, parts, rig
 from study.analyze.figures.look import Drawing
 from study.analyze.figures.patches import by_patch
 from study.analyze.figures.prices import break_even, prices
+from study.analyze.figures.receipts import described, side_by_side
 from study.analyze.figures.steady import control, drift
 from study.analyze.tables import scale
 from study.analyze.texts import (
@@ -24,15 +25,33 @@ from study.campaign.names import slug
 from study.factors import KVM, RIG, kind_of
 
 
-def draw_all(frame: pd.DataFrame, summary: pd.DataFrame, series: Mapping[str, Any] = MappingProxyType({})) -> list[Drawing]:
+def draw_all(
+    frame: pd.DataFrame,
+    summary: pd.DataFrame,
+    series: Mapping[str, Any] = MappingProxyType({}),
+    made_of: pd.DataFrame = receipts.NOTHING,
+) -> list[Drawing]:
     """Draw every figure that a campaign has the data for.
 
-    What a strategy costs on the rig does not depend on the exit, so that one exit is drawn. Kernels of a patch series are no
+    Parameters
+    ----------
+    frame, summary : DataFrame
+        Its values, and what is made of them.
+    series : mapping
+        As Campaign.series() returns it.
+    made_of : DataFrame
+        As receipts.frame() returns it.
+
+    Returns
+    -------
+    list of Drawing
+        What a strategy costs on the rig does not depend on the exit, so that one exit is drawn. Kernels of a patch series are no
     generations.
     """
     visits = compare.medians(frame)
+    taken = _of_receipts(receipts.telling(made_of, series))
     if series:
-        return _of_series(patches.moves(visits, series), series)
+        return [*_of_series(patches.moves(visits, series), series), *taken]
     grown = history.generations(visits)
     visits, summary = compare.in_focus(visits), compare.in_focus(summary)
     fits = cost.fits(visits)
@@ -65,7 +84,15 @@ def draw_all(frame: pd.DataFrame, summary: pd.DataFrame, series: Mapping[str, An
         counted = cost.counts(compare.of_kind(summary, kind))
         if len(counted):
             drawings.append(Drawing(f"{name}prices", prices(counted), texts.describe_prices(counted), texts.text_prices(counted)))
-    return drawings
+    return drawings + taken
+
+
+def _of_receipts(pairs: Sequence[receipts.Pair]) -> list[Drawing]:
+    """Return what is drawn of receipts: what one round trip is made of more than another."""
+    if not pairs:
+        return []
+    text = receipt_tables.differences(pairs).rstrip("\n")
+    return [Drawing("receipts", side_by_side(pairs), described(pairs), text)]
 
 
 def _of_series(moved: pd.DataFrame, series: Mapping[str, Any]) -> list[Drawing]:
