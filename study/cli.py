@@ -231,23 +231,29 @@ def _collect_fleet(context: click.Context, file: Path, campaign: Path, scheduler
 
 @study.command()
 @CAMPAIGN
-@click.option("--board", default="", help="An emulated board; else each of the campaign that can be traced.")
+@click.option("--board", default="", help="A board; else each of the campaign that can be traced.")
 @CELLS
-def trace(campaign: Path, board: str, cells: str) -> None:
+@click.option("--sampled", is_flag=True, help="Sample the board instead, which any board with Linux and a PMU allows.")
+@click.option("--visits", default=10, show_default=True, help="With --sampled: visits of each cell.")
+def trace(campaign: Path, board: str, cells: str, sampled: bool, visits: int) -> None:
     """Let an emulated board write down every instruction of some round trips, and record what they are made of: receipts.
 
-    Cells that have a receipt are passed over. study receipt shows them.
+    Cells that have a receipt are passed over. study receipt shows them. On hardware nothing sees every instruction: there samples
+    say how much of a round trip is in which function.
 
     \b
         study trace data/first
         study trace data/first --board qemu-neoverse-n1 --cells "exit=hvc guest=mde,untouched"
+        study trace data/mine --board local --sampled --cells "exit=hvc guest=mde"
     """
     from study.analyze import select
     from study.collect import receipts
 
+    if visits < 1:
+        raise click.UsageError(f"--visits is {visits}: it must be at least 1")
     tags = {tag: tuple(values) for tag, values in select.tags(cells)}
     for name in [board] if board else receipts.boards_of(campaign):
-        receipts.collect(campaign, name, tags)
+        receipts.collect(campaign, name, tags, visits if sampled else 0)
 
 
 @study.command()

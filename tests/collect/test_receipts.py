@@ -125,7 +125,7 @@ def test_a_guest_with_a_period_is_the_mean_of_its_period(lines: dict[tuple[str, 
 
 def test_receipts_that_are_there_are_not_made_again(traced: Campaign) -> None:
     done = run("trace", traced.folder, "--board", N1, "--cells", ASKED[N1][0])
-    assert done.returncode == 0 and "nothing to trace" in done.stdout
+    assert done.returncode == 0 and "nothing to make" in done.stdout
     assert traced.verify() == []
     shown = run("verify", traced.folder)
     assert "no visit" in shown.stderr and shown.returncode == 1, "receipts alone are no measurement"

@@ -5,6 +5,7 @@ Requests name what to do and answer with ``{"id": ..., "result": ...}`` or ``{"i
 ============  ================================================================================================
 ``facts``     what the board is; and tries what a visit needs, so that nothing is missing later
 ``visit``     measure one cell once, in a fresh process
+``sample``    make the round trips of a cell in a fresh process, and say where samples found them
 ``loop``      make the loop of a cell go on until ``rest``, and say what the clock says of it
 ``rest``      stop it
 ``symbols``   the kernel's symbols, and where in memory its text is
@@ -32,7 +33,7 @@ from typing import Any
 
 from study.factors import STRATEGIES
 
-from . import BoardError, bench, counting, doctor, facts, fresh, guest, kexec, loop, strategy, tied, tuning
+from . import BoardError, bench, counting, doctor, facts, fresh, guest, kexec, loop, sample, strategy, tied, tuning
 
 VISIT_LIMIT = 600.0  # seconds
 ROOT = Path(os.environ.get("STUDY_ROOT", "/"))  # where the machine's files are
@@ -93,22 +94,46 @@ def visit(
         words += ["--guest", state, "--host", host, "--exit", leave]
         words += ["--no-gic"] * (not gic) + ["--pmu"] * pmu
         words += ["--events", json.dumps(events), "--label", json.dumps(label)]
-        try:
-            status, said = fresh.run(bench.NAME, lambda: bench.main(PROGRAM, words), VISIT_LIMIT)
-        except fresh.TookTooLong:
-            raise BoardError(f"a visit took longer than {VISIT_LIMIT:.0f} s; ask for fewer loops or values") from None
-        if (now := strategy.in_force()) != chosen:
-            raise BoardError(
-                f"the strategy was changed to {now} while {chosen} was measured: something else uses the module dbgswitch"
-            )
-        if status != 0:
-            last = said.strip().splitlines()[-1:] or [f"exit status {status}"]
-            raise BoardError(f"the measuring process failed: {last[0]}")
+        _freshly(bench.NAME, lambda: bench.main(PROGRAM, words), chosen)
         measured = json.loads(counts.read_text())
         reports, fired = measured.pop("oracle"), measured.pop("host")
         armed = all(times == 1 for row in fired for times in row)
         checks = {"oracle": reports, "host": fired, "well": oracle_well(chosen, reports) and armed}
         return {"pyperf": json.loads(suite.read_text()), **measured, "checks": checks}
+
+
+def sample_cell(
+    *, chosen: str, state: str, host: str, leave: str, gic: bool, pmu: bool, loops: int, event: str, period: int
+) -> dict[str, object]:
+    """Sample one cell once: where it was whenever the PMU had counted so many events."""
+    strategy.choose(chosen)
+    facts.debug_registers()  # found out once, not in each process
+    with tempfile.TemporaryDirectory(prefix="study-") as folder:
+        found = Path(folder, "samples.json")
+
+        def work() -> None:
+            os.sched_setaffinity(0, {facts.measuring_cpu()})
+            measured = loop.made(state, host, leave, gic=gic, pmu=pmu)
+            found.write_text(json.dumps(sample.sample(measured, loops, event, period)))
+
+        _freshly(sample.NAME, work, chosen)
+        answer: dict[str, object] = json.loads(found.read_text())
+        return answer
+
+
+def _freshly(name: str, work: Callable[[], object], chosen: str) -> None:
+    """Do what measures in a fresh process, while a strategy is in force."""
+    try:
+        status, said = fresh.run(name, work, VISIT_LIMIT)
+    except fresh.TookTooLong:
+        raise BoardError(f"a visit took longer than {VISIT_LIMIT:.0f} s; ask for fewer loops or values") from None
+    if (now := strategy.in_force()) != chosen:
+        raise BoardError(
+            f"the strategy was changed to {now} while {chosen} was measured: something else uses the module dbgswitch"
+        )
+    if status != 0:
+        last = said.strip().splitlines()[-1:] or [f"exit status {status}"]
+        raise BoardError(f"the measuring process failed: {last[0]}")
 
 
 def oracle_well(chosen: str, reports: list[int]) -> bool:
@@ -117,7 +142,7 @@ def oracle_well(chosen: str, reports: list[int]) -> bool:
 
 
 REQUESTS: dict[str, Callable[..., dict[str, object]]] = {
-    "facts": board_facts, "visit": visit, "loop": loop.begin, "rest": loop.end, "symbols": partial(loop.symbols, ROOT),
+    "facts": board_facts, "visit": visit, "sample": sample_cell, "loop": loop.begin, "rest": loop.end, "symbols": partial(loop.symbols, ROOT),
     "doctor": examine, "tune": tune, "runs": runs, "restart": restart,
 }  # fmt: skip
 

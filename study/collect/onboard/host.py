@@ -2,7 +2,7 @@
 
 They are perf's (PERF_TYPE_BREAKPOINT, perf_event_open(2)), so the kernel arms them in the debug registers of the CPU while this
 process runs, KVM's world switch included. Each is at a place of its own that only fire() reaches, so none fires while a guest
-is measured. Layouts: include/uapi/linux/perf_event.h and hw_breakpoint.h, which are stable.
+is measured.
 """
 
 from __future__ import annotations
@@ -15,15 +15,9 @@ import struct
 
 from study.factors import HOST_STATES, share
 
-from . import BoardError
+from . import BoardError, perfevent
 
-PERF_EVENT_OPEN = 241  # include/uapi/asm-generic/unistd.h
 PERF_TYPE_BREAKPOINT, BREAK_WRITE, BREAK_EXECUTE = 5, 2, 4
-EXCLUDE_KERNEL, EXCLUDE_HV = 1 << 5, 1 << 6
-# struct perf_event_attr to config2: type, size, config, sample_period, sample_type, read_format, flags, wakeup_events, bp_type,
-# bp_addr, bp_len.
-ATTRIBUTES = struct.Struct("=IIQQQQQIIQQ")
-THIS_THREAD, ANY_CPU, NO_GROUP, CLOSE_ON_EXEC = 0, -1, -1, 8
 
 RET = struct.pack("<I", 0xD65F03C0)
 BYTES = {BREAK_EXECUTE: 4, BREAK_WRITE: 8}
@@ -77,12 +71,8 @@ class Debugging:
         return address
 
     def _enable(self, kind: int, address: int) -> int:
-        flags = EXCLUDE_KERNEL | EXCLUDE_HV
-        fields = ATTRIBUTES.pack(PERF_TYPE_BREAKPOINT, ATTRIBUTES.size, 0, 0, 0, 0, flags, 0, kind, address, BYTES[kind])
-        file = self._libc.syscall(PERF_EVENT_OPEN, fields, THIS_THREAD, ANY_CPU, NO_GROUP, CLOSE_ON_EXEC)
-        if file < 0:
-            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-        return int(file)
+        flags = perfevent.EXCLUDE_KERNEL | perfevent.EXCLUDE_HV
+        return perfevent.opened(PERF_TYPE_BREAKPOINT, flags=flags, breakpoint=(kind, address, BYTES[kind]))
 
     def fire(self) -> list[int]:
         """Reach every breakpoint and watchpoint once and return how often each fired: 1, if it is armed."""

@@ -39,7 +39,7 @@ def begin(
 
     def work() -> None:
         os.sched_setaffinity(0, {facts.measuring_cpu()})
-        go_on(_made(state, hosts, leave, gic=gic, pmu=pmu), EXITS[leave].to_user_space, loops, values, period)
+        go_on(made(state, hosts, leave, gic=gic, pmu=pmu), EXITS[leave].to_user_space, loops, values, period)
 
     running = RUNNING.enter_context(fresh.started(NAME, work))
     try:
@@ -59,7 +59,8 @@ def end() -> dict[str, object]:
     return {"strategy": strategy.in_force()}
 
 
-def _made(state: str, hosts: str, leave: str, *, gic: bool, pmu: bool) -> guest.Guest:
+def made(state: str, hosts: str, leave: str, *, gic: bool, pmu: bool) -> guest.Guest:
+    """Return a guest in a state, and let the host be in one, too, as long as this process lives."""
     breakpoints, watchpoints = facts.debug_registers()
     HELD.append(host.Debugging(hosts, breakpoints=breakpoints, watchpoints=watchpoints))
     return guest.Guest(state, leave, breakpoints=breakpoints, watchpoints=watchpoints, gic=gic, pmu=pmu)
@@ -75,8 +76,8 @@ def go_on(measured: guest.Guest, to_user_space: bool, loops: int, values: int, p
         short.append(measured.run(period))
         long.append(measured.run(period + more))
         measured.run(period * (1 + turn % SHIFTS))  # or all would meet what comes at such intervals at the same place
-    maps = [line for line in Path("/proc/self/maps").read_text().splitlines(keepends=True) if " r-xp " in line]
-    print(json.dumps({"values": clock, "short": short, "long": long, "more": more, "maps": "".join(maps)}), flush=True)
+    said = {"values": clock, "short": short, "long": long, "more": more, "maps": facts.code_of_this_process()}
+    print(json.dumps(said), flush=True)
     while _runnable() > 1:  # the agent, which answers; KVM looks whether another task could run (single_task_running)
         time.sleep(MOMENT)
     while True:

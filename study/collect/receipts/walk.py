@@ -6,16 +6,18 @@ import contextlib
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from study.campaign import Campaign, sense
-from study.campaign.store import CELL, RECEIPTS
+from study.campaign.store import CELL, RECEIPTS, OpenBoot
 from study.collect import boards
 from study.collect.boards import Board
 from study.collect.pace import Pace
 from study.collect.receipts import linux, rig
 from study.collect.receipts.monitor import Monitor
+from study.collect.receipts.sampled import Sampler
 from study.collect.session import booted, cut_torn_lines
 from study.design import MAIN, Cell, Factors, Kernel, Visit
 from study.errors import BadData, BadRequest, BoardFailed
@@ -24,21 +26,40 @@ from study.kernels import source
 from study.terminal import progress
 
 TRACERS = {KVM: linux.Tracer, RIG: rig.Tracer}
+TRACED, SAMPLED = "traced", "sampled"
 # Seconds that a boot and a receipt take, until a run has seen its own.
 SECONDS = (9.0, 1.5)
 
 
-def collect(folder: Path, board: str, cells: dict[str, tuple[str, ...]]) -> Campaign:
-    """Trace the cells of a campaign that have no receipt on a board yet.
+class Maker(Protocol):
+    """What makes receipts in one boot."""
+
+    def receipt(self, cell: Cell, factors: Factors) -> dict[str, Any]:
+        """Return what the line of a receipt has of its own."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A receipt that is lacking: of which cell, traced or sampled, and its number."""
+
+    cell: Cell
+    kind: str
+    number: int
+
+
+def collect(folder: Path, board: str, cells: dict[str, tuple[str, ...]], visits: int = 0) -> Campaign:
+    """Make the receipts that cells of a campaign lack on a board.
 
     Parameters
     ----------
     folder : path
         The campaign.
     board : str
-        An emulated board.
+        An emulated board, or, to be sampled, any with Linux.
     cells : mapping of str to tuple of str
         Which cells, by tags: ``strategy``, ``guest``, ``host``, ``exit``, ``kernel``; all if empty.
+    visits : int
+        In how many visits each cell is to be sampled; 0 to trace it.
 
     Returns
     -------
@@ -48,7 +69,7 @@ def collect(folder: Path, board: str, cells: dict[str, tuple[str, ...]]) -> Camp
     Raises
     ------
     BadRequest
-        If the board is not emulated, or the campaign has no such cell.
+        If the board cannot be traced, or sampled, or the campaign has no such cell.
     BoardFailed
         If the board cannot be traced, or what was traced is no receipt.
     BadData
@@ -64,9 +85,16 @@ def collect(folder: Path, board: str, cells: dict[str, tuple[str, ...]]) -> Camp
         asked = {visit: wanted for visit in _first_visits(campaign, board) if (wanted := _wanted(factors, visit, cells))}
         if not asked:
             raise BadRequest(f"{folder}: no cell of {board} is such; study plan shows those that there are")
-        have = _have(campaign, board)
-        lacking = {visit: [cell for cell in wanted if _key(factors, visit, cell) not in have] for visit, wanted in asked.items()}
-        _trace_all(machine, campaign, {visit: todo for visit, todo in lacking.items() if todo}, sum(map(len, asked.values())))
+        if visits and factors.kind != KVM:
+            raise BadRequest(f"{board}: a rig has no perf that could sample it; trace it")
+        have, kind = _have(campaign, board), SAMPLED if visits else TRACED
+        numbers = range(1, max(1, visits) + 1)
+        lacking = {
+            visit: [Wanted(cell, kind, n) for n in numbers for cell in wanted if (kind, n, *_key(visit, cell)) not in have]
+            for visit, wanted in asked.items()
+        }
+        planned = sum(map(len, asked.values())) * len(numbers)
+        _make_all(machine, campaign, {visit: todo for visit, todo in lacking.items() if todo}, planned)
     return Campaign(folder)
 
 
@@ -85,16 +113,16 @@ def boards_of(folder: Path) -> list[str]:
     return emulated
 
 
-def _trace_all(machine: Board, campaign: Campaign, lacking: dict[Visit, list[Cell]], planned: int) -> None:
+def _make_all(machine: Board, campaign: Campaign, lacking: dict[Visit, list[Wanted]], planned: int) -> None:
     pace, left = Pace(SECONDS, boots=len(lacking)), sum(map(len, lacking.values()))
     if not left:
-        print(f"{campaign.name}: all {planned} receipts of {machine.name} are there, nothing to trace")
+        print(f"{campaign.name}: all {planned} receipts of {machine.name} are there, nothing to make")
         return
     try:
         with progress.bar(machine.name, planned, "receipts", done=planned - left, expected=pace.expected) as shown:
-            for visit, cells in lacking.items():
+            for visit, todo in lacking.items():
                 pace.booting()
-                for seconds in _trace_boot(machine, campaign, visit, cells):
+                for seconds in _make_in_a_boot(machine, campaign, visit, todo):
                     pace.visited(seconds)
                     shown.update()
     finally:
@@ -102,28 +130,45 @@ def _trace_all(machine: Board, campaign: Campaign, lacking: dict[Visit, list[Cel
             campaign.close(machine.name)
 
 
-def _trace_boot(machine: Board, campaign: Campaign, visit: Visit, cells: list[Cell]) -> Iterator[float]:
-    """Trace cells in one boot, and yield how many seconds each took once it is recorded."""
+def _make_in_a_boot(machine: Board, campaign: Campaign, visit: Visit, todo: list[Wanted]) -> Iterator[float]:
+    """Make receipts in one boot, and yield how many seconds each took once it is recorded."""
     factors = campaign.design_of(machine.name).factors.on(visit.kernel)
     boot = campaign.open_boot(machine.name, visit.boot)
-    with tempfile.TemporaryDirectory(prefix="study-") as scratch, contextlib.ExitStack() as held:
-        monitors: list[Monitor] = []
-
-        def watched(launch: boards.Launch) -> boards.Launch:
-            monitors.append(held.enter_context(contextlib.closing(Monitor(machine.name, launch))))
-            return monitors[0].launch
-
-        with booted(machine, campaign, boot, visit, changed=watched) as link:
-            tracer = TRACERS[factors.kind](machine, link, monitors[0], Path(scratch))
-            for cell in cells:
-                started = time.monotonic()
-                boot.record(_line(machine.name, cell, tracer.receipt(cell, factors)), file=RECEIPTS)
-                yield time.monotonic() - started
+    with (_sampling if todo[0].kind == SAMPLED else _tracing)(machine, campaign, boot, visit) as maker:
+        for wanted in todo:
+            started = time.monotonic()
+            boot.record(_line(machine.name, wanted, maker.receipt(wanted.cell, factors)), file=RECEIPTS)
+            yield time.monotonic() - started
 
 
-def _line(board: str, cell: Cell, made: dict[str, Any]) -> dict[str, Any]:
+@contextlib.contextmanager
+def _sampling(machine: Board, campaign: Campaign, boot: OpenBoot, visit: Visit) -> Iterator[Maker]:
+    """Start a boot that is sampled."""
+    with booted(machine, campaign, boot, visit) as link:
+        yield Sampler(machine.name, link)
+
+
+@contextlib.contextmanager
+def _tracing(machine: Board, campaign: Campaign, boot: OpenBoot, visit: Visit) -> Iterator[Maker]:
+    """Start a boot whose emulator writes down what is executed."""
+    monitors: list[Monitor] = []
+
+    def watched(launch: boards.Launch) -> boards.Launch:
+        monitors.append(held.enter_context(contextlib.closing(Monitor(machine.name, launch))))
+        return monitors[0].launch
+
+    with (
+        tempfile.TemporaryDirectory(prefix="study-") as scratch,
+        contextlib.ExitStack() as held,
+        booted(machine, campaign, boot, visit, changed=watched) as link,
+    ):
+        yield TRACERS[campaign.design_of(machine.name).factors.kind](machine, link, monitors[0], Path(scratch))
+
+
+def _line(board: str, wanted: Wanted, made: dict[str, Any]) -> dict[str, Any]:
     """Return the line of a receipt, refused if it cannot be true."""
-    line = {"receipt": "traced", "number": 1, "cell": {field: getattr(cell, field) for field in CELL}, **made}
+    cell = {field: getattr(wanted.cell, field) for field in CELL}
+    line = {"receipt": wanted.kind, "number": wanted.number, "cell": cell, **made}
     if why := sense.doubt_of_receipt(line):
         raise BoardFailed(f"{board}: the receipt of {' '.join(line['cell'].values())} makes no sense: {why}; it is not recorded")
     return line
@@ -150,15 +195,21 @@ def _wanted(factors: Factors, visit: Visit, tags: dict[str, tuple[str, ...]]) ->
     ]
 
 
-def _key(factors: Factors, visit: Visit, cell: Cell) -> tuple[str, ...]:
+def _key(visit: Visit, cell: Cell) -> tuple[str, ...]:
     return (visit.kernel, *(getattr(cell, field) for field in CELL))
 
 
-def _have(campaign: Campaign, board: str) -> set[tuple[str, ...]]:
-    """Return the kernel and the cell of each receipt of a board that is traced."""
+def _have(campaign: Campaign, board: str) -> set[tuple[object, ...]]:
+    """Return how each receipt of a board was made, its number, its kernel and its cell."""
     factors = campaign.design_of(board).factors
     return {
-        (factors.kernel_called(record.facts["kernel"]), *(record.line["cell"].get(field, "") for field in CELL))
+        (
+            line["receipt"],
+            line["number"],
+            factors.kernel_called(record.facts["kernel"]),
+            *(line["cell"].get(field, "") for field in CELL),
+        )
         for record in campaign.receipts()
-        if record.facts["board"] == board and record.line["receipt"] == "traced"
+        for line in [record.line]
+        if record.facts["board"] == board
     }
