@@ -37,6 +37,7 @@ RESAMPLES = 10_000
 PAIRS = (("lazy", "eager"), ("lazy", "control-scan"), ("control-scan", "eager"))
 # What is counted of each part where receipts say it, and what vectors() returns.
 EVENTS = ("instructions", "reads", "writes", "isb", "dsb", "exceptions")
+AGREE = 0.02  # as a share: how far apart() may be
 VECTORS = ["board", "kernel", "part", *EVENTS, "error"]
 # How much of the design's smallest direction must be left for a fit to tell its parameters apart.
 TOLERANCE = 1e-8

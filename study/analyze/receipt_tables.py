@@ -131,11 +131,7 @@ def parts(vectors: pd.DataFrame, fits: Mapping[str, cost.Fit], style: str = "tex
     for (board, kernel), own in vectors.groupby(["board", "kernel"], sort=False):
         body = [[row.part, *(_number(getattr(row, name)) for name in cost.EVENTS)] for row in own.itertuples()]
         head = tables.title(f"{board}, kernel {kernel}, hvc: what each part is made of, by receipts", style)
-        check = (
-            f" The fit to the clock gives round trips within {cost.apart(own, fits[board]):.1%} of these."
-            if board in fits
-            else ""
-        )
+        check = _agreement(cost.apart(own, fits[board])) if board in fits else ""
         note = f"These parts make each round trip of the receipts within {own['error'].iloc[0]:.1%}.{check}"
         found.append(
             _joined(
@@ -143,6 +139,13 @@ def parts(vectors: pd.DataFrame, fits: Mapping[str, cost.Fit], style: str = "tex
             )
         )
     return "\n".join(found)
+
+
+def _agreement(apart: float) -> str:
+    """Say whether receipts and the fit to the clock agree."""
+    said = f" The fit to the clock gives round trips within {apart:.1%} of these"
+    most = f"{cost.AGREE:.0%}"
+    return f"{said}." if apart <= cost.AGREE else f"{said}, and {most} is the most: they are not of the same guests or kernel."
 
 
 def excerpt(pairs: Sequence[Pair]) -> list[str]:

@@ -8,11 +8,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from study.analyze import compare, frame, receipt_tables, receipts
+from study.analyze import compare, cost, frame, receipt_tables, receipts
 from study.analyze.figures import draw_all
 from study.campaign import Campaign
 from study.campaign.store import RECEIPTS
@@ -124,6 +125,32 @@ def test_letter_reply_and_figure_have_what_it_is_made_of(campaign: Campaign, tmp
     assert "\n".join(excerpt) in reply.render(campaign, summary, "exit=hvc guest=mde")
     drawing = next(drawing for drawing in draw_all(values, summary, {}, receipts.frame(campaign)) if drawing.name == "receipts")
     assert "__debug_save_state +170" in drawing.alt and "+170" in drawing.text
+
+
+def test_receipts_that_are_not_of_what_was_measured_are_told() -> None:
+    sizes = {"base": 1000.0, "trap": 2000.0, "switch": 350.0, "scan": 60.0}
+    vectors = pd.DataFrame(
+        [
+            {"board": "b", "kernel": "k", "part": part, **dict.fromkeys(cost.EVENTS, size), "error": 0.0}
+            for part, size in sizes.items()
+        ]
+    )
+    for base, told in ((1000.0, False), (1500.0, True)):
+        costs = cost.Costs(**{**sizes, "base": base})
+        clock = [
+            {
+                "strategy": strategy,
+                "guest": guest,
+                "boot": boot,
+                "unit": "instructions",
+                "value": costs.of(strategy, cost.mix_of(guest)),
+            }
+            for strategy in ("lazy", "eager", "control-scan")
+            for guest in ("untouched", "mde", "touch")
+            for boot in (1, 2, 3)
+        ]
+        said = receipt_tables.parts(vectors, {"b": cost.fit(pd.DataFrame(clock))})
+        assert ("not of the same guests or kernel" in " ".join(said.split())) == told, said
 
 
 def test_nothing_is_said_of_a_campaign_without_receipts(reference: Campaign) -> None:
