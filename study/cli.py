@@ -16,6 +16,8 @@ from study.errors import StudyError
 from study.terminal import ending
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from study.campaign import Campaign
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -256,46 +258,6 @@ def trace(campaign: Path, board: str, cells: str, sampled: bool, visits: int) ->
         receipts.collect(campaign, name, tags, visits if sampled else 0)
 
 
-@study.command()
-@CAMPAIGN
-@CELLS
-@click.option("--against", default="", help="What is different in the receipts to compare with, such as guest=untouched.")
-@click.option(
-    "--as", "style", type=click.Choice(["text", "markdown", "html", "json", "folded"]), default="text", show_default=True,
-    help="json: rows for programs; folded: stacks of one receipt, as flamegraph.pl and speedscope read them.",
-)  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="The same as --as json.")
-@click.option("--sampled", is_flag=True, help="Shares of samples, of a board that cannot be traced.")
-@click.option("--all", "everything", is_flag=True, help="The smallest functions and those that do not differ, too.")
-def receipt(campaign: Path, cells: str, against: str, style: str, as_json: bool, sampled: bool, everything: bool) -> None:
-    """Show what a round trip is made of, function by function; or what it is made of more than another.
-
-    study trace makes receipts. What --against does not name is as in --cells.
-
-    \b
-        study receipt data/first --cells "exit=hvc guest=mde strategy=stock"
-        study receipt data/first --cells "exit=hvc guest=mde" --against guest=untouched
-        study receipt data/first --cells "exit=hvc guest=mde strategy=stock" --as folded | flamegraph.pl > mde.svg
-    """
-    from study.analyze import receipt_tables, receipts
-    from study.campaign import Campaign
-
-    known = receipts.frame(Campaign(campaign))
-    if sampled:
-        print(receipt_tables.sampled(receipts.of_kind(known, receipts.SAMPLED, cells), style, everything), end="")
-        return
-    if against:
-        print(receipt_tables.differences(receipts.pairs(known, cells, against), style, everything), end="")
-        return
-    rows = receipts.of_kind(known, receipts.TRACED, cells)
-    if style == "json" or as_json:
-        print(json.dumps(json.loads(receipts.functions(rows).to_json(orient="records", double_precision=15)), indent=1))
-    elif style == "folded":
-        print(*receipts.folded(receipts.the_only(rows)), sep="\n")
-    else:
-        print(receipt_tables.show(rows, style, everything), end="")
-
-
 @study.command("import")
 @CAMPAIGN
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
@@ -354,6 +316,11 @@ def series(repo: Path, base: str, branch: str, ends: bool, campaign: Path, board
     _show_patches(measured, "text")
 
 
+def _as_json(rows: pd.DataFrame) -> str:
+    """Return a frame as a list of rows for programs."""
+    return json.dumps(json.loads(rows.to_json(orient="records", double_precision=15)), indent=1)
+
+
 def _show_patches(measured: Campaign, style: str) -> None:
     from study.analyze import compare, frame, patches
 
@@ -362,7 +329,7 @@ def _show_patches(measured: Campaign, style: str) -> None:
         raise StudyError(f"{measured.folder} measures no series: it has no series.json; study series makes one")
     moved = patches.moves(compare.medians(frame.tidy(measured)), known)
     if style == "json":
-        print(json.dumps(json.loads(moved.to_json(orient="records", double_precision=15)), indent=1))
+        print(_as_json(moved))
         return
     fence = ["```"] * (style == "markdown")
     print(*fence, *patches.commits(known), *fence, "", sep="\n")
@@ -468,9 +435,68 @@ def summary(campaign: Path, as_json: bool) -> None:
     measured = Campaign(campaign)
     rows = compare.summarise(frame.tidy(measured), measured.baselines())
     if as_json:
-        print(json.dumps(json.loads(rows.to_json(orient="records", double_precision=15)), indent=1))
+        print(_as_json(rows))
     else:
         print(tables.all_tables(rows), end="")
+
+
+@study.command()
+@CAMPAIGN
+@CELLS
+@click.option("--against", default="", help='What is different of those they are compared with, such as "guest=untouched".')
+@click.option(
+    "--as",
+    "style",
+    type=click.Choice(["text", "markdown", "html", "json", "folded"]),
+    default="text",
+    show_default=True,
+    help="folded: stacks of one receipt, for flamegraph.pl and speedscope.",
+)
+@click.option("--json", "as_json", is_flag=True, help="The same as --as json: a list of rows for programs.")
+@click.option("--sampled", is_flag=True, help="Shares of the samples that perf took, not what was traced.")
+@click.option("--all", "whole", is_flag=True, help="In text, too, the functions of less than 1 % of a round trip.")
+def receipt(campaign: Path, cells: str, against: str, style: str, as_json: bool, sampled: bool, whole: bool) -> None:
+    """Show what one round trip is made of, function by function, and what two differ in.
+
+    On an emulated board every instruction is counted: a path length, not a time. Where perf sampled it is shares, not counts.
+
+    \b
+    What a round trip of a guest that keeps monitor debug mode on is made of:
+        study receipt data/mine --cells "board=qemu-neoverse-n1 kernel=6.1 exit=hvc guest=mde"
+
+    \b
+    What it has more than one of an untouched guest, and what a kernel has more than another:
+        study receipt data/mine --cells "exit=hvc guest=mde kernel=6.1" --against "guest=untouched"
+        study receipt data/mine --cells "exit=hvc guest=mde kernel=7.3" --against "kernel=6.1"
+
+    \b
+    A flame graph:
+        study receipt data/mine --cells "exit=mmio guest=mde kernel=6.1" --as folded | flamegraph.pl >mmio.svg
+
+    --against says in what the others differ; in all that it does not name they are as --cells has them, and agree with the receipt
+    that they are compared with. Cells are named by board, kernel, strategy, guest, host and exit.
+    """
+    from study.analyze import receipt_tables, receipts
+    from study.campaign import Campaign
+
+    if against and (sampled or style == "folded"):
+        raise click.UsageError("--against compares what was traced, in tables: leave --sampled and --as folded out")
+    if sampled and style == "folded":
+        raise click.UsageError("samples have no stacks: leave --sampled or --as folded out")
+    found = receipts.frame(Campaign(campaign))
+    if style == "folded" and not as_json:
+        print("\n".join(receipts.folded(receipts.of_kind(found, receipts.TRACED, cells))))
+        return
+    rows: Any
+    programs: Callable[[Any], pd.DataFrame]
+    draw: Callable[..., str]
+    if against:
+        rows, programs, draw = receipts.pairs(found, cells, against), receipts.differences, receipt_tables.all_against
+    elif sampled:
+        rows, programs, draw = receipts.of_kind(found, receipts.SAMPLED, cells), receipts.shares, receipt_tables.all_sampled
+    else:
+        rows, programs, draw = receipts.of_kind(found, receipts.TRACED, cells), receipts.functions, receipt_tables.all_of
+    print(_as_json(programs(rows)) if as_json or style == "json" else draw(rows, style, whole).rstrip("\n"))
 
 
 @study.command()

@@ -16,6 +16,7 @@ from study.analyze.select import TAGS, only
 from study.campaign import Campaign
 from study.campaign.names import legible
 from study.campaign.store import CELL, Record
+from study.design import LEAST_BOOTS
 from study.errors import BadRequest
 
 TRACED, SAMPLED = "traced", "sampled"
@@ -82,20 +83,6 @@ def of_kind(receipts: pd.DataFrame, kind: str, cells: str = "") -> pd.DataFrame:
     return only(found, cells, lacks=f"has no {kind} receipt there")
 
 
-def the_only(receipts: pd.DataFrame) -> Any:
-    """Return the one receipt that there is.
-
-    Raises
-    ------
-    BadRequest
-        If there are several.
-    """
-    if len(receipts) > 1:
-        shown = "; ".join(" ".join(getattr(row, tag) for tag in TAGS) for row in receipts.itertuples())
-        raise BadRequest(f"stacks are of one receipt, and these are {len(receipts)}: name one of them with --cells: {shown}")
-    return next(receipts.itertuples())
-
-
 def pairs(receipts: pd.DataFrame, cells: str, against: str) -> list[Pair]:
     """Return each receipt of some cells with those of others that agree with it in every tag that `against` does not name.
 
@@ -137,7 +124,7 @@ def _place(row: Any, tags: Collection[str]) -> tuple[str, ...]:
 
 
 def telling(receipts: pd.DataFrame, series: Mapping[str, Any]) -> list[Pair]:
-    """Return the pairs that a figure and a letter show.
+    """Return the pairs of which tables and a letter speak.
 
     Parameters
     ----------
@@ -154,6 +141,11 @@ def telling(receipts: pd.DataFrame, series: Mapping[str, Any]) -> list[Pair]:
     """
     traced = receipts[receipts["receipt"] == TRACED]
     return _of_series(traced, series) if series else _of_guests(traced)
+
+
+def in_focus(receipts: pd.DataFrame, series: Mapping[str, Any]) -> list[Pair]:
+    """Return those of telling() that a figure and a page show: of a board with many kernels one, as compare.in_focus() has it."""
+    return telling(receipts if series else compare.in_focus(receipts), series)
 
 
 def _of_guests(traced: pd.DataFrame) -> list[Pair]:
@@ -300,11 +292,32 @@ def families(names: Collection[str]) -> list[str]:
     return sorted(found)
 
 
-def folded(receipt: Any) -> list[str]:
+def differences(pairs: Collection[Pair]) -> pd.DataFrame:
+    """Return the differences of several pairs for programs: the tags of each first one, `against`, and DIFFERENCE."""
+    head = [*TAGS, "against", *DIFFERENCE]
+    parts = []
+    for this, that in pairs:
+        ours, theirs = ({tag: getattr(row, tag) for tag in TAGS} for row in (this, that))
+        parts += [{**ours, "against": theirs, **row} for row in difference(this, that).to_dict("records")]
+    return pd.DataFrame(parts, columns=head)
+
+
+def folded(found: pd.DataFrame) -> list[str]:
     """Return a traced receipt's stacks as flamegraph.pl and speedscope read them: ``a;b;c N``, the outermost function first.
 
     Instructions are whole, and rounded so that their sum is the round trip's, by the largest remainders.
+
+    Raises
+    ------
+    BadRequest
+        If more than one receipt is given: stacks of two have no common length.
     """
+    if len(found) > 1:
+        varied = [f"{tag}={','.join(found[tag].unique())}" for tag in TAGS if found[tag].nunique() > 1]
+        raise BadRequest(
+            f"these cells have {len(found)} receipts, and folded stacks are of one: choose with --cells from {' '.join(varied)}"
+        )
+    (receipt,) = found.itertuples()
     names = list(receipt.line["stacks"])
     exact = np.array([receipt.line["stacks"][name] for name in names])
     whole = np.floor(rounded(exact))
@@ -332,7 +345,7 @@ def shares(receipts: pd.DataFrame) -> pd.DataFrame:
         spread = compare.over_boots(
             np.tile(np.arange(len(names)), len(each)), np.repeat(np.arange(len(each)), len(names)), level.ravel(), len(names)
         )
-        low, high = spread.interval()
+        low, high = (ends if len(lines) >= LEAST_BOOTS else np.full(len(names), np.nan) for ends in spread.interval())
         found = pd.DataFrame(names, columns=["function", "module"]).assign(
             **dict(zip([*TAGS, "mode"], tags, strict=True)), event=legible(lines[0]["event"]), share=rounded(spread.middle),
             low=rounded(np.maximum(low, 0.0)), high=rounded(np.minimum(high, 1.0)), visits=len(lines),

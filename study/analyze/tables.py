@@ -499,7 +499,7 @@ def save_all(summary: pd.DataFrame, folder: Path) -> list[Path]:
     return save(all_tables, summary, folder, "tables")
 
 
-def save(draw: Callable[[pd.DataFrame, str], str], rows: pd.DataFrame, folder: Path, name: str) -> list[Path]:
+def save(draw: Callable[[Any, str], str], rows: Any, folder: Path, name: str) -> list[Path]:
     """Write what a table function makes of rows as text, Markdown and HTML, and return the paths."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{name}.{ending}" for ending in ENDINGS.values()]

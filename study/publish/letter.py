@@ -135,7 +135,6 @@ def contents(campaign: Campaign, values: pd.DataFrame, summary: pd.DataFrame, fi
         "series": series,
         "commits": patches.commits(series) if series else [],
         "patches": patches.table(moved, series) if series else "",
-        "made_of": receipt_tables.excerpt(receipts.telling(receipts.frame(campaign), series)),
         "built": findings.built(campaign) if series else "",
         "findings": [f"On {board} {said}." for board, two in patches.whole(moved).items() for said in two]
         if series
@@ -145,6 +144,7 @@ def contents(campaign: Campaign, values: pd.DataFrame, summary: pd.DataFrame, fi
         "sizes": "" if shown.empty else tables.sizes(shown),
         "generations": texts.generations(grown),
         "history": tables.generations(grown[grown["exit"].isin(list(grown["exit"])[:1])]).rstrip("\n"),
+        "receipts": receipt_tables.excerpt(receipts.telling(receipts.frame(campaign), series)),
         "hosts": findings.hosts(timed),
         "cases": tables.CASES,
         "answers": list(answered.values()),

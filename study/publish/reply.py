@@ -13,12 +13,13 @@ from study.errors import BadRequest
 from study.publish.findings import control_arm
 from study.publish.prose import check, with_first_line
 
-MADE_OF = "What it is made of, by receipts of every instruction (more, a round trip):"
 REPLY = 40  # lines that an excerpt for a reply may have
 
 
 def render(campaign: Campaign, summary: pd.DataFrame, cells: str) -> str:
     """Return an excerpt of the comparison for a reply on the list: at most REPLY lines, narrow enough to be quoted.
+
+    What the round trips of these cells differ in, function by function, is there where it was traced and has room.
 
     Parameters
     ----------
@@ -42,12 +43,10 @@ def render(campaign: Campaign, summary: pd.DataFrame, cells: str) -> str:
     for _, here in tables.contexts(rows):
         parts += [textwrap.fill(tables.place(here), tables.WIDTH), with_first_line(here, tables.comparison(here))]
     found = [tables.sizes(rows) + " Ratios carry 95 % intervals over boots.", control_arm(summary)]
-    told = receipts.telling(receipts.frame(campaign), campaign.series())
-    shown = [pair for pair in told if pair[0].board in set(rows["board"]) and pair[0].kernel in set(rows["kernel"])]
-    made_of = ["\n".join([MADE_OF, *receipt_tables.excerpt(shown)])] * bool(shown)
-    said = [textwrap.fill(line, tables.WIDTH) for line in found]
-    text = "\n\n".join([*parts, *made_of, *said, f"Data: {campaign.digest()}"]) + "\n"
-    text = text.encode("ascii", "replace").decode()
+    said = [*(textwrap.fill(line, tables.WIDTH) for line in found), f"Data: {campaign.digest()}"]
+    excerpt = _receipts(campaign, rows)
+    known = [_text([*parts, *more, *said]) for more in ([excerpt] if excerpt else [], [])]
+    text = next((text for text in known if len(text.splitlines()) <= REPLY), known[-1])
     if len(text.splitlines()) > REPLY:
         raise BadRequest(
             f"{cells!r} is {len(text.splitlines())} lines, and a reply should have {REPLY}: name fewer cells, "
@@ -55,3 +54,15 @@ def render(campaign: Campaign, summary: pd.DataFrame, cells: str) -> str:
         )
     check(text)
     return text
+
+
+def _text(parts: list[str]) -> str:
+    return ("\n\n".join(parts) + "\n").encode("ascii", "replace").decode()
+
+
+def _receipts(campaign: Campaign, rows: pd.DataFrame) -> str:
+    """Return what the receipts say of the cells that are shown: nothing where there is none."""
+    place = ["board", "kernel", "exit", "guest", "host"]
+    shown = set(rows[place].itertuples(index=False, name=None))
+    pairs = receipts.telling(receipts.frame(campaign), campaign.series())
+    return receipt_tables.excerpt([pair for pair in pairs if tuple(getattr(pair[0], tag) for tag in place) in shown])

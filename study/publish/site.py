@@ -31,6 +31,7 @@ BESIDE = {
     "letter.txt": "the cover letter",
     "tables.txt": "every table, as plain text",
     "tables.md": "every table, as Markdown",
+    "receipts.txt": "what round trips are made of, as plain text",
     "figures.md": "what each figure shows",
     "alt.json": "the same, for programs",
 }

@@ -11,12 +11,12 @@ import pandas as pd
 import pytest
 
 from study import paths
-from study.analyze import compare, frame, patches, tables
+from study.analyze import compare, frame, patches, receipt_tables, receipts, tables
 from study.campaign import Campaign
 from study.collect.imports import imported
 from study.errors import BadData, BadRequest, StudyError
 from study.publish import changes, findings, letter, prose, reply
-from tests import made_series
+from tests import made_receipts, made_series
 from tests.conftest import BOARDS, refused, run, some
 
 
@@ -275,3 +275,29 @@ def test_a_series_has_a_letter_whose_table_is_of_its_patches(tmp_path: Path) -> 
     assert re.search(r"make series REPO=\.\./linux \\?\s*BASE=0{40}", text)
     assert "In 2015" not in text and "control registers" not in text
     prose.check(text)
+
+
+def test_letter_and_reply_say_what_round_trips_differ_in_and_nothing_else_changes(
+    reference: Campaign, summary: pd.DataFrame, values: pd.DataFrame, posted: str, tmp_path: Path
+) -> None:
+    shutil.copytree(reference.folder, tmp_path / "reference")
+    campaign = Campaign(tmp_path / "reference")
+    boot = next(boot for boot in campaign.boots() if boot.name == "qemu-neoverse-n1.1")
+    with_receipts = made_receipts.add(campaign, boot, [made_receipts.of_guest("mde"), made_receipts.of_guest("untouched")])
+    assert with_receipts.verify() == []
+    pairs = receipts.telling(receipts.frame(with_receipts), {})
+    excerpt = receipt_tables.excerpt(some(pairs))
+    assert "__debug_save_state +170" in excerpt
+    text = letter.render(with_receipts, values, summary, title="A title", version=2)
+    assert text.count(f"\n\n{excerpt}\n\n") == 1
+    told, known = (whole.partition("How to reproduce")[0] for whole in (text, posted))
+    assert told.replace(f"{excerpt}\n\n", "") == known
+    cells = "board=qemu-neoverse-n1 exit=hvc guest=mde"
+    answer = reply.render(with_receipts, summary, f"{cells} kernel=6.1")
+    assert f"\n\n{excerpt}\n\n" in answer and len(answer.splitlines()) <= reply.REPLY
+    for others in ("board=qemu-cortex-a57 exit=hvc guest=mde", "board=qemu-neoverse-n1 exit=mmio guest=mde"):
+        assert "__debug_save_state" not in reply.render(with_receipts, summary, others)
+    longest = "board=qemu-neoverse-n1 exit=hvc guest=mde,untouched,touch-4,touch"
+    without = reply.render(reference, summary, longest)
+    assert len(without.splitlines()) + 2 > reply.REPLY - len(excerpt.splitlines()), "there is no room for it"
+    assert reply.render(with_receipts, summary, longest).splitlines()[:-1] == without.splitlines()[:-1]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -13,7 +13,7 @@ from study.analyze.figures.costs import by_guest, generations, parts, rig
 from study.analyze.figures.look import Drawing
 from study.analyze.figures.patches import by_patch
 from study.analyze.figures.prices import break_even, prices
-from study.analyze.figures.receipts import described, side_by_side
+from study.analyze.figures.receipts import by_function
 from study.analyze.figures.steady import control, drift
 from study.analyze.tables import scale
 from study.analyze.texts import (
@@ -29,29 +29,37 @@ def draw_all(
     frame: pd.DataFrame,
     summary: pd.DataFrame,
     series: Mapping[str, Any] = MappingProxyType({}),
-    made_of: pd.DataFrame = receipts.NOTHING,
+    found: pd.DataFrame = receipts.NOTHING,
 ) -> list[Drawing]:
     """Draw every figure that a campaign has the data for.
+
+    What a strategy costs on the rig does not depend on the exit, so that one exit is drawn. Kernels of a patch series are no
+    generations.
 
     Parameters
     ----------
     frame, summary : DataFrame
-        Its values, and what is made of them.
+        Of a campaign.
     series : mapping
         As Campaign.series() returns it.
-    made_of : DataFrame
+    found : DataFrame
         As receipts.frame() returns it.
-
-    Returns
-    -------
-    list of Drawing
-        What a strategy costs on the rig does not depend on the exit, so that one exit is drawn. Kernels of a patch series are no
-    generations.
     """
+    return [*_of_visits(frame, summary, series), *_of_receipts(receipts.in_focus(found, series))]
+
+
+def _of_receipts(pairs: list[receipts.Pair]) -> list[Drawing]:
+    """Return what is drawn of receipts: those that are compared, beside each other."""
+    if not pairs:
+        return []
+    return [Drawing("functions", by_function(pairs), receipt_tables.described(pairs), receipt_tables.drawn(pairs))]
+
+
+def _of_visits(frame: pd.DataFrame, summary: pd.DataFrame, series: Mapping[str, Any]) -> list[Drawing]:
+    """Return what is drawn of the cost of round trips."""
     visits = compare.medians(frame)
-    taken = _of_receipts(receipts.telling(made_of, series))
     if series:
-        return [*_of_series(patches.moves(visits, series), series), *taken]
+        return _of_series(patches.moves(visits, series), series)
     grown = history.generations(visits)
     visits, summary = compare.in_focus(visits), compare.in_focus(summary)
     fits = cost.fits(visits)
@@ -84,15 +92,7 @@ def draw_all(
         counted = cost.counts(compare.of_kind(summary, kind))
         if len(counted):
             drawings.append(Drawing(f"{name}prices", prices(counted), texts.describe_prices(counted), texts.text_prices(counted)))
-    return drawings + taken
-
-
-def _of_receipts(pairs: Sequence[receipts.Pair]) -> list[Drawing]:
-    """Return what is drawn of receipts: what one round trip is made of more than another."""
-    if not pairs:
-        return []
-    text = receipt_tables.differences(pairs).rstrip("\n")
-    return [Drawing("receipts", side_by_side(pairs), described(pairs), text)]
+    return drawings
 
 
 def _of_series(moved: pd.DataFrame, series: Mapping[str, Any]) -> list[Drawing]:

@@ -1,69 +1,61 @@
-"""Receipts: two round trips side by side, function by function, and what one has more."""
+"""What two round trips differ in: bars of instructions, function by function."""
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
-import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from study.analyze import receipts
-from study.analyze.figures.look import COLOURS, STYLE, panels, wrapped
-from study.analyze.receipt_tables import difference_of, place_of, sides_of, signed
+from study.analyze import receipt_tables
+from study.analyze.figures.look import COLOURS, STYLE, panels
 from study.analyze.receipts import Pair
-from study.analyze.tables import plural, shorten
+from study.analyze.tables import shorten
 
-MOST = 12  # functions of a pair
-NAME = 34  # letters of a function's name
-PAIRS = 4  # that are drawn
+BAR = 0.24  # inches
+NAME, TITLE = 40, 78  # letters of a function's name, and of a line of the title beside the longest of them
+# How what is more, and what is less, looks: the hatch tells them apart in grey.
+MORE, LESS = {"color": COLOURS[0]}, {"facecolor": "white", "edgecolor": COLOURS[1], "hatch": "////"}
+ROOM = 0.3  # beside the longest bar, for what is written there, as a share of all bars
 
 
-def side_by_side(pairs: Sequence[Pair]) -> Figure:
-    """Draw for each pair the functions that differ most: instructions in both round trips, and what the first has more.
+def by_function(pairs: Sequence[Pair]) -> Figure:
+    """Draw what a round trip has more than another, the largest difference first: a panel for each pair, all on one scale.
 
     Parameters
     ----------
     pairs : sequence of pair
-        As receipts.telling() returns them; the first PAIRS are drawn.
+        As receipts.telling() returns them.
     """
-    shown = pairs[:PAIRS]
-    rows = [receipts.difference(this, that) for this, that in shown]
-    heights = [min(MOST, int(receipts.differs(own).sum())) + 1 for own in rows]
+    found = [receipt_tables.largest(pair) for pair in pairs]
+    most = [max(0.0, *(sign * more for rows in found for _, more, _ in rows)) for sign in (-1, 1)]
+    room = ROOM * (sum(most) or 1.0)
+    low, high = (-most[0] - room * (most[0] > 0), most[1] + room)
     with plt.style.context(STYLE):
-        figure, axes = panels(len(shown), 1, height=0.7 + 0.26 * max(heights), sharex=True)
-        for axis, (this, that), own in zip(axes[:, 0], shown, rows, strict=True):
-            top = own[receipts.differs(own)].head(MOST)
-            rest = own.drop(top.index)
-            names = [shorten(name, NAME) for name in top["function"]] + [plural(len(rest), "other")]
-            more = [f"{signed(row.difference)}, {signed(row.accesses)} accesses" for row in top.itertuples()]
-            more += [f"{signed(rest['difference'].sum())} in all"]
-            ours, theirs = ([*top[side], 0.0] for side in ("this", "that"))
-            places = np.arange(len(names))
-            one, other = sides_of(this, that)
-            axis.barh(places - 0.2, theirs, 0.38, color="white", edgecolor="black", lw=0.8, hatch="////", label=other)
-            axis.barh(places + 0.2, ours, 0.38, color=COLOURS[0], edgecolor="black", lw=0.8, label=one)
-            for place, (first, second, words) in enumerate(zip(ours, theirs, more, strict=True)):
-                axis.annotate(
-                    words, (max(first, second), place), (4, 0), textcoords="offset points", va="center", fontsize="small"
-                )
-            axis.set_yticks(places, names)
-            axis.set(ylim=(len(names) - 0.4, -0.6))
-            axis.margins(x=0.25)
-            axis.grid(axis="x", visible=True)
-            axis.set_title(wrapped(f"{place_of(this)}: {difference_of(this, that)}, {signed(own['difference'].sum())}"))
-            axis.legend(loc="lower right")
-        figure.supxlabel("instructions per round trip (emulated: path length, not time)", fontsize="medium")
+        counts = [len(rows) + 1.5 for rows in found]
+        height = BAR * sum(counts) / len(counts)
+        figure, axes = panels(len(pairs), 1, height, sharex=True, gridspec_kw={"height_ratios": counts})
+        for axis, pair, rows in zip(axes[:, 0], pairs, found, strict=True):
+            _bars(axis, rows)
+            title = f"{receipt_tables.heading(*pair)}: {receipt_tables.moved(pair)}"
+            axis.set(title=textwrap.fill(title, TITLE), xlim=(low, high), ylim=(len(rows) - 0.4, -0.6))
+        figure.supxlabel(f"what a round trip has more, in {receipt_tables.EMULATED}", fontsize="medium")
     return figure
 
 
-def described(pairs: Sequence[Pair]) -> str:
-    """Say what side_by_side() shows."""
-    said = []
-    for this, that in pairs[:PAIRS]:
-        own = receipts.difference(this, that)
-        most = ", ".join(f"{row.function} {signed(row.difference)}" for row in own.head(3).itertuples())
-        said.append(
-            f"{place_of(this)}, {difference_of(this, that)}: {signed(own['difference'].sum())} instructions; most in {most}."
-        )
-    return "What a round trip is made of more, function by function (emulated: path length, not time). " + " ".join(said)
+def _bars(axis: Axes, rows: Sequence[tuple[str, float, float]]) -> None:
+    """Draw a bar for each function, with its length and its accesses to system registers behind it."""
+    for place, (_, more, accesses) in enumerate(rows):
+        axis.barh(place, more, height=0.7, **(MORE if more >= 0 else LESS))
+        words = receipt_tables.signed(more) + (f", {receipt_tables.signed(accesses)} accesses" if abs(accesses) >= 0.05 else "")
+        side = 1 if more >= 0 else -1
+        axis.annotate(
+            words, (more, place), (4 * side, 0), textcoords="offset points", va="center", ha="left" if side > 0 else "right",
+            fontsize="small",
+        )  # fmt: skip
+    axis.axvline(0, color="0.4", lw=0.8)
+    axis.set_yticks(range(len(rows)), [shorten(function, NAME) for function, *_ in rows])
+    axis.grid(axis="x", visible=True)
+    axis.grid(axis="y", visible=False)
