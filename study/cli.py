@@ -525,14 +525,18 @@ def repair(campaign: Path, measure: bool) -> None:
     """Set aside what is damaged in a campaign, and measure it again.
 
     Nothing is deleted: what was wrong goes to aside/ in the campaign, with why.txt beside it. Visits whose lines are whole stay.
-    Emulated boards and this machine are measured at once; for others the command is printed.
+    Emulated boards and this machine are measured at once; for others the command is printed, and that for receipts.
     """
     from study.campaign import Campaign
     from study.campaign import repair as mending
+    from study.campaign.store import RECEIPTS
     from study.collect import session
 
-    for problem in mending.repair(campaign):
+    problems = mending.repair(campaign)
+    for problem in problems:
         print(problem)
+    if any(problem.file.name == RECEIPTS for problem in problems):
+        print(f"make the receipts again with: study trace {shlex.quote(str(campaign))}")
     measured = Campaign(campaign)
     print("\n".join([f"{campaign}: what is there is whole", *measured.incomplete()]))
     for board, command in session.again(measured).items():
