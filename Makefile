@@ -176,7 +176,7 @@ simulation: setup-python  ## what intervals and verdicts are worth, on campaigns
 
 # --- the house ----------------------------------------------------------------------------------------------------
 
-test: setup-python  ## lint and test: boots emulated boards, builds two kernels, about 25 minutes
+test: setup-python  ## lint and test: boots emulated boards, builds two kernels, about half an hour
 	@$(MAKE) --no-print-directory lint
 	@$(BIN)/pytest
 
