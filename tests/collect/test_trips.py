@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from study.campaign import sense
-from study.collect.receipts import symbols, trace, trips
+from study.collect.receipts import symbols, trace, trips, walk
 from study.collect.receipts.kinds import Flow, Kind, kind
 from study.collect.receipts.symbols import Function
-from study.errors import BadData
+from study.design import Cell, Factors
+from study.errors import BadData, BoardFailed
 from tests import receipts
 from tests.conftest import drawn, some
 from tests.receipts import ERET, GUEST_AT, HVC, ISB, LDR, NOP, READ, REST, RET, STR, WRITE, Program
@@ -215,3 +216,22 @@ def test_a_receipt_that_cannot_be_true_is_doubted(changes: dict[str, object]) ->
     assert sense.doubt_of_receipt(receipts.line()) == ""
     assert sense.doubt_of_receipt({**receipts.line(), **changes})
     assert some(receipts.line()["functions"], 3)
+
+
+class NoReceipt:
+    """What makes no receipt, or one that cannot be true."""
+
+    def __init__(self, made: dict[str, object] | None) -> None:
+        self._made = made
+
+    def receipt(self, cell: Cell, factors: Factors) -> dict[str, object]:
+        if self._made is None:
+            raise BadData("the guest does nothing")
+        return self._made
+
+
+@pytest.mark.parametrize("made", [None, {**receipts.line(), "stacks": {"guest": 1.0}}], ids=["none", "untrue"])
+def test_what_is_not_recorded_says_of_which_board_and_cell(made: dict[str, object] | None) -> None:
+    wanted = walk.Wanted(Cell("stock", "mde", "none", "hvc"), "traced", 1)
+    with pytest.raises(BoardFailed, match=r"^b: the receipt of stock mde none hvc is not recorded: "):
+        walk._line("b", wanted, NoReceipt(made), Factors())

@@ -79,9 +79,10 @@ class Tracer:
             self._link.ask("rest")
         ran, words = trace.read(log)
         self._words |= words
-        (mark,) = np.flatnonzero(np.isin(ran.places, np.array(self._rounds, np.uint64)))
-        code = self._code(ran, str(loop["maps"]))
-        return {**trips.receipt(ran, code, int(mark), period), "clock": clock_of(loop)}
+        marks = np.flatnonzero(np.isin(ran.places, np.array(self._rounds, np.uint64)))
+        if len(marks) != 1:
+            raise BadData(f"{len(marks)} loops of the guest were traced, and not its one")
+        return {**trips.receipt(ran, self._code(ran, str(loop["maps"])), int(marks[0]), period), "clock": clock_of(loop)}
 
     def _code(self, ran: trace.Trace, maps: str) -> Code:
         """Return what is at the addresses of a trace."""

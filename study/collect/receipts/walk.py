@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import tempfile
 import time
 from collections.abc import Iterator
@@ -80,7 +81,7 @@ def collect(folder: Path, board: str, cells: dict[str, tuple[str, ...]], visits:
     source.prepare(factors.kernels)
     with campaign.recording(board):
         if damaged := campaign.damaged():
-            raise BadData(f"{damaged[0]}: nothing is traced until this is mended, with: study repair {folder}")
+            raise BadData(f"{damaged[0]}: nothing is traced until this is mended, with: study repair {shlex.quote(str(folder))}")
         cut_torn_lines(campaign, board)
         asked = {visit: wanted for visit in _first_visits(campaign, board) if (wanted := _wanted(factors, visit, cells))}
         if not asked:
@@ -137,7 +138,7 @@ def _make_in_a_boot(machine: Board, campaign: Campaign, visit: Visit, todo: list
     with (_sampling if todo[0].kind == SAMPLED else _tracing)(machine, campaign, boot, visit) as maker:
         for wanted in todo:
             started = time.monotonic()
-            boot.record(_line(machine.name, wanted, maker.receipt(wanted.cell, factors)), file=RECEIPTS)
+            boot.record(_line(machine.name, wanted, maker, factors), file=RECEIPTS)
             yield time.monotonic() - started
 
 
@@ -165,12 +166,16 @@ def _tracing(machine: Board, campaign: Campaign, boot: OpenBoot, visit: Visit) -
         yield TRACERS[campaign.design_of(machine.name).factors.kind](machine, link, monitors[0], Path(scratch))
 
 
-def _line(board: str, wanted: Wanted, made: dict[str, Any]) -> dict[str, Any]:
-    """Return the line of a receipt, refused if it cannot be true."""
+def _line(board: str, wanted: Wanted, maker: Maker, factors: Factors) -> dict[str, Any]:
+    """Make the line of a receipt, refused if there is none or if it cannot be true."""
     cell = {field: getattr(wanted.cell, field) for field in CELL}
-    line = {"receipt": wanted.kind, "number": wanted.number, "cell": cell, **made}
-    if why := sense.doubt_of_receipt(line):
-        raise BoardFailed(f"{board}: the receipt of {' '.join(line['cell'].values())} makes no sense: {why}; it is not recorded")
+    try:
+        line = {"receipt": wanted.kind, "number": wanted.number, "cell": cell, **maker.receipt(wanted.cell, factors)}
+        why = sense.doubt_of_receipt(line)
+    except BadData as error:
+        why = str(error)
+    if why:
+        raise BoardFailed(f"{board}: the receipt of {' '.join(cell.values())} is not recorded: {why}")
     return line
 
 
