@@ -15,7 +15,7 @@ from study.analyze.select import select
 from study.campaign import Campaign
 from study.design import MAIN, Kernel
 from study.errors import BadRequest
-from study.factors import KVM
+from study.factors import IMPORTED, KVM
 
 NOT_WORSE, WORSE, CANNOT_BE_SAID = 0, 1, 125  # what git bisect run takes for good, bad and skip
 
@@ -55,6 +55,8 @@ def verdict(visits: pd.DataFrame, kernel: str, than: str, cells: str, at_most: f
     """
     alone = visits.astype(dict.fromkeys(compare.CELL, str)).assign(verdict="")
     alone = alone[alone["strategy"].isin(compare.AS_IT_IS) & (alone["arm"] == MAIN)]
+    if alone.empty:
+        return Verdict(CANNOT_BE_SAID, f"cannot be said: nothing was measured with a strategy of {', '.join(compare.AS_IT_IS)}")
     rows = select(compare.timed(alone), cells)
     here = rows[rows["kernel"].isin([kernel, than])]
     here = here.assign(cell=here.groupby([*PLACE, "kernel"], sort=False).ngroup())
@@ -118,7 +120,7 @@ def judged(campaign: Campaign, kernel: str) -> tuple[str, str]:
     campaign : Campaign
         Where it was measured.
     kernel : str
-        Its label; empty for the last of the series, or of the design.
+        Its label; empty for the last of the series, of the design, or of the boots that were imported.
 
     Raises
     ------
@@ -130,6 +132,8 @@ def judged(campaign: Campaign, kernel: str) -> tuple[str, str]:
     labels = {row["label"]: (row["kernel"], row["why"]) for row in rows} or {
         Kernel.of(text).name: (Kernel.of(text).name, "") for text in (factors.factors.kernels if factors else ())
     }
+    if IMPORTED in campaign.designs:
+        labels = {name: (name, "") for name in (campaign.facts(boot)["kernel"] for boot in campaign.boots())}
     if not labels or (kernel and kernel not in labels):
         raise BadRequest(f"{campaign.folder} has no kernel {kernel!r}; choose from {', '.join(labels) or 'none'}")
     found, why = labels[kernel or list(labels)[-1]]
