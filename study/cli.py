@@ -268,7 +268,8 @@ def trace(campaign: Path, board: str, cells: str, sampled: bool, visits: int) ->
 def import_(campaign: Path, files: tuple[Path, ...], tags: tuple[str, ...], baseline: str | None) -> None:
     """Make a campaign of results that were measured elsewhere, or add to one.
 
-    FILES are pyperf suites (.json, .json.gz) and output of perf stat -j, in any mixture.
+    FILES are pyperf suites, output of perf stat -j and logs of kvm-unit-tests' arm/micro-bench, packed by gzip or not, in any
+    mixture.
 
     \b
     Two pyperf suites; a file's name is its strategy, the first is the baseline:
@@ -282,9 +283,16 @@ def import_(campaign: Path, files: tuple[Path, ...], tags: tuple[str, ...], base
         perf stat -j -o eager-1.txt ./bench 4000
         study import data/mine eager-1.txt --tag strategy=eager --tag loops=4000 --tag boot=1
 
+    
+    micro-bench on two kernels as they are, some runs on each boot; a test's name is its exit:
+        study import data/mine old-1.log --tag kernel=6.12 --tag strategy=stock --tag boot=1
+        study import data/mine new-1.log --tag kernel=6.18 --tag strategy=stock --tag boot=1
+        study verdict data/mine --than 6.12
+
     Tags are board, kernel, mode, strategy, guest, host, exit, arm (main or control), boot, loops and emulated (yes or no: then
     a second of pyperf's is 10^9 instructions). What no tag says is taken from pyperf's metadata: board from hostname, kernel
-    from platform, boot from boot_time, exit from the benchmark's name. An interval needs three boots.
+    from platform, boot from boot_time, exit from the benchmark's name. Of a log loops says how often a test ran if micro-bench
+    was changed. An interval needs three boots.
     """
     from study.collect.imports import imported
     from study.collect.imports import tags as known
@@ -354,7 +362,9 @@ AT_MOST = click.option("--at-most", default="1%", show_default=True, help="By ho
 @study.command()
 @CAMPAIGN
 @click.option("--than", required=True, help="The kernel to compare with, by its label: base.")
-@click.option("--kernel", default="", help="The kernel that is judged; else the last of the design, or of the series.")
+@click.option(
+    "--kernel", default="", help="The kernel that is judged; else the last of the design, of the series, or of what was imported."
+)
 @CELLS
 @AT_MOST
 def verdict(campaign: Path, than: str, kernel: str, cells: str, at_most: str) -> None:

@@ -149,6 +149,8 @@ class Exit:
         Whether the guest needs an in-kernel interrupt controller for it.
     on : tuple of str
         Kinds of board that have it.
+    also : str
+        The test of MICRO_BENCH that leaves the same way, if one does. What it then asks for is another thing: see there.
     """
 
     says: str
@@ -156,16 +158,31 @@ class Exit:
     to_user_space: bool = False
     gic: bool = False
     on: tuple[str, ...] = EVERYWHERE
+    also: str = ""
 
 
 EXITS = {
-    "hvc": Exit("a hypercall, handled in the kernel", 0),
+    "hvc": Exit("a hypercall, handled in the kernel", 0, also="hvc"),
     "sysreg": Exit("a read of a trapped system register, handled in the kernel", 2),
     "wfx": Exit(
         "a wait for an interrupt where one is pending, so that nobody sleeps, handled in the kernel", 3, gic=True, on=(KVM,)
     ),
-    "vgic": Exit("a read of the interrupt controller's distributor, handled in the kernel", 4, gic=True, on=(KVM,)),
-    "mmio": Exit("a store that no memory backs, handled in user space", 1, to_user_space=True),
+    "vgic": Exit(
+        "a read of the interrupt controller's distributor, handled in the kernel", 4, gic=True, on=(KVM,), also="mmio_read_vgic"
+    ),
+    "mmio": Exit("a store that no memory backs, handled in user space", 1, to_user_space=True, also="mmio_read_user"),
+}
+
+# The tests of arm/micro-bench of kvm-unit-tests, whose logs can be imported: what one loop is.
+MICRO_BENCH = {
+    "hvc": "a hypercall that no service knows, handled in the kernel",
+    "mmio_read_user": "a load that no memory backs, handled in user space",
+    "mmio_read_vgic": "a read of the interrupt controller's distributor, handled in the kernel",
+    "eoi": "the end of an interrupt that is none",
+    "ipi": "an interrupt sent to another virtual CPU, until that has taken it",
+    "ipi_hw": "an interrupt that GICv4.1 brings to another virtual CPU, until that has taken it",
+    "lpi": "an interrupt that the ITS sends to another virtual CPU, until that has taken it",
+    "timer_10ms": "how late a timer of 10 ms is",
 }
 
 
@@ -180,6 +197,13 @@ class Row(Protocol):
 def names(table: Mapping[str, Row], kind: str) -> tuple[str, ...]:
     """Return the names of the rows that a kind of board has."""
     return tuple(name for name, row in table.items() if kind in row.on)
+
+
+def trip(leave: str) -> str:
+    """Return what tables call an exit: one of the study's own is a round trip, a test of micro-bench is what it says."""
+    if leave in EXITS:
+        return f"{leave} round trip"
+    return f"{leave} ({MICRO_BENCH[leave]})" if leave in MICRO_BENCH else leave
 
 
 def kind_of(board: str) -> str:

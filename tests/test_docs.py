@@ -33,6 +33,7 @@ from study.collect import boards
 from study.collect.boards import rig
 from study.collect.fleet import shelf
 from study.errors import StudyError
+from study.factors import EXITS, MICRO_BENCH
 from tests import costs
 from tests.conftest import BIN, files_of_checkout, some
 
@@ -155,6 +156,14 @@ def test_every_variable_of_the_environment_is_read_somewhere() -> None:
     sources = [paths.ROOT / name for name in checkout() if name.startswith(READERS) and name != "tests/test_docs.py"]
     read = {name for path in sources if path.is_file() for name in ENVIRONMENT.findall(path.read_text(errors="replace"))}
     assert [name for name in some(named, 5) if name[1] not in read] == []
+
+
+def test_the_table_of_exits_is_that_of_the_study() -> None:
+    """What reaches ``vcpu_put``, and what micro-bench calls it."""
+    rows = [line.split(" | ") for line in (paths.ROOT / "docs/results.md").read_text().splitlines() if line.startswith("| `")]
+    shown = {name.strip("|` "): (puts, also.strip("|` ")) for name, _, puts, also in (row for row in rows if len(row) == 4)}
+    assert shown == {name: ("yes" if row.to_user_space else "no", row.also or "-") for name, row in EXITS.items()}
+    assert {row.also for row in EXITS.values()} - {""} < MICRO_BENCH.keys()
 
 
 def test_the_table_of_costs_has_the_parts_that_are_added_up() -> None:

@@ -18,7 +18,7 @@ from study.campaign import Campaign
 from study.campaign.files import write_whole
 from study.campaign.names import legible, system
 from study.design import CONTROL, LEAST_BOOTS, MAIN
-from study.factors import EXITS, HOST_STATES, STRATEGIES
+from study.factors import HOST_STATES, STRATEGIES, trip
 
 # How a value of a unit is printed: factor, and the word for it.
 UNITS = {"instructions": (1.0, "instructions"), "s": (1e9, "ns"), "cycles": (1.0, "cycles"), "events": (1.0, "events")}
@@ -65,10 +65,9 @@ def contexts(summary: pd.DataFrame) -> Iterable[tuple[str, pd.DataFrame]]:
 def place(rows: pd.DataFrame) -> str:
     """Return where the first of some rows was measured, and on which exit."""
     row = rows.iloc[0]
-    trip = f"{row['exit']} round trip" if row["exit"] in EXITS else row["exit"]
     host = HOST_STATES.get(row["host"])
     more = "" if host is None or row["host"] == "none" else f", the host has {host.says}"
-    return f"{row['board']}, {system(row['board'], row['kernel'])} ({row['mode']}), {trip}{more}"
+    return f"{row['board']}, {system(row['board'], row['kernel'])} ({row['mode']}), {trip(row['exit'])}{more}"
 
 
 def what(rows: pd.DataFrame) -> str:

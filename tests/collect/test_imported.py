@@ -20,7 +20,7 @@ from study.collect import suites
 from study.collect.imports.imported import import_files
 from study.design import Factors
 from study.errors import BadData, BadRequest, StudyError
-from tests import lines
+from tests import lines, made_logs
 from tests.conftest import drawn, refused, run, some
 
 SHIPPED = Path(pyperf.__file__).parent / "tests"
@@ -415,14 +415,15 @@ SMALL_SUITE = json.dumps({
     "benchmarks": [{"runs": [{"values": [1.5, 2.5], "warmups": [[4, 1.0]], "metadata": {"name": "x"}}]}],
 }).encode()  # fmt: skip
 PRINTED = PERF.format(clock="0.5", instructions="7").encode()
+LOG = made_logs.run(made_logs.TIMES).encode()
 
 
 def mutated() -> st.SearchStrategy[bytes]:
-    """Files of both formats with some bytes replaced by others, cut, or any bytes or JSON at all."""
+    """Files of all formats with some bytes replaced by others, cut, or any bytes or JSON at all."""
 
     @st.composite
     def edited(draw: st.DrawFn) -> bytes:
-        content = bytearray(draw(st.sampled_from([SMALL_SUITE, PRINTED, INTERVALS.encode()])))
+        content = bytearray(draw(st.sampled_from([SMALL_SUITE, PRINTED, INTERVALS.encode(), LOG])))
         for _ in range(draw(st.integers(0, 3))):
             start = draw(st.integers(0, len(content)))
             words = st.sampled_from(

@@ -41,7 +41,7 @@ from study.design import Design, Factors, Visit, draw
 from study.errors import BoardFailed
 from study.factors import IMPORTED, KVM, RIG
 from study.publish import letter, prose, series, site
-from tests import receipts
+from tests import made_logs, receipts
 from tests.fuzz import mutate
 
 REFERENCE = paths.DATA / "reference"
@@ -254,6 +254,10 @@ def suites(base: Path) -> list[bytes]:
 
 def packed(base: Path) -> list[bytes]:
     return [gzip.compress(content, mtime=0) for content in (*suites(base), PERF)]
+
+
+def logs(base: Path) -> list[bytes]:
+    return [made_logs.log(Random(seed), runs).encode() for seed, runs in enumerate((1, 3))]
 
 
 def linux_answers(base: Path) -> list[bytes]:
@@ -682,6 +686,16 @@ PERF_WORDS = (
     b'"pcnt-running"',
     b"# ",
 )
+LOG_WORDS = (
+    b"EXIT: STATUS=1\n",
+    b"EXIT: STATUS=255\n",
+    b" test skipped\n",
+    b"name  total ns  avg ns\n",
+    b"hvc  20054016.0  306.0\n",
+    b"timer_10ms",
+    b".0",
+    b"SKIP micro-bench",
+)
 TOML_WORDS = (
     b"[boards.",
     b"]]",
@@ -713,6 +727,7 @@ FORMATS: dict[str, Format] = {
     "suite": Format(4, suites, as_json(b'"values"', b'"warmups"', b'"unit"', b'"integer"', b'"byte"'), partial(read_import, "x.json")),
     "suite-gz": Format(3, packed, of_packed, partial(read_import, "x.json.gz")),
     "perf": Format(4, lambda base: [PERF, INTERVALS], as_bytes(*PERF_WORDS), partial(read_import, "x.txt")),
+    "log": Format(4, logs, as_bytes(*LOG_WORDS), partial(read_import, "x.log")),
     "boards": Format(25, lambda base: [TOML], as_bytes(*TOML_WORDS), read_shelf),
     "serial": Format(25, serial_lines, of_serial, read_serial),
     "linux": Format(3, linux_answers, a_line, read_linux),

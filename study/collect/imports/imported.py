@@ -1,8 +1,8 @@
-"""Results that were measured elsewhere, as a campaign: pyperf suites, and what ``perf stat -j`` printed.
+"""Results that were measured elsewhere, as a campaign: pyperf suites, what ``perf stat -j`` printed, and logs of micro-bench.
 
 What a file does not say of itself, tags say. Each run of a pyperf suite that has values is a visit, for it was a process of
-its own; a file of perf is one visit, and each of its intervals or repetitions a value. Everything is read and checked
-before anything is written, and a boot is there whole or not at all.
+its own; a file of perf is one visit, and each of its intervals or repetitions a value; each test of a run of micro-bench is a
+visit with one value. Everything is read and checked before anything is written, and a boot is there whole or not at all.
 """
 
 from __future__ import annotations
@@ -19,16 +19,19 @@ import shlex
 import shutil
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
+import pyperf
+
 from study import __version__
 from study.campaign import Campaign, schema, sense
 from study.campaign.store import DESIGN
 from study.collect import perfstat, suites
+from study.collect.imports import microbench
 from study.collect.imports.tags import LONGEST, UNKNOWN, check, is_name, resolve
 from study.design import VARIED, Factors
 from study.errors import BadData, BadRequest
@@ -37,7 +40,7 @@ from study.factors import IMPORTED
 CELL = ("strategy", "guest", "host", "exit")
 LARGEST = 1 << 28  # bytes of a file, unpacked
 GZIP = b"\x1f\x8b"
-WANTED = "name a suite that pyperf wrote with -o FILE, or what perf stat -j -o FILE wrote"
+WANTED = "name a suite that pyperf wrote with -o FILE, what perf stat -j -o FILE wrote, or a log of micro-bench"
 
 
 @dataclass(frozen=True)
@@ -87,10 +90,11 @@ def import_files(campaign: Path, files: Sequence[Path], tags: Mapping[str, str],
     campaign : path
         A campaign of imported results; it is made if it is not there.
     files : sequence of path
-        pyperf suites and output of ``perf stat -j``, packed by gzip or not.
+        pyperf suites, output of ``perf stat -j`` and logs of micro-bench, packed by gzip or not.
     tags : mapping of str to str
         What holds for all of these files, by the names in study.collect.imports.tags.TAGS, whatever they say themselves. Counts of
-        perf are divided by ``loops``; pyperf's values are per loop already, in seconds, bytes or units.
+        perf are divided by ``loops``; pyperf's values are per loop already, in seconds, bytes or units. Of a log of micro-bench
+        ``loops`` says how often a test ran if the program was changed.
     baseline : str, optional
         The strategy that others are compared to; without it what the campaign has, or the first file's strategy.
 
@@ -104,7 +108,7 @@ def import_files(campaign: Path, files: Sequence[Path], tags: Mapping[str, str],
     BadRequest
         If a file is missing, a tag unknown, a file imported already, or the campaign one that was measured.
     BadData
-        If a file is neither a suite nor perf's output, or says nonsense. Nothing is written then, as with BadRequest.
+        If a file is none of these, or says nonsense. Nothing is written then, as with BadRequest.
     """
     given = check(tags)
     if not files:
@@ -132,12 +136,12 @@ def import_files(campaign: Path, files: Sequence[Path], tags: Mapping[str, str],
 
 
 def _read(path: Path, given: Mapping[str, str]) -> list[Visit]:
-    """Return the visits in a file, whichever of the two formats it has."""
+    """Return the visits in a file, whichever of the formats it has."""
     raw = _bytes(path)
     source = Source(path.name, hashlib.sha256(raw).hexdigest())
     try:
         text = _unpacked(raw).decode("utf-8-sig")
-        read = _visits_of_pyperf if _is_suite(text) else _visits_of_perf
+        read = next(read for has_its_form, read in READERS if has_its_form(text))
         visits = list(read(text, source, given))
         for visit in visits:
             json.dumps(visit.line, allow_nan=False)
@@ -207,9 +211,27 @@ def _visits_of_pyperf(text: str, source: Source, given: Mapping[str, str]) -> It
         if known["emulated"] == "yes" and metadata.get("unit") == "byte":
             raise BadData(f"benchmark {name[:LONGEST]!r} is of memory, which no emulated board has: leave out emulated=yes")
         visit = _visit(source, known, {"pyperf": suites.of_run(run), "counts": []}, str(metadata.get("date", "")))
-        if (other := names.setdefault(visit.identity, name)) != name:
-            raise BadData(f"its benchmarks {other[:LONGEST]!r} and {name[:LONGEST]!r} would be one cell: leave out the tag exit")
+        _insist_apart(names, visit, name)
         yield visit
+
+
+def _visits_of_log(text: str, source: Source, given: Mapping[str, str]) -> Iterator[Visit]:
+    """Yield a visit for each test of each run, with one value."""
+    names: dict[tuple[str, ...], str] = {}
+    said = {name: word for name, word in given.items() if name != "loops"}  # each row says itself how many there were
+    for row in microbench.read(text, int(given.get("loops", 0))):
+        known = resolve(said, {"loops": row.loops}, source.name, row.test)
+        metadata = {"name": row.test, "loops": row.loops, "unit": "second"}
+        run = pyperf.Run([row.seconds], metadata=metadata, collect_metadata=False)
+        visit = _visit(source, known, {"pyperf": suites.of_run(run), "counts": []})
+        _insist_apart(names, visit, row.test)
+        yield visit
+
+
+def _insist_apart(names: dict[tuple[str, ...], str], visit: Visit, name: str) -> None:
+    """Refuse a benchmark that would be one cell with another of its file."""
+    if (other := names.setdefault(visit.identity, name)) != name:
+        raise BadData(f"its benchmarks {other[:LONGEST]!r} and {name[:LONGEST]!r} would be one cell: leave out the tag exit")
 
 
 def _visits_of_perf(text: str, source: Source, given: Mapping[str, str]) -> Iterator[Visit]:
@@ -229,6 +251,14 @@ def _visits_of_perf(text: str, source: Source, given: Mapping[str, str]) -> Iter
             raise BadData(f"event {count.event!r} is counted in {units[count.event]!r} and in {count.unit!r}")
     kept = [{**count.to_json(), "value": None if count.why else count.value / loops} for count in counts]
     yield _visit(source, known, {"counts": kept})
+
+
+# What tells a format, and how its visits are read; what nothing else tells is perf's.
+READERS: tuple[tuple[Callable[[str], bool], Callable[[str, Source, Mapping[str, str]], Iterator[Visit]]], ...] = (
+    (_is_suite, _visits_of_pyperf),
+    (microbench.is_log, _visits_of_log),
+    (lambda text: True, _visits_of_perf),
+)
 
 
 def _is_finite(value: float) -> bool:
