@@ -79,8 +79,25 @@ def fetch(apt: list[str], *words: str, names: Sequence[str], cwd: Path | None = 
         follow([*command, "-o", "APT::Status-Fd=1"], hear, cwd)
 
 
-def packages(*names: str) -> Path:
-    """Fetch Debian's packages of that name for arm64, with all that they depend on.
+def _update(apt: list[str]) -> None:
+    """Read the archive's lists. One of several that cannot be read, such as while a mirror is written, is said and gone without."""
+    try:
+        run(["apt-get", *apt, "update"])
+    except StudyError as error:
+        if "Some index files failed" not in str(error):
+            raise
+        progress.say("apt could not read all lists of its archive; what is in the others is used")
+
+
+def packages(*names: str, architecture: str = "arm64") -> Path:
+    """Fetch Debian's packages of that name, with all that they depend on.
+
+    Parameters
+    ----------
+    *names : str
+        The packages.
+    architecture : str
+        As Debian calls it.
 
     Returns
     -------
@@ -90,16 +107,16 @@ def packages(*names: str) -> Path:
     need("apt-get")
 
     def build(place: Path) -> None:
-        progress.say("asking Debian's archive which packages it has for arm64 (once, about 5 s)")
-        apt = _apt(place / "apt", "arm64")
-        run(["apt-get", *apt, "update"])
+        progress.say(f"asking Debian's archive which packages it has for {architecture} (once, about 5 s)")
+        apt = _apt(place / "apt", architecture)
+        _update(apt)
         fetch(apt, "install", "--download-only", "--no-install-recommends", names=names)
         archives = sorted((place / "apt/cache/archives").glob("*.deb"))
         unpack(archives, place / "root")
         (place / "versions.json").write_text(json.dumps(_versions(archives), indent=1))
         shutil.rmtree(place / "apt")
 
-    return cached("packages", digest(RECIPE, os.environ.get("STUDY_APT_SOURCES", ""), *names), build)
+    return cached("packages", digest(RECIPE, os.environ.get("STUDY_APT_SOURCES", ""), architecture, *names), build)
 
 
 def _versions(archives: list[Path]) -> dict[str, str]:
@@ -185,6 +202,32 @@ def kernel(series: str) -> Path:
     return cached("kernel", digest(RECIPE, host, sources, series), build)
 
 
+def kernel_alone(package: str, architecture: str) -> Path:
+    """Fetch the kernel that a package of Debian's stands for, and nothing that it depends on.
+
+    Returns
+    -------
+    path
+        A folder with ``vmlinuz`` and ``versions.json`` (package to version).
+    """
+    need("apt-get")
+
+    def build(place: Path) -> None:
+        progress.say(f"asking Debian's archive for its kernel for {architecture} (once, about 5 s)")
+        apt = _apt(place / "apt", architecture)
+        _update(apt)
+        fetch(apt, "download", names=_depends(apt, package, "linux-image-"), cwd=place)
+        archives = sorted(place.glob("*.deb"))
+        unpack(archives, place / "unpacked")
+        (found,) = (place / "unpacked/boot").glob("vmlinuz-*")
+        found.rename(place / "vmlinuz")
+        (place / "versions.json").write_text(json.dumps(_versions(archives), indent=1))
+        for path in (*archives, place / "apt", place / "unpacked"):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    return cached("kernel", digest(RECIPE, os.environ.get("STUDY_APT_SOURCES", ""), package, architecture), build)
+
+
 def of_kernels(place: Path, architecture: str) -> list[str]:
     """Return apt's options for a private root that knows the kernels of later releases, too; updated.
 
@@ -192,7 +235,7 @@ def of_kernels(place: Path, architecture: str) -> list[str]:
     """
     root = place / f"apt-{architecture}"
     apt = _apt(root, architecture)
-    run(["apt-get", *apt, "update"])
+    _update(apt)
     if os.environ.get("STUDY_APT_SOURCES"):
         return apt
     lines = run(["apt-get", *apt, "indextargets", "--format", "$(CODENAME) $(REPO_URI)", "Created-By: Packages"]).splitlines()
@@ -205,7 +248,7 @@ def of_kernels(place: Path, architecture: str) -> list[str]:
     security = [f"deb [signed-by={KEYRING}] {uri} {name} main\n" for name, uri in archives.items() if name.endswith("-security")]
     (root / "sources.list").write_text("".join([*text, *security]))
     apt += ["-o", f"Dir::Etc::sourcelist={root / 'sources.list'}", "-o", "Dir::Etc::sourceparts=/dev/null"]
-    run(["apt-get", *apt, "update"])
+    _update(apt)
     return apt
 
 

@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Mapping
 from importlib.metadata import distribution
 from pathlib import Path
 
@@ -106,13 +107,15 @@ def pack(folder: Path, out: Path) -> None:
     run(["cpio", *flags, "--file", out], cwd=folder, stdin="\0".join(names).encode())
 
 
-def image(release: str = "") -> Path:
+def image(release: str = "", along: Mapping[str, Path] | None = None) -> Path:
     """Assemble the image of an emulated board.
 
     Parameters
     ----------
     release : str
         Its kernel, as a design has it; empty for KERNEL.
+    along : mapping of str to path, optional
+        Folders that it is to have below /guests, by name.
 
     Returns
     -------
@@ -125,19 +128,40 @@ def image(release: str = "") -> Path:
         raise BadRequest(f"{lacking}, for an emulated board")
     base = user_space()
     driver = module(versions["release"], system / "headers") if (system / "headers").is_dir() else None
-    disk = _initial_disk(versions["release"], system, base, driver)
+    disks = [_initial_disk(versions["release"], system, base, driver), *([_more(along)] if along else [])]
 
     def build(place: Path) -> None:
         for name in ("vmlinuz", "config"):
             shutil.copy(system / name, place)
-        os.link(disk, place / "initrd")
+        _one_after_the_other(disks, place / "initrd")
         packaged = json.loads((base / "versions.json").read_text()) | versions["packages"]
         whole = digest(digest_of(place / "vmlinuz"), digest_of(place / "initrd"))
         (place / "image.json").write_text(
             json.dumps({"release": versions["release"], "packages": packaged, "digest": whole}, indent=1)
         )
 
-    return cached("image", digest(RECIPE, system.name, disk.parent.name), build)
+    return cached("image", digest(RECIPE, system.name, *(disk.parent.name for disk in disks)), build)
+
+
+def _one_after_the_other(disks: list[Path], out: Path) -> None:
+    """Put archives into one file, which the kernel unpacks one after the other; one alone is linked."""
+    os.link(disks[0], out) if len(disks) == 1 else run(["cat", *disks], out=out)
+
+
+def _more(along: Mapping[str, Path]) -> Path:
+    """Pack folders that a board has below /guests."""
+
+    def build(place: Path) -> None:
+        progress.say("packing the board's guests (about 5 s)")
+        with tempfile.TemporaryDirectory(dir=place) as scratch:
+            for name, folder in along.items():
+                shutil.copytree(folder, Path(scratch, "guests", name))
+            pack(Path(scratch), place / "initrd")
+
+    return (
+        cached("disk", digest(RECIPE, *(part for name, folder in along.items() for part in (name, folder.name))), build)
+        / "initrd"
+    )
 
 
 def _initial_disk(release: str, system: Path, base: Path, driver: Path | None) -> Path:

@@ -5,12 +5,14 @@ Requests name what to do and answer with ``{"id": ..., "result": ...}`` or ``{"i
 ============  ================================================================================================
 ``facts``     what the board is; and tries what a visit needs, so that nothing is missing later
 ``visit``     measure one cell once, in a fresh process
+``live``      let a real guest live once, and say what was counted in each of its phases
 ``sample``    make the round trips of a cell in a fresh process, and say where samples found them
 ``loop``      make the loop of a cell go on until ``rest``, and say what the clock says of it
 ``rest``      stop it
 ``symbols``   the kernel's symbols, and where in memory its text is
 ``doctor``    what keeps this board from being measured, or spoils figures; nothing is refused
 ``tune``      tune the machine for the CPU that measures, until the agent ends
+``still``     let KVM not poll for a guest that sleeps, until the agent ends; with what tuning does, if that is asked for
 ``runs``      which kernel runs, and which is the board's own
 ``restart``   when the agent ends, restart the board: by kexec into another kernel, or into its own
 ============  ================================================================================================
@@ -33,7 +35,7 @@ from typing import Any
 
 from study.factors import STRATEGIES
 
-from . import BoardError, bench, counting, doctor, facts, fresh, guest, kexec, loop, sample, strategy, tied, tuning
+from . import BoardError, bench, counting, doctor, facts, fresh, guest, kexec, life, loop, sample, strategy, tied, tuning
 
 VISIT_LIMIT = 600.0  # seconds
 ROOT = Path(os.environ.get("STUDY_ROOT", "/"))  # where the machine's files are
@@ -65,6 +67,17 @@ def examine(events: list[list[str]]) -> dict[str, object]:
 def tune() -> dict[str, object]:
     """Tune the machine, and say what was changed."""
     return {"tuned": HELD.enter_context(tuning.held(ROOT, tuning.wanted(ROOT, facts.measuring_cpu())))}
+
+
+def still(tuned: bool = False) -> dict[str, object]:
+    """Let KVM put a virtual CPU that waits to sleep at once, and say what was changed.
+
+    While KVM polls, for up to half a millisecond, it executes as many instructions as fit: no strategy changes them, and they would
+    hide all others.
+    """
+    polling = [("sys/module/kvm/parameters/halt_poll_ns", "0")]
+    settings = [*polling, *(tuning.wanted(ROOT, facts.measuring_cpu()) if tuned else ())]
+    return {"tuned": HELD.enter_context(tuning.held(ROOT, settings))}
 
 
 def runs() -> dict[str, object]:
@@ -142,8 +155,8 @@ def oracle_well(chosen: str, reports: list[int]) -> bool:
 
 
 REQUESTS: dict[str, Callable[..., dict[str, object]]] = {
-    "facts": board_facts, "visit": visit, "sample": sample_cell, "loop": loop.begin, "rest": loop.end, "symbols": partial(loop.symbols, ROOT),
-    "doctor": examine, "tune": tune, "runs": runs, "restart": restart,
+    "facts": board_facts, "visit": visit, "live": life.live, "sample": sample_cell, "loop": loop.begin, "rest": loop.end, "symbols": partial(loop.symbols, ROOT),
+    "doctor": examine, "tune": tune, "still": still, "runs": runs, "restart": restart,
 }  # fmt: skip
 
 

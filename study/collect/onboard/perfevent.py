@@ -13,13 +13,14 @@ PERF_EVENT_OPEN = 241  # include/uapi/asm-generic/unistd.h
 # struct perf_event_attr to sample_regs_intr: type, size, config, sample_period, sample_type, read_format, flags, wakeup_events,
 # bp_type, bp_addr, bp_len, branch_sample_type, sample_regs_user, sample_stack_user, clockid, sample_regs_intr.
 ATTRIBUTES = struct.Struct("=IIQQQQQIIQQQQIiQ")
-DISABLED, EXCLUDE_KERNEL, EXCLUDE_HV = 1, 1 << 5, 1 << 6  # of the flags
+DISABLED, INHERIT, EXCLUDE_USER, EXCLUDE_KERNEL, EXCLUDE_HV = 1, 1 << 1, 1 << 4, 1 << 5, 1 << 6  # of the flags
+ENABLE_ON_EXEC, EXCLUDE_HOST = 1 << 12, 1 << 19
 THIS_THREAD, ANY_CPU, NO_GROUP, CLOSE_ON_EXEC = 0, -1, -1, 8
 
 
 def opened(
     kind: int, config: int = 0, *, flags: int, period: int = 0, sample: int = 0, breakpoint: tuple[int, int, int] = (0, 0, 0),
-    registers: int = 0, cpu: int = ANY_CPU,
+    registers: int = 0, cpu: int = ANY_CPU, read: int = 0,
 ) -> int:  # fmt: skip
     """Open an event of this thread and return its file.
 
@@ -35,6 +36,8 @@ def opened(
         Of a breakpoint: its type, address and length.
     cpu : int
         Only on this CPU, whose PMU it is.
+    read : int
+        What is read beside the count: bits of read_format.
 
     Raises
     ------
@@ -43,7 +46,7 @@ def opened(
     """
     which, address, length = breakpoint
     fields = ATTRIBUTES.pack(
-        kind, ATTRIBUTES.size, config, period, sample, 0, flags, 0, which, address, length, 0, 0, 0, 0, registers
+        kind, ATTRIBUTES.size, config, period, sample, read, flags, 0, which, address, length, 0, 0, 0, 0, registers
     )
     file = ctypes.CDLL(None, use_errno=True).syscall(PERF_EVENT_OPEN, fields, THIS_THREAD, cpu, NO_GROUP, CLOSE_ON_EXEC)
     if file < 0:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 from study.factors import MISFIT, STRATEGIES, fits
@@ -14,6 +16,7 @@ from . import BoardError
 MODULE = Path(os.environ.get("STUDY_MODULE", Path(__file__).with_name("dbgswitch.ko")))
 PARAMETERS = Path("/sys/module/dbgswitch/parameters")
 COUNTERS = ("entries", "switches", "traps_armed", "traps_taken")
+CENSUS = ("monitored", "enabled", "both")
 
 
 def choose(name: str) -> None:
@@ -68,3 +71,26 @@ def counters() -> dict[str, int]:
     if not PARAMETERS.exists():
         return {}
     return dict(zip(COUNTERS, map(int, (PARAMETERS / "counters").read_text().split())))
+
+
+@contextlib.contextmanager
+def taking_census() -> Iterator[None]:
+    """Have the module look, at every entry, at what the guest has enabled: it costs instructions. Without the module, nothing."""
+    if not PARAMETERS.exists():
+        yield
+        return
+    (PARAMETERS / "census").write_text("1")
+    try:
+        yield
+    finally:
+        (PARAMETERS / "census").write_text("0")
+
+
+def census() -> dict[str, int]:
+    """Return at how many entries the module found monitor debug mode on, something enabled, and both, while it looked.
+
+    Empty without the module, and under stock, where it does not look.
+    """
+    if in_force() == "stock":
+        return {}
+    return dict(zip(CENSUS, map(int, (PARAMETERS / "census").read_text().split())))

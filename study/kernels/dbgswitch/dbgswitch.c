@@ -47,11 +47,15 @@ struct counts {
 	u64 switches;		/* ... and decided to switch the registers */
 	u64 traps_armed;	/* ... and set MDCR_EL2.TDA */
 	u64 traps_taken;	/* the guest's accesses that trapped */
+	u64 monitored;		/* census: the guest had monitor debug mode on */
+	u64 enabled;		/* census: a control register of the guest had its enable bit set */
+	u64 both;		/* census: both */
 };
 
 static DEFINE_MUTEX(lock);			/* serialises changes of strategy */
 static enum strategy first = STOCK;		/* asked for at load time */
 static enum strategy strategy = STOCK;		/* changed only while no probe is registered */
+static bool census;				/* the same */
 
 /* Of each CPU. The probes run with interrupts off and have it to themselves. */
 struct state {
@@ -61,6 +65,8 @@ struct state {
 
 static DEFINE_PER_CPU(struct state, states);
 static int brps, wrps;				/* implemented breakpoints and watchpoints */
+
+#define MONITOR (DBG_MDSCR_MDE | DBG_MDSCR_KDE)
 
 /* What is set in any of n control registers, of which there are two at least. In pairs, for one instruction loads two; a register
  * beyond the last is unused. */
@@ -76,14 +82,19 @@ static u64 set_in_any(const __u64 *controls, int n)
 	return set;
 }
 
+/* The guest's control registers, from memory. */
+static __always_inline bool guest_enabled(struct kvm_vcpu *vcpu)
+{
+	const struct kvm_guest_debug_arch *regs = vcpu->arch.debug_ptr;
+
+	return (set_in_any(regs->dbg_bcr, brps) | set_in_any(regs->dbg_wcr, wrps)) & 1;
+}
+
 /* The control registers, as the reviewer of 2015 proposed: the guest's from memory; for the host's it is enough to know
  * that arm64 Linux sets MDE or KDE in its own MDSCR_EL1 exactly while something uses them, one register to read. */
 static bool anything_enabled(struct kvm_vcpu *vcpu)
 {
-	const struct kvm_guest_debug_arch *regs = vcpu->arch.debug_ptr;
-	u64 set = set_in_any(regs->dbg_bcr, brps) | set_in_any(regs->dbg_wcr, wrps);
-
-	return (set & 1) || (read_sysreg(mdscr_el1) & (DBG_MDSCR_MDE | DBG_MDSCR_KDE));
+	return guest_enabled(vcpu) || (read_sysreg(mdscr_el1) & MONITOR);
 }
 
 /* Before KVM decides about the trap. A debugger in user space (KVM_SET_GUEST_DEBUG) keeps KVM's own decisions. */
@@ -118,20 +129,38 @@ static void on_decided(void *data, const char *name, __u64 value)
 	state->counts.switches += !!vcpu_get_flag(vcpu, DEBUG_DIRTY);
 }
 
+/* The same, and a census: what the guest has, whichever strategy is in force. `value` is its MDSCR_EL1. */
+static void on_decided_with_census(void *data, const char *name, __u64 value)
+{
+	struct state *state = this_cpu_ptr(&states);
+	struct kvm_vcpu *vcpu = state->entering;
+	bool enabled;
+
+	if (name[3] == 'C' && vcpu) {
+		enabled = guest_enabled(vcpu);
+		state->counts.monitored += !!(value & MONITOR);
+		state->counts.enabled += enabled;
+		state->counts.both += enabled && (value & MONITOR);
+	}
+	on_decided(data, name, value);
+}
+
 /* An access of the guest that trapped. */
 static void on_trap(void *data, const char *function, int reg, bool is_write, u64 value)
 {
 	this_cpu_inc(states.counts.traps_taken);
 }
 
-/* The last one is registered last and unregistered first: without it, the others do nothing. */
+/* The second has another function for a census. The last one is registered last and unregistered first: without it, the others do nothing. */
+enum { DECIDED = 1 };
+
 static struct {
 	const char *name;
 	void *function;
 	struct tracepoint *tracepoint;
 } probes[] = {
 	{ "trap_reg", on_trap },
-	{ "kvm_arm_set_dreg32", on_decided },
+	[DECIDED] = { "kvm_arm_set_dreg32", on_decided },
 	{ "kvm_arm_setup_debug", on_setup },
 };
 static bool found;				/* every tracepoint of the table */
@@ -161,6 +190,7 @@ static int register_probes(void)
 {
 	int i, error;
 
+	probes[DECIDED].function = census ? on_decided_with_census : on_decided;
 	for (i = 0; i < ARRAY_SIZE(probes); i++) {
 		/* An entry that is under way now may miss the probes so far. It must not see the one that keeps its vcpu. */
 		if (i == ARRAY_SIZE(probes) - 1)
@@ -210,8 +240,8 @@ static int get_strategy(char *buffer, const struct kernel_param *param)
 	return sysfs_emit(buffer, "%s\n", names[strategy]);
 }
 
-/* Parameter "counters", read only: entries, switches, traps armed, traps taken; since the module was loaded. */
-static int get_counters(char *buffer, const struct kernel_param *param)
+/* Of all CPUs. */
+static struct counts sum_of_counts(void)
 {
 	struct counts sum = {};
 	int cpu;
@@ -223,8 +253,49 @@ static int get_counters(char *buffer, const struct kernel_param *param)
 		sum.switches += c->switches;
 		sum.traps_armed += c->traps_armed;
 		sum.traps_taken += c->traps_taken;
+		sum.monitored += c->monitored;
+		sum.enabled += c->enabled;
+		sum.both += c->both;
 	}
+	return sum;
+}
+
+/* Parameter "census": 1 or 0. It reads as entries with monitor debug mode on, with something enabled, and with both, counted while it
+ * was 1 and a strategy other than stock in force. */
+static int set_census(const char *text, const struct kernel_param *param)
+{
+	bool next;
+	int error = kstrtobool(text, &next);
+
+	if (error)
+		return error;
+	mutex_lock(&lock);
+	if (found && strategy != STOCK) {
+		unregister_probes(ARRAY_SIZE(probes));
+		census = next;
+		error = register_probes();
+		if (error)
+			strategy = STOCK;
+	} else {
+		census = next;
+	}
+	mutex_unlock(&lock);
+	return error;
+}
+
+/* Parameter "counters", read only: entries, switches, traps armed, traps taken; since the module was loaded. */
+static int get_counters(char *buffer, const struct kernel_param *param)
+{
+	struct counts sum = sum_of_counts();
+
 	return sysfs_emit(buffer, "%llu %llu %llu %llu\n", sum.entries, sum.switches, sum.traps_armed, sum.traps_taken);
+}
+
+static int get_census(char *buffer, const struct kernel_param *param)
+{
+	struct counts sum = sum_of_counts();
+
+	return sysfs_emit(buffer, "%llu %llu %llu\n", sum.monitored, sum.enabled, sum.both);
 }
 
 /* The kernel calls this for "counters=..." at load time, and would call NULL. */
@@ -234,10 +305,13 @@ static int refuse(const char *text, const struct kernel_param *param)
 }
 
 static const struct kernel_param_ops strategy_ops = { .set = set_strategy, .get = get_strategy };
+static const struct kernel_param_ops census_ops = { .set = set_census, .get = get_census };
 static const struct kernel_param_ops counters_ops = { .set = refuse, .get = get_counters };
 
 module_param_cb(strategy, &strategy_ops, NULL, 0644);
 MODULE_PARM_DESC(strategy, "stock, lazy, eager, control-scan or none (none breaks guest breakpoints)");
+module_param_cb(census, &census_ops, NULL, 0644);
+MODULE_PARM_DESC(census, "1 to look at what guests have enabled, at every entry; reads as entries monitored, enabled, both");
 module_param_cb(counters, &counters_ops, NULL, 0444);
 MODULE_PARM_DESC(counters, "entries, switches, traps armed, traps taken");
 
