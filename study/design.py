@@ -17,11 +17,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from study import __version__
+from study import __version__, guests
 from study.errors import BadData, BadRequest
 from study.factors import (
     EXITS,
     GUEST_STATES,
+    GUESTS,
     HOST_STATES,
     IMPORTED,
     KVM,
@@ -51,6 +52,10 @@ __all__ = [
 ]
 
 MAIN, CONTROL = "main", "control"
+# Of real guests, the arm that is counted entry for entry, in the first boot of each kernel: counting costs instructions.
+CENSUS = "census"
+# What the life of a real guest has in a cell for its host and its exit.
+ANY = "any"
 # Of which kernels the control arm is measured.
 EVERY, FIRST, NONE = "every", "first", "none"
 # The factors that make up a cell, and all that is said of results that were imported.
@@ -67,7 +72,7 @@ EVENTS = (
 
 
 # What numbers make sense. Ten loops are the fewest that two windows of different length can be made of.
-LEAST = {"processes": 1, "values": 1, "warmups": 0, "loops": 10, "boots": 1, "seed": 0}
+LEAST = {"processes": 1, "values": 1, "warmups": 0, "loops": 10, "boots": 1, "seed": 0, "longer": 1}
 MOST = 10**9
 # The rig's counters have 32 bits, and one command holds all values.
 MOST_ON_THE_RIG = {"loops": 10**6, "values": 1000, "warmups": 1000}
@@ -167,8 +172,8 @@ class Factors:
     Parameters
     ----------
     kind : str
-        Of the boards that are measured: ``kvm`` or ``rig``; ``imported`` for results that were made elsewhere. What these
-        vary is a record and no plan: names that no table knows, and no order.
+        Of the boards that are measured: ``kvm`` or ``rig``; ``guests`` for real guests on boards with KVM; ``imported`` for
+        results that were made elsewhere. What these vary is a record and no plan: names that no table knows, and no order.
     strategies, guests, hosts, exits : tuple of str
         Rows of the tables in study/factors.py that this kind of board has. An exit or a host may be limited to
         some guests: ``mmio:untouched+mde``. Of what was imported the first strategy is the baseline.
@@ -198,6 +203,10 @@ class Factors:
         Whether the guest has an in-kernel GICv3 and a PMU.
     events : tuple of str
         Events of the user's own, counted apart from the study's.
+    workloads : tuple of str
+        What real guests do in each of their lives, one after the other: rows of WORKLOADS in study/guests.py.
+    longer : int
+        How many times as long as by default.
     """
 
     kind: str = KVM
@@ -218,6 +227,8 @@ class Factors:
     gic: bool = True
     pmu: bool = False
     events: tuple[str, ...] = ()
+    workloads: tuple[str, ...] = ()
+    longer: int = 1
 
     def __post_init__(self) -> None:
         if self.kind == IMPORTED:
@@ -240,21 +251,24 @@ class Factors:
         tables: dict[str, Mapping[str, Any]] = {
             "strategies": STRATEGIES, "guests": GUEST_STATES, "hosts": HOST_STATES, "exits": EXITS,
         }  # fmt: skip
+        if self.kind == GUESTS:
+            self._check_lives()
+            tables = {"strategies": STRATEGIES}
         for name, table in tables.items():
             bare = [text.partition(":")[0] if name in LIMITED else text for text in getattr(self, name)]
-            _check_names(name, bare, names(table, self.kind), f" on {KINDS[self.kind]}")
+            _check_names(name, bare, names(table, _board_of(self.kind)), f" on {KINDS[self.kind]}")
         _check_names("touch_by", [self.touch_by], ("write", "read") if self.kind == RIG else ("write",))
         for what, text in [(name, text) for name in LIMITED for text in getattr(self, name)]:
             _check_names(f"guests of {what.removesuffix('s')} {text}", _guests_of(text, self.guests), self.guests)
-        for text in self.exits:
+        for text in () if self.kind == GUESTS else self.exits:
             if EXITS[text.partition(":")[0]].gic and not self.gic:
                 raise BadRequest(
                     f"exits: {text} needs an interrupt controller in the guest, and gic is False: leave one of them out"
                 )
         for name, least in LEAST.items():
             _check_number(name, getattr(self, name), least, MOST_ON_THE_RIG.get(name, MOST) if self.kind == RIG else MOST)
-        for name in self.guests:
-            if self.kind == RIG and self.loops % max(GUEST_STATES[name].touch_every, 1):
+        for name in self.guests if self.kind == RIG else ():
+            if self.loops % max(GUEST_STATES[name].touch_every, 1):
                 raise BadRequest(f"loops is {self.loops} and a guest is {name}: on the rig they must be a multiple of its number")
         if isinstance(self.until, bool) or not isinstance(self.until, int | float) or not 0 <= self.until < 1:
             raise BadRequest(f"until is {self.until!r}: it must be a share from 0 to 1, such as 0.01 for intervals of 1 %")
@@ -266,10 +280,17 @@ class Factors:
         if self.kernels:
             self._check_kernels()
 
+    def _check_lives(self) -> None:
+        """Refuse what real guests cannot be asked for. Who they are, besides those that the study has, a file of the user's says."""
+        _check_names("guests", self.guests, filter(str.isprintable, self.guests))
+        _check_names("workloads", self.workloads, guests.WORKLOADS)
+        if (self.hosts, self.exits) != ((ANY,), (ANY,)):
+            raise BadRequest(f"hosts and exits of real guests are their own: both must be {ANY}")
+
     def _check_kernels(self) -> None:
         kernels = [Kernel.of(text) for text in self.kernels]
         names_ = [kernel.name for kernel in kernels]
-        _check_names("kernels", names_, names_ if self.kind == KVM else (), f" on {KINDS[self.kind]}")
+        _check_names("kernels", names_, names_ if _board_of(self.kind) == KVM else (), f" on {KINDS[self.kind]}")
         for kernel, text in zip(kernels, self.kernels, strict=True):
             if not kernel.release:
                 raise BadRequest(
@@ -300,7 +321,7 @@ class Factors:
         kernel, release : str
             What the boot's kernel is called, and its release.
         """
-        if self.kind != KVM or strategy != "stock":
+        if _board_of(self.kind) != KVM or strategy != "stock":
             return strategy
         asked = self.kernel_called(kernel)
         others = any(STRATEGIES[name].module for name in self.on(asked).strategies)
@@ -336,6 +357,8 @@ class Factors:
             return self.on(self.kernels[0]).cells()
         arms = [(strategy, MAIN) for strategy in self.strategies]
         arms += [(self.baseline, CONTROL)] * (self.control_on != NONE)
+        counted = [name for name in self.strategies if name in ("stock", self.baseline)]
+        arms += [(strategy, CENSUS) for strategy in counted] * (self.kind == GUESTS)
         return [
             Cell(strategy, guest, host.partition(":")[0], text.partition(":")[0], arm)
             for text in self.exits
@@ -347,8 +370,10 @@ class Factors:
 
     def cells_of(self, boot: int) -> list[int]:
         """Return the places in cells() of those that a boot, counted from 1, has: what its kernel can have."""
+        kernel = self.kernel_of(boot)
         places = {cell: place for place, cell in enumerate(self.cells())}
-        return [places[cell] for cell in self.on(self.kernel_of(boot)).cells()]
+        first = all(self.kernel_of(earlier) != kernel for earlier in range(1, boot))
+        return [places[cell] for cell in self.on(kernel).cells() if first or cell.arm != CENSUS]
 
     def kernel_of(self, boot: int) -> str:
         """Return which of `kernels` a boot, counted from 1, must have; empty if any will do.
@@ -384,10 +409,14 @@ class Factors:
 # What a guest may be but for rates of touching other than once in every round trip.
 STATES = tuple(name for name, row in GUEST_STATES.items() if row.touch_every <= 1)
 # Kinds of board in words, and for each the profiles: what is measured unless it is asked otherwise.
-KINDS = {KVM: "a Linux board", RIG: "the rig"}
+KINDS = {KVM: "a Linux board", RIG: "the rig", GUESTS: "a Linux board"}
 _RIG: dict[str, Any] = {
     "kind": RIG, "strategies": names(STRATEGIES, RIG), "hosts": names(HOST_STATES, RIG), "processes": 1, "values": 2, "warmups": 1,
     "loops": 1000, "boots": 2,
+}  # fmt: skip
+_LIVES: dict[str, Any] = {
+    "kind": GUESTS, "strategies": ("stock", "lazy", "control-scan"), "guests": tuple(guests.GUESTS), "hosts": (ANY,), "exits": (ANY,),
+    "workloads": ("marks", "idle", "hackbench", "timer", "debugger"), "processes": 1, "values": 1, "warmups": 0, "loops": 10, "boots": 3,
 }  # fmt: skip
 _ALL_STATES = "+".join(STATES)
 PROFILES: dict[str, dict[str, dict[str, Any]]] = {
@@ -410,6 +439,11 @@ PROFILES: dict[str, dict[str, dict[str, Any]]] = {
             "boots": 3,
             "control_on": FIRST,
         },
+    },
+    GUESTS: {
+        "quick": {**_LIVES, "guests": ("linux-arm64",), "workloads": ("marks", "idle", "timer"), "boots": 1},
+        "default": _LIVES,
+        "full": {**_LIVES, "workloads": tuple(guests.WORKLOADS), "boots": 5},
     },
     RIG: {
         "quick": {**_RIG, "guests": ("untouched", "mde", "touch"), "hosts": ("none",), "boots": 1},
@@ -457,6 +491,11 @@ def from_parameters(parameters: Mapping[str, Any], kind: str) -> Factors:
     return choose(parameters["profile"], kind, **asked)
 
 
+def _board_of(kind: str) -> str:
+    """Return the kind of the boards of a kind of design."""
+    return KVM if kind == GUESTS else kind
+
+
 def _split(text: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in text.split(",") if word.strip())
 
@@ -486,13 +525,11 @@ class Design:
         if len(self.order) != self.factors.starts:
             return False
         each = self.factors.processes
-        wholes = {kernel: self.factors.on(kernel).cells() for kernel in self.factors.kernels or ("",)}
-        places = {cell: place for place, cell in enumerate(self.factors.cells())}
         for boot, row in enumerate(self.order, 1):
-            cells = wholes[self.factors.kernel_of(boot)]
+            cells = self.factors.cells_of(boot)
             if not all(type(place) is int for place in row):
                 return False
-            if len(row) != len(cells) * each or sorted(row) != sorted(places[cell] for cell in cells for _ in range(each)):
+            if len(row) != len(cells) * each or sorted(row) != sorted(place for place in cells for _ in range(each)):
                 return False
         return True
 
@@ -501,6 +538,8 @@ class Design:
         factors = dataclasses.asdict(self.factors)
         if self.factors.control_on == EVERY:  # designs from before the others were possible say nothing of it
             del factors["control_on"]
+        if self.factors.kind != GUESTS:
+            del factors["workloads"], factors["longer"]
         return {
             "version": self.version,
             "factors": {name: factors[name] for name in RECORDED} if self.factors.kind == IMPORTED else factors,
@@ -566,6 +605,10 @@ def describe(factors: Factors) -> str:
         ("visits", count),
         ("each visit", f"{factors.warmups} warm-ups and {factors.values} values of {factors.loops} round trips each"),
     ]
+    if factors.kind == GUESTS:
+        longer = f", {factors.longer} times as long as by default" * (factors.longer > 1)
+        rows[2:4] = []
+        rows[-1] = ("each visit", f"a life: start, {', '.join(factors.workloads)}, power-off{longer}")
     if factors.kernels:
         rows.append(("kernels", ", ".join(factors.kernels) + ("; boots alternate: A B, B A" if len(factors.kernels) > 1 else "")))
     if factors.kind == KVM:

@@ -13,6 +13,8 @@ from typing import Protocol
 # Kinds of board: Linux with KVM, and the bare-metal rig. Rows of the tables say where they can be measured.
 KVM, RIG = "kvm", "rig"
 EVERYWHERE = (KVM, RIG)
+# Not a kind of board but of design: real guests, on a board with KVM.
+GUESTS = "guests"
 # Not measured by the study: no table knows the names of results that were made elsewhere.
 IMPORTED = "imported"
 

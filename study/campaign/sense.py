@@ -48,6 +48,40 @@ def too_small(line: Mapping[str, Any]) -> str:
     return f"{found[0]['event']} is {found[0]['value']:g}: less than one in any number of round trips" if found else ""
 
 
+def doubt_of_life(line: Mapping[str, Any], factors: Factors) -> str:
+    """Return why what was counted of a real guest cannot be true; empty if it can.
+
+    Parameters
+    ----------
+    line : mapping
+        A line of census.jsonl, of the shape that schema.py demands.
+    factors : Factors
+        Those of the design that asked for it.
+    """
+    asked, had = ["boot", *factors.workloads], [phase["phase"] for phase in line["phases"]]
+    if had not in (asked, ["whole"]):
+        return f"its phases are {', '.join(had)}, and the design asks for {', '.join(asked)}"
+    return next((why for phase in line["phases"] if (why := _doubt_of_phase(phase, line["lacking"]))), "")
+
+
+def _doubt_of_phase(phase: Mapping[str, Any], lacking: list[str]) -> str:
+    """Return why a phase cannot be as it was counted: each count of entries must be the same one."""
+    if "cannot" in phase:
+        return ""
+    exits = phase["kvm"]["exits"]
+    counted = {
+        "the module": phase["module"].get("entries", exits),
+        "tracepoints at entries": phase.get("tracepoints", {}).get("entries", exits),
+        "tracepoints at exits": sum(phase.get("tracepoints", {}).get("exits", {"": exits}).values()),
+    }
+    if wrong := [f"{who} {number}" for who, number in counted.items() if number != exits and not lacking]:
+        return f"in its {phase['phase']} KVM counted {exits} exits, and {wrong[0]}"
+    seen = phase.get("census", {}).get("monitored", 0), phase.get("tracepoints", {}).get("monitored", 0)
+    if phase.get("census") and seen[0] != seen[1] and "monitored" not in lacking:
+        return f"in its {phase['phase']} the module saw monitor debug mode on in {seen[0]} entries, and tracepoints in {seen[1]}"
+    return "" if exits and phase["instructions"]["kernel"] > 0 else f"in its {phase['phase']} nothing was counted"
+
+
 def _doubts(line: Mapping[str, Any], factors: Factors) -> Iterator[str]:
     if line["loops"] != factors.loops:
         yield f"it has {line['loops']} round trips in a value, and the design {factors.loops}"

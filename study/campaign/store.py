@@ -6,6 +6,7 @@
     <campaign>/boots/<boot>/boot.json    what the board, the kernel and the tools were
     <campaign>/boots/<boot>/visits.jsonl one line for each visit, with its own digest
     <campaign>/boots/<boot>/receipts.jsonl the same for receipts, where there are some
+    <campaign>/boots/<boot>/census.jsonl the same for lives of real guests, of which design-guests.json, or design.json, is the design
     <campaign>/boots/<boot>/console.log  what the board said
     <campaign>/boots/<boot>/enough.json  the last boot that the design's rule for stopping asked for, if it has one
     <campaign>/SHA256SUMS                of all that is raw; ``sha256sum -c`` reads it
@@ -39,12 +40,13 @@ from study.campaign.names import by_number, legible, slug, system
 from study.campaign.sums import SUMS, digest_of, read_sums, write_sums
 from study.design import Cell, Design, Factors, Visit, differences, draw
 from study.errors import BadData, BadRequest
-from study.factors import IMPORTED, kind_of
+from study.factors import GUESTS, IMPORTED, kind_of
 from study.terminal import progress
 
 DESIGN, BOOT, VISITS, CONSOLE, ENOUGH = "design.json", "boot.json", "visits.jsonl", "console.log", "enough.json"
 RECEIPTS = "receipts.jsonl"
-LINES = (VISITS, RECEIPTS)  # files that are appended to, line by line
+CENSUS = "census.jsonl"
+LINES = (VISITS, RECEIPTS, CENSUS)  # files that are appended to, line by line
 MORE_DESIGNS, SERIES = "design-*.json", "series.json"
 DERIVED = "values.parquet"
 BOOTS, ASIDE, WHY = "boots", "aside", "why.txt"
@@ -82,6 +84,8 @@ class Campaign:
     ----------
     folder : path
         An existing campaign.
+    kind : str
+        ``guests`` to speak of lives of real guests wherever it is visits otherwise.
 
     Raises
     ------
@@ -89,8 +93,9 @@ class Campaign:
         If there is no readable design.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, kind: str = "") -> None:
+        self.folder, self._kind = folder, kind
+        self._file = CENSUS if kind == GUESTS else VISITS
         if not (folder / DESIGN).exists():
             advice = f"collect one with: study collect --campaign {shlex.quote(str(folder))}"
             raise BadRequest(f"{folder} is no campaign: it has no {DESIGN}; {advice}")
@@ -109,15 +114,18 @@ class Campaign:
     def design_of(self, board: str) -> Design:
         """Return the design of the boards of one board's kind; of imported results, whatever their boards are called.
 
+        Where nothing but real guests lived, it is theirs.
+
         Raises
         ------
         BadRequest
             If the campaign has none.
         """
-        kind = IMPORTED if IMPORTED in self.designs else kind_of(board)
-        if kind not in self.designs:
+        kind = self._kind or (IMPORTED if IMPORTED in self.designs else kind_of(board))
+        known = self.designs.get(kind) or self.designs.get(GUESTS)
+        if not known:
             raise BadRequest(f"{self.folder} has no design for boards like {board}; collect with that board to make one")
-        return self.designs[kind]
+        return known
 
     def baselines(self) -> dict[str, str]:
         """Return for each board that was measured the strategy that others are compared to."""
@@ -126,6 +134,15 @@ class Campaign:
     def boards(self) -> list[str]:
         """Return the names of the boards that were measured."""
         return sorted({str(self.facts(boot)["board"]) for boot in self.boots()})
+
+    def _measured(self) -> set[str]:
+        """Return the boards of which there is a visit: where there are two designs, a boot may be one of lives alone."""
+        return {
+            board
+            for board in self.boards()
+            if self.designs.keys() == {GUESTS}
+            or any((boot / self._file).exists() for boot in self.boots() if self.facts(boot)["board"] == board)
+        }
 
     @property
     def origin(self) -> str:
@@ -154,13 +171,14 @@ class Campaign:
             if foreign and read_sums(folder).get(DESIGN) is None:
                 raise BadRequest(f"{folder} is neither empty nor a campaign; name another folder")
             _freeze(folder, design_text(draw(factors)), lost=bool(foreign))
-        campaign = cls(folder)
+        view = GUESTS if factors.kind == GUESTS else ""
+        campaign = cls(folder, view)
         if (IMPORTED in campaign.designs) != (factors.kind == IMPORTED):
             raise BadRequest(f"{folder} holds {campaign.origin} results: what is measured and what is imported are two campaigns")
         if factors.kind not in campaign.designs:
             with contextlib.suppress(FileExistsError):
                 write_whole(folder / _design_name(factors.kind), design_text(draw(factors)), new=True)
-            campaign = cls(folder)
+            campaign = cls(folder, view)
         joined = campaign.designs[factors.kind].factors.joined_by(factors) if grows else None
         if joined and joined != campaign.designs[factors.kind].factors:
             campaign.redesign(joined)
@@ -206,11 +224,11 @@ class Campaign:
             At the first line that does not match its digest, has another shape than a visit, is none of the design or says what
             cannot be true, or whose visit is recorded twice.
         """
-        path, names = boot / VISITS, list[str]()
+        path, names = boot / self._file, list[str]()
         if not path.exists():
             return
         state = _state(path)
-        for line in self._judged(path, self.judge(boot, {} if seen is None else seen)):
+        for line in self._judged(path, self.judge(boot, {} if seen is None else seen, self._file)):
             names.append(line["visit"])
             yield line
         self._read[boot] = state, names
@@ -238,11 +256,23 @@ class Campaign:
                 for line in self._judged(boot / RECEIPTS, self.judge(boot, seen, RECEIPTS)):
                     yield Record(boot.name, facts, line)
 
+    def lives(self) -> Iterator[Record]:
+        """Yield every life of a real guest, boot by boot in the order in which they were.
+
+        Raises
+        ------
+        BadData
+            At the first line that is damaged, or is not what judge() lets pass.
+        """
+        if GUESTS in self.designs:
+            yield from Campaign(self.folder, GUESTS).records()
+
     def names_of(self, boot: Path, seen: Seen) -> list[str]:
         """Return the names of the visits that lines_of() yields. A file that it has read to the end is read again only if it changed."""
         state, names = self._read.get(boot, (None, []))
-        places = seen.setdefault(self.facts(boot)["board"], {})
-        if not state or state != _state(boot / VISITS) or places.keys() & names:
+        board = self.facts(boot)["board"]
+        places = seen.setdefault(f"{board} {CENSUS}" if self._file == CENSUS else board, {})
+        if not state or state != _state(boot / self._file) or places.keys() & names:
             return [line["visit"] for line in self.lines_of(boot, seen)]
         places |= dict.fromkeys(names, boot.name)
         return names
@@ -251,14 +281,18 @@ class Campaign:
         """Return what tells of each line of one of a boot's LINES what is in it, and what is wrong with it: nothing, if that is empty."""
         if file == RECEIPTS:
             return self._judge_of_receipts(boot, seen)
-        board = self.facts(boot)["board"]
-        design, places = self.design_of(board), seen.setdefault(board, {})
+        board, shape = self.facts(boot)["board"], "life" if file == CENSUS else "visit"
+        if file == CENSUS and GUESTS not in self.designs:
+            return lambda text: ({}, "is the life of a real guest, and the campaign has no design for those")
+        design = self.designs[GUESTS] if file == CENSUS else self.design_of(board)
+        places = seen.setdefault(f"{board} {file}" if file == CENSUS else board, {})
         asked = self._visits_of(design.factors.kind)
+        doubts = sense.doubt_of_life if file == CENSUS else sense.nonsense
 
         def judged(text: bytes) -> tuple[dict[str, Any], str]:
             try:
                 line = parse_line(text)
-                schema.check("visit", line)
+                schema.check(shape, line)
             except BadData as error:
                 return {}, str(error)
             name = line["visit"]
@@ -266,7 +300,7 @@ class Campaign:
                 return line, f"is visit {legible(name)}, which {places[name]} has already"
             places[name] = boot.name
             why = "" if design.factors.kind == IMPORTED else _stray(line, asked.get(name))
-            doubt = "" if why else sense.nonsense(line, design.factors)
+            doubt = "" if why else doubts(line, design.factors)
             return line, f"makes no sense: {doubt}" if doubt else why
 
         return judged
@@ -516,7 +550,9 @@ class Campaign:
 
     def lacking(self) -> dict[str, int]:
         """Return for each board whose visits are not all there how many are not; also for one whose boots were all set aside."""
-        known = set(self.boards())
+        if not self._kind and self.designs.keys() == {GUESTS}:
+            return Campaign(self.folder, GUESTS).lacking()
+        known = self._measured()
         for path in self.folder.glob(f"{ASIDE}/*/{BOOTS}/*/{BOOT}"):
             with contextlib.suppress(BadData, BadRequest):  # a boot from elsewhere may be of boards that nobody asked for
                 board = self.facts(path.parent)["board"]
