@@ -44,7 +44,7 @@ export STUDY_CC STUDY_LLVM STUDY_KCONFIG ENDS
 export BOARD PROFILE FLEET KERNEL CAMPAIGN TITLE VERSION SINCE REPO BRANCH BASE TOOL KEEP TO COPY CELLS PIXELS PORT PYTHON OUT PAGES NEWCOMER
 
 .DEFAULT_GOAL := help
-.PHONY: help study series fleet setup setup-python setup-system setup-board doctor collect receipts analyze figures mail reply html serve lab module simulation bench \
+.PHONY: help study series fleet setup setup-python setup-system setup-board doctor collect receipts guests analyze figures mail reply html serve lab module simulation bench \
         test check newcomer faults fuzz lint lock clean
 
 help:  ## explain every target
@@ -141,6 +141,16 @@ collect: setup-python  ## measure what the campaign still lacks on BOARD, with n
 
 fleet: setup-python  ## measure all boards of the file FLEET at the same time into CAMPAIGN
 	@$(STUDY) collect --fleet "$$FLEET" --campaign "$$CAMPAIGN" --profile "$$PROFILE" $(if $(KERNEL),--kernels "$$KERNEL" --repo "$$REPO")
+
+GUESTS    ?=
+WORKLOADS ?=
+LONGER    ?=
+export GUESTS WORKLOADS LONGER
+
+guests: setup-python  ## real guests under the board's KVM: what they do with the debug registers, and what each strategy costs them
+	@$(STUDY) guests --board "$$BOARD" --campaign "$$CAMPAIGN" --profile "$$PROFILE" $(if $(KERNEL),--kernels "$$KERNEL" --repo "$$REPO") \
+	  $(if $(GUESTS),--guests "$$GUESTS") $(if $(WORKLOADS),--workloads "$$WORKLOADS") $(if $(LONGER),--longer "$$LONGER") $(if $(TABLE),--table "$$TABLE")
+	@$(STUDY) census "$$CAMPAIGN"
 
 receipts: setup-python  ## trace CAMPAIGN on its emulated boards, or on BOARD: what a round trip is made of, function by function
 	@$(STUDY) trace "$$CAMPAIGN" $(if $(filter command,$(firstword $(origin BOARD))),--board "$$BOARD") $(if $(CELLS),--cells "$$CELLS")

@@ -232,6 +232,50 @@ def _collect_fleet(context: click.Context, file: Path, campaign: Path, scheduler
 
 
 @study.command()
+@BOARD
+@click.option("--campaign", type=click.Path(path_type=Path), required=True, help="Folder to record in; made if missing.")
+@click.option("--profile", default="default", show_default=True, help="Start from quick, default or full.")
+@click.option("--guests", help="Of linux-arm64, linux-armmp, and those of --table; else all of the profile.")
+@click.option("--workloads", help="Of marks, idle, hackbench, timer, fork, debugger, breakpoints-all; boot is always there.")
+@click.option("--longer", type=int, help="How many times as long as by default: 20 on hardware.")
+@click.option("--table", type=click.Path(path_type=Path), help="A file such as guests.toml that describes guests of your own.")
+@click.option("--strategies", help="Separated by commas; study strategies lists them.")
+@click.option("--processes", type=int, help="Lives of each guest under each strategy in a boot.")
+@click.option("--boots", type=int, help="How often the board is started, with each kernel.")
+@click.option("--control-on", help="Of which kernels the baseline is measured a second time: every, first.")
+@click.option("--seed", type=int, help="Of the random order.")
+@click.option("--tune/--no-tune", default=False, help="Tune the machine for the CPU that measures, and put it back at the end.")
+@click.option(
+    "--reboot", default="", metavar="COMMAND", help="Restarts the board where kernels alternate; else you are asked to."
+)
+@kernels()
+def guests(board: str, campaign: Path, table: Path | None, tune: bool, reboot: str, **options: Any) -> None:
+    """Let real guests live under a board's KVM, and count what they do with the debug registers: a Linux of its own, at work.
+
+    A life is a start, workloads one after the other, and a power-off. In each of its phases entries, exits and instructions are counted
+    exactly; under each strategy, and in the first boot of a kernel by tracepoints, too. What is recorded stays: run the same command
+    again to go on. study census shows it.
+
+    
+        study guests --board qemu-cortex-a57 --campaign data/guests
+        study guests --board local --campaign data/mine --longer 20 --workloads hackbench,timer
+
+    
+    A guest of your own is a table of a file, guests.toml for example; a flat image of kvm-unit-tests, too:
+        [mine]
+        kernel = "arch/arm64/boot/Image"
+        initrd = "initrd.cpio"
+        append = "console=ttyAMA0"
+    """
+    from study import design
+    from study.collect.guests import walk
+    from study.factors import GUESTS
+
+    _resolve(options)
+    walk.live(board, campaign, design.choose(kind=GUESTS, **options), table, tune, reboot)
+
+
+@study.command()
 @CAMPAIGN
 @click.option("--board", default="", help="A board; else each of the campaign that can be traced.")
 @CELLS

@@ -28,6 +28,10 @@ class BoardFailed(StudyError):
     """A board cannot be measured, or stopped being measurable."""
 
 
+class Refused(BoardFailed):
+    """A board answered that it cannot do what it was asked for; it is there, and can be asked for other things."""
+
+
 class WrongBoot(BoardFailed):
     """A board must be restarted, perhaps with another kernel, before it goes on: why, and what a user can do."""
 

@@ -95,7 +95,7 @@ class Campaign:
 
     def __init__(self, folder: Path, kind: str = "") -> None:
         self.folder, self._kind = folder, kind
-        self._file = CENSUS if kind == GUESTS else VISITS
+        self.file = CENSUS if kind == GUESTS else VISITS
         if not (folder / DESIGN).exists():
             advice = f"collect one with: study collect --campaign {shlex.quote(str(folder))}"
             raise BadRequest(f"{folder} is no campaign: it has no {DESIGN}; {advice}")
@@ -110,6 +110,10 @@ class Campaign:
             self.designs[kind] = design
         if IMPORTED in self.designs and len(self.designs) > 1:
             raise BadData(f"{folder}: results are measured or imported; remove the design that does not belong here")
+
+    def again(self) -> Campaign:
+        """Return it as it is now on disk."""
+        return Campaign(self.folder, self._kind)
 
     def design_of(self, board: str) -> Design:
         """Return the design of the boards of one board's kind; of imported results, whatever their boards are called.
@@ -141,7 +145,7 @@ class Campaign:
             board
             for board in self.boards()
             if self.designs.keys() == {GUESTS}
-            or any((boot / self._file).exists() for boot in self.boots() if self.facts(boot)["board"] == board)
+            or any((boot / self.file).exists() for boot in self.boots() if self.facts(boot)["board"] == board)
         }
 
     @property
@@ -224,11 +228,11 @@ class Campaign:
             At the first line that does not match its digest, has another shape than a visit, is none of the design or says what
             cannot be true, or whose visit is recorded twice.
         """
-        path, names = boot / self._file, list[str]()
+        path, names = boot / self.file, list[str]()
         if not path.exists():
             return
         state = _state(path)
-        for line in self._judged(path, self.judge(boot, {} if seen is None else seen, self._file)):
+        for line in self._judged(path, self.judge(boot, {} if seen is None else seen, self.file)):
             names.append(line["visit"])
             yield line
         self._read[boot] = state, names
@@ -271,8 +275,8 @@ class Campaign:
         """Return the names of the visits that lines_of() yields. A file that it has read to the end is read again only if it changed."""
         state, names = self._read.get(boot, (None, []))
         board = self.facts(boot)["board"]
-        places = seen.setdefault(f"{board} {CENSUS}" if self._file == CENSUS else board, {})
-        if not state or state != _state(boot / self._file) or places.keys() & names:
+        places = seen.setdefault(f"{board} {CENSUS}" if self.file == CENSUS else board, {})
+        if not state or state != _state(boot / self.file) or places.keys() & names:
             return [line["visit"] for line in self.lines_of(boot, seen)]
         places |= dict.fromkeys(names, boot.name)
         return names
@@ -359,6 +363,8 @@ class Campaign:
     def asked(self, board: str) -> list[Visit]:
         """Return the visits of one board that the design asks for, in order: all, or to the boot at which its rule stopped it."""
         design = self.design_of(board)
+        if design.factors.kind == GUESTS:
+            return design.visits()
         stops = [path for path in self.folder.glob(f"{BOOTS}/*/{ENOUGH}") if _is_of(board, path.parent.name)]
         last = min(map(_stopped_at, stops), default=design.factors.starts)
         return [visit for visit in design.visits() if visit.boot <= last]
@@ -368,10 +374,12 @@ class Campaign:
         lines = []
         for boot in self.boots():
             facts = self.facts(boot)
-            count = len(self.names_of(boot, {}))
+            count = f"{len(self.names_of(boot, {}))} visits"
+            if (boot / CENSUS).exists():
+                count = f"{len(Campaign(self.folder, GUESTS).names_of(boot, {}))} lives of real guests"
             what = f"{system(facts['board'], facts['kernel'])}, {facts['mode']}" + (", emulated" if facts["emulated"] else "")
             when = f"imported {facts['imported']}" if "imported" in facts else f"started {facts.get('started')}"
-            lines.append(legible(f"{boot.name}: {count} visits of {facts['board']} ({what}), {when}", 1000))
+            lines.append(legible(f"{boot.name}: {count} of {facts['board']} ({what}), {when}", 1000))
         record = self.designs.get(IMPORTED)
         whole = [f"baseline: {record.factors.baseline}" if record else "all visits of each board are there"]
         return "\n".join([*lines, *(self.incomplete() or whole), f"digest: {self.digest()}"])

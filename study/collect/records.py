@@ -55,6 +55,24 @@ def line_of(board: Board, visit: Visit, factors: Factors, measured: dict[str, An
     return line
 
 
+def life_of(board: Board, visit: Visit, factors: Factors, lived: dict[str, Any]) -> dict[str, Any]:
+    """Return the line of a real guest's life.
+
+    Raises
+    ------
+    BadData
+        If its numbers cannot be true.
+    BoardFailed
+        If it could not be read back.
+    """
+    cell = {name: getattr(visit.cell, name) for name in ("strategy", "guest", "host", "exit")}
+    line = {**lived, "visit": visit.name, "block": visit.block, "arm": visit.cell.arm, "cell": cell}
+    _check(board, "life", {**line, "sha256": ""})
+    if why := sense.doubt_of_life(line, factors):
+        raise BadData(f"it makes no sense: {why}")
+    return line
+
+
 def _check(board: Board, kind: str, data: dict[str, Any]) -> None:
     """Refuse what a board says if it could not be read back."""
     try:

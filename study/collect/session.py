@@ -8,6 +8,7 @@ import shlex
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,12 +28,58 @@ from study.errors import BadData
 from study.kernels import source
 from study.terminal import progress
 
+Line = dict[str, Any]
+
+
+def _visit(board: Board, link: Link, visit: Visit, factors: Factors) -> Line | None:
+    return line_of(board, visit, factors, board.measure(link, visit, factors))
+
+
+def _as_it_is(board: Board) -> Board:
+    return board
+
+
+def _launched(launch: Launch) -> Launch:
+    return launch
+
+
+@dataclass(frozen=True)
+class Way:
+    """What is made of the visits of a design.
+
+    Parameters
+    ----------
+    noun : str
+        What they are called.
+    seconds : tuple of float, optional
+        What a boot and a visit take until a run has seen its own; else what the board says of itself.
+    ready : callable
+        Makes the board ready, before anything is started on it.
+    launched : callable
+        What makes of how a boot is started how it is to be started.
+    line : callable
+        Makes one visit, and returns what is recorded of it; nothing if it is not.
+    """
+
+    noun: str = "visits"
+    seconds: tuple[float, float] | None = None
+    ready: Callable[[Board], Board] = _as_it_is
+    launched: Callable[[Launch], Launch] = _launched
+    line: Callable[[Board, Link, Visit, Factors], Line | None] = _visit
+
+
 # The width of the widest interval among the comparisons of one board, as a share of its ratio.
 Widest = Callable[[Campaign, str], float]
 
 
 def collect(
-    board: str, folder: Path, factors: Factors, widest: Widest | None = None, tune: bool = False, reboot: str = ""
+    board: str,
+    folder: Path,
+    factors: Factors,
+    widest: Widest | None = None,
+    tune: bool = False,
+    reboot: str = "",
+    way: Way = Way(),
 ) -> Campaign:
     """Measure on one board what a campaign still lacks.
 
@@ -52,6 +99,8 @@ def collect(
         A command on this machine that restarts the board, run where the design needs another boot of it; STUDY_KERNEL in its
         environment is the release of the kernel that is wanted, STUDY_LABEL its label. Empty: kernels of the user's own are put in
         force by kexec on a board that runs on, and for others the user is asked to do it.
+    way : Way
+        What is made of each visit: a measurement by pyperf and perf, unless it is said otherwise.
 
     Returns
     -------
@@ -71,20 +120,27 @@ def collect(
     Busy
         If another command records visits of the board in that campaign.
     """
-    machine = boards.find(board)
+    machine = way.ready(boards.find(board))
     source.prepare(factors.kernels)
     campaign = Campaign.freeze(folder, factors, grows=machine.emulated)
     if not campaign.unclosed(board) and not campaign.damaged() and not campaign.missing(board):
-        print(f"{campaign.name}: all {len(campaign.asked(board))} visits of {board} are there, nothing to measure")
+        print(f"{campaign.name}: all {len(campaign.asked(board))} {way.noun} of {board} are there, nothing to measure")
         return campaign
     images = {kernel.name: source.find(kernel.release) for kernel in map(Kernel.of, factors.kernels) if kernel.own}
     turns = Turns(machine, images) if images and not reboot and isinstance(machine, RunningBoard) else None
     with campaign.recording(board), turns or contextlib.nullcontext():
-        return _collect(machine, Campaign(folder), factors, widest, tune, reboot, turns)
+        return _collect(machine, campaign.again(), factors, widest, tune, reboot, turns, way)
 
 
 def _collect(
-    machine: Board, campaign: Campaign, factors: Factors, widest: Widest | None, tune: bool, reboot: str, turns: Turns | None
+    machine: Board,
+    campaign: Campaign,
+    factors: Factors,
+    widest: Widest | None,
+    tune: bool,
+    reboot: str,
+    turns: Turns | None,
+    way: Way,
 ) -> Campaign:
     folder, board = campaign.folder, machine.name
     if damaged := campaign.damaged():
@@ -92,13 +148,13 @@ def _collect(
     cut_torn_lines(campaign, board)
     missing, planned = campaign.missing(board), len(campaign.asked(board))
     if not missing:
-        print(f"{campaign.name}: all {planned} visits of {board} are there")
+        print(f"{campaign.name}: all {planned} {way.noun} of {board} are there")
         campaign.close(board)
-        return Campaign(folder)
-    pace = Pace(machine.seconds, boots=len({visit.boot for visit in missing}))
+        return campaign.again()
+    pace = Pace(way.seconds or machine.seconds, boots=len({visit.boot for visit in missing}))
     done = planned - len(missing)
     try:
-        with progress.bar(board, planned, "visits", done=done, expected=pace.expected) as shown:
+        with progress.bar(board, planned, way.noun, done=done, expected=pace.expected) as shown:
             for number, visits in itertools.groupby(missing, key=lambda visit: visit.boot):
                 left = list(visits)
                 untouched = len(left) == len(factors.cells_of(number)) * factors.processes  # an interrupted boot is gone on with
@@ -115,7 +171,7 @@ def _collect(
                 elif reboot and left[0].kernel:
                     restart.by_command(look, reboot, {"STUDY_KERNEL": kernel.release, "STUDY_LABEL": kernel.label})
                 pace.booting()
-                for seconds in _walk_boot(machine, campaign, campaign.open_boot(board, number), left, tune):
+                for seconds in _walk_boot(machine, campaign, campaign.open_boot(board, number), left, tune, way):
                     pace.visited(seconds)
                     shown.update()
     except BaseException:
@@ -123,7 +179,7 @@ def _collect(
             campaign.close(board)
         raise
     campaign.close(board)
-    return Campaign(folder)  # another command may have brought a design for another kind of board
+    return campaign.again()  # another command may have brought a design for another kind of board
 
 
 def cut_torn_lines(campaign: Campaign, board: str) -> None:
@@ -144,10 +200,6 @@ def again(campaign: Campaign) -> dict[str, str]:
         words = ["study", "collect", "--board", board, "--campaign", str(campaign.folder)]
         commands[board] = "" if machine.emulated or board == "local" else f"{shlex.join(words)} {options(factors)}"
     return commands
-
-
-def _as_it_is(launch: Launch) -> Launch:
-    return launch
 
 
 def _look(board: Board, campaign: Campaign, visit: Visit) -> None:
@@ -172,7 +224,7 @@ def booted(
     boot: OpenBoot,
     visit: Visit,
     tune: bool = False,
-    changed: Callable[[Launch], Launch] = _as_it_is,
+    changed: Callable[[Launch], Launch] = _launched,
 ) -> Iterator[Link]:
     """Start the boot that a visit needs, record what it is, and yield the line to it.
 
@@ -204,11 +256,14 @@ def booted(
         yield link
 
 
-def _walk_boot(board: Board, campaign: Campaign, boot: OpenBoot, visits: list[Visit], tune: bool = False) -> Iterator[float]:
-    """Measure visits of one boot, and yield how many seconds each took once it is recorded."""
+def _walk_boot(
+    board: Board, campaign: Campaign, boot: OpenBoot, visits: list[Visit], tune: bool, way: Way
+) -> Iterator[float]:  # fmt: skip
+    """Make the visits of one boot, and yield how many seconds each took once it is recorded."""
     factors = campaign.design_of(board.name).factors.on(visits[0].kernel)
-    with booted(board, campaign, boot, visits[0], tune) as link:
+    with booted(board, campaign, boot, visits[0], tune, way.launched) as link:
         for visit in visits:
             started = time.monotonic()
-            boot.record(line_of(board, visit, factors, board.measure(link, visit, factors)))
+            if line := way.line(board, link, visit, factors):
+                boot.record(line, file=campaign.file)
             yield time.monotonic() - started

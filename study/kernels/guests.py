@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from study import guests
@@ -21,7 +21,7 @@ from study.process import need, run
 from study.terminal import progress
 
 # What runs a guest: the program, its package, and where a board of ours has it.
-VMM, VMM_PACKAGE = "qemu-system-aarch64", "qemu-system-arm"
+VMM, VMM_PACKAGE, FOLDER_OF_THE_VMM = "qemu-system-aarch64", "qemu-system-arm", "vmm"
 # What a guest's user space holds: programs, and the packages that bring them.
 PROGRAMS = ("bin/busybox", "usr/bin/hackbench", "usr/bin/cyclictest", "usr/bin/gdb")
 PACKAGES = ("busybox-static", "rt-tests", "gdb-minimal")
@@ -67,6 +67,16 @@ def vmm() -> Path:
         copy_programs(base / "root", [f"usr/bin/{VMM}"], LOADERS["arm64"], place / "root")
 
     return cached("vmm", digest(RECIPE, base.name), build)
+
+
+def beside_each_other(along: Mapping[str, Path]) -> Path:
+    """Return a folder that has folders by these names, for a board that is this machine."""
+
+    def build(place: Path) -> None:
+        for name, folder in along.items():
+            shutil.copytree(folder, place / name)
+
+    return cached("guests", digest(RECIPE, *(part for name, folder in along.items() for part in (name, folder.name))), build)
 
 
 def copy_programs(root: Path, programs: Sequence[str], loader: str, out: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from study.collect.boards.link import Launch
 from study.collect.boards.linux import LinuxBoard
-from study.kernels import image
+from study.kernels import guests, image
 from study.kernels.cache import digest_of
 from study.process import need, run
 
@@ -38,13 +38,14 @@ class EmulatedBoard(LinuxBoard):
     def __init__(
         self, name: str, machine: str = "virt,virtualization=on,gic-version=3", append: str = "", patience: float = 120.0
     ) -> None:
-        self.name, self.guests = name, dict[str, Path]()
+        self.name = name
         self._machine, self._append, self._patience = machine, append, patience
 
     def launch(self, console: Path, strategies: tuple[str, ...], kernel: str = "") -> Launch:
         """Assemble the image with a kernel of a series, or take it from the cache, and say how to boot it."""
         qemu = need("qemu-system-aarch64")
-        built = image.image(kernel, self.guests)
+        along = {guests.FOLDER_OF_THE_VMM: guests.vmm() / "root", **self.guests} if self.guests else {}
+        built = image.image(kernel, along)
         facts = json.loads((built / "image.json").read_text())
         # -icount shift=0: one instruction, one nanosecond, so that clocks and counters count the same thing.
         argv = [

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
 from study.design import Factors, Visit
-from study.errors import BoardFailed
+from study.errors import BoardFailed, Refused
 
 # A line longer than this is no answer of ours.
 LONGEST_LINE = 16 << 20
@@ -188,7 +188,7 @@ class Link:
                 raise self._failed("it started anew in the middle of its work") from None
             raise self._failed(f"it gave no answer that can be read: {text[:80]!r}") from None
         if "error" in answer:
-            raise BoardFailed(f"{self._board}: {answer['error']}")
+            raise Refused(f"{self._board}: {answer['error']}")
         if number != self._asked or not isinstance(result, dict):
             raise self._failed("it answered a question that was not asked")
         return result

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from study.campaign import schema
@@ -20,7 +22,10 @@ VISIT_PATIENCE = 900.0  # seconds
 class LinuxBoard:
     """A board on which study/collect/onboard answers."""
 
+    name: str
+    emulated: bool
     seconds = (8.0, 1.0)
+    guests: Mapping[str, Path] = MappingProxyType({})  # real guests that a boot takes along: a folder for each
 
     def describe(self, link: Link, factors: Factors) -> dict[str, Any]:
         """Ask a boot what it is, after it has tried perf, KVM and every strategy."""
@@ -33,7 +38,7 @@ class LinuxBoard:
 
     def tune(self, link: Link) -> dict[str, Any]:
         """Tune a boot for the CPU that measures; its agent puts everything back when it ends."""
-        return link.ask("tune")
+        return link.ask("tune", guests=bool(self.guests))
 
     def measure(self, link: Link, visit: Visit, factors: Factors) -> dict[str, Any]:
         """Measure one visit with pyperf, perf, the module's counters and the oracle.
@@ -61,7 +66,6 @@ class LinuxBoard:
 class RunningBoard(LinuxBoard):
     """A board that runs before the study comes and after it has gone; another kernel is put in force on it by kexec."""
 
-    name: str
     emulated = False
 
     @abstractmethod

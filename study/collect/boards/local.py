@@ -12,6 +12,7 @@ from study.collect.boards.link import Launch
 from study.collect.boards.linux import RunningBoard
 from study.errors import BoardFailed
 from study.factors import STRATEGIES
+from study.kernels import guests
 from study.kernels.image import payload
 from study.kernels.module import module
 
@@ -31,6 +32,8 @@ class LocalBoard(RunningBoard):
         env = {"STUDY_PAYLOAD": str(payload()), "PYTHONPATH": os.pathsep.join(places)}
         if any(STRATEGIES[name].module for name in strategies):
             env["STUDY_MODULE"] = str(module(platform.release()))
+        if self.guests:
+            env["STUDY_GUESTS"] = str(guests.beside_each_other(self.guests))
         if image:
             env["STUDY_IMAGE"] = str(image.absolute())
         env["STUDY_PARENT"] = str(os.getpid())  # it ends its visit, and puts the machine back, if we are killed

@@ -14,8 +14,10 @@ import shlex
 import sys
 import tempfile
 import zipfile
+from collections.abc import Mapping
 from importlib.metadata import distribution
 from pathlib import Path
+from types import MappingProxyType
 
 from study import paths
 from study.collect.boards.link import Launch
@@ -104,7 +106,7 @@ class SshBoard(RunningBoard):
     def launch(self, console: Path, strategies: tuple[str, ...], kernel: str = "", image: Path | None = None) -> Launch:
         """Pack what runs on the board, and say how to send it there and start it."""
         module = self._read_module()
-        archive = pack(module, image)
+        archive = pack(module, image, self.guests)
         text = (paths.ONBOARD / "bootstrap.py").read_text()
         there = shlex.join([*self._python, "-I", "-c", text, str(len(archive)), str(self._silence)])
         names = os.environ.get("STUDY_SSH_CONFIG", "")
@@ -140,8 +142,8 @@ INSTALLED = {
 }
 
 
-def pack(module: bytes, image: Path | None = None) -> bytes:
-    """Return an archive of all that runs on a board: the agent, pyperf, the guest, and module and kernel if there are any.
+def pack(module: bytes, image: Path | None = None, guests: Mapping[str, Path] = MappingProxyType({})) -> bytes:
+    """Return an archive of all that runs on a board: the agent, pyperf, the guest, and module, kernel and real guests if there are any.
 
     Modules go along compiled, too: a board with the Python of this machine takes them as they are, and another one the sources.
     """
@@ -160,4 +162,7 @@ def pack(module: bytes, image: Path | None = None) -> bytes:
             archive.writestr("dbgswitch.ko", module)
         if image:
             archive.write(image, "Image")
+        for name, folder in guests.items():
+            for path in sorted(folder.iterdir()):
+                archive.write(path, f"guests/{name}/{path.name}")
     return stream.getvalue()

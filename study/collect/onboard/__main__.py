@@ -12,7 +12,6 @@ Requests name what to do and answer with ``{"id": ..., "result": ...}`` or ``{"i
 ``symbols``   the kernel's symbols, and where in memory its text is
 ``doctor``    what keeps this board from being measured, or spoils figures; nothing is refused
 ``tune``      tune the machine for the CPU that measures, until the agent ends
-``still``     let KVM not poll for a guest that sleeps, until the agent ends; with what tuning does, if that is asked for
 ``runs``      which kernel runs, and which is the board's own
 ``restart``   when the agent ends, restart the board: by kexec into another kernel, or into its own
 ============  ================================================================================================
@@ -64,25 +63,15 @@ def examine(events: list[list[str]]) -> dict[str, object]:
     return {"checks": doctor.examine(doctor.look(ROOT, events))}
 
 
-def tune() -> dict[str, object]:
-    """Tune the machine, and say what was changed."""
-    return {"tuned": HELD.enter_context(tuning.held(ROOT, tuning.wanted(ROOT, facts.measuring_cpu())))}
-
-
-def still(tuned: bool = False) -> dict[str, object]:
-    """Let KVM put a virtual CPU that waits to sleep at once, and say what was changed.
-
-    While KVM polls, for up to half a millisecond, it executes as many instructions as fit: no strategy changes them, and they would
-    hide all others.
-    """
-    polling = [("sys/module/kvm/parameters/halt_poll_ns", "0")]
-    settings = [*polling, *(tuning.wanted(ROOT, facts.measuring_cpu()) if tuned else ())]
+def tune(guests: bool = False) -> dict[str, object]:
+    """Tune the machine, for real guests too if there are any, and say what was changed."""
+    settings = [*tuning.wanted(ROOT, facts.measuring_cpu()), *life.settings(ROOT) * guests]
     return {"tuned": HELD.enter_context(tuning.held(ROOT, settings))}
 
 
 def runs() -> dict[str, object]:
-    """Say which kernel runs, and which is the board's own."""
-    return kexec.runs(ROOT)
+    """Say which kernel runs, which is the board's own, and whether guests of 32 bits can."""
+    return {**kexec.runs(ROOT), "aarch32": life.runs_32_bits()}
 
 
 def restart(release: str) -> dict[str, object]:
@@ -156,7 +145,7 @@ def oracle_well(chosen: str, reports: list[int]) -> bool:
 
 REQUESTS: dict[str, Callable[..., dict[str, object]]] = {
     "facts": board_facts, "visit": visit, "live": life.live, "sample": sample_cell, "loop": loop.begin, "rest": loop.end, "symbols": partial(loop.symbols, ROOT),
-    "doctor": examine, "tune": tune, "still": still, "runs": runs, "restart": restart,
+    "doctor": examine, "tune": tune, "runs": runs, "restart": restart,
 }  # fmt: skip
 
 

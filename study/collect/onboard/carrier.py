@@ -63,6 +63,7 @@ def environment(folder: str) -> dict[str, str]:
         "STUDY_PARENT": str(os.getpid()),
         "STUDY_PAYLOAD": os.path.join(folder, "payload.bin"),
         "STUDY_MODULE": os.path.join(folder, "dbgswitch.ko"),
+        "STUDY_GUESTS": os.path.join(folder, "guests"),
         "STUDY_IMAGE": os.path.join(folder, "Image"),
     }
 

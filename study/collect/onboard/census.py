@@ -78,7 +78,11 @@ class Reading:
     lacking: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        self.first: Counts = {"module": {**strategy.counters()}, "census": {**strategy.census()}}  # since the module was loaded
+        self.first: Counts = {"module": _module(), "census": {**strategy.census()}}  # since the module was loaded
+
+    def exits(self, process: int) -> object:
+        """Return how many exits there were so far, by KVM."""
+        return _statistics(process).get("exits")
 
     def of(self, process: int) -> Counts:
         """Return what was counted so far of a VMM's process.
@@ -97,7 +101,7 @@ class Reading:
             },
             "cycles": perf["cycles"],
             "kvm": _statistics(process),
-            "module": {**strategy.counters()},
+            "module": _module(),
         }
         if self.traced:
             threads = {int(path.name) for path in Path(f"/proc/{process}/task").iterdir()}
@@ -127,6 +131,11 @@ def difference(later: Counts, earlier: Counts) -> Counts:
         before = earlier.get(name, {} if isinstance(value, dict) else 0)
         result[name] = difference(value, before) if isinstance(value, dict) else value - before  # type: ignore[arg-type, operator]
     return result
+
+
+def _module() -> Counts:
+    """Return what the module counted since it was loaded; nothing without it, and under stock, where it does not count."""
+    return {} if strategy.in_force() == "stock" else {**strategy.counters()}
 
 
 def _opened(event: int, flags: int) -> int:

@@ -7,6 +7,7 @@ read, and a phase is what lies between two answers: exactly, whatever the board 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import re
 import select
@@ -20,7 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import BoardError, census, facts, strategy, tied
+from . import BoardError, census, facts, strategy, tied, tuning
+from .kvm import KVM_CHECK_EXTENSION
 
 GUESTS = Path(os.environ.get("STUDY_GUESTS", "/guests"))  # where guests are, and on an emulated board what runs them
 VMM, PACKAGE = "qemu-system-aarch64", "qemu-system-arm"
@@ -29,6 +31,10 @@ LOADER = "ld-linux-aarch64.so.1"
 MARK, BOOT, WHOLE, CANNOT = b"study:", "boot", "whole", "77"
 # What kvm-unit-tests' programs say of their end: 1 is success.
 STATUS = re.compile(rb"EXIT: STATUS=(\d+)")
+ROOT = Path(os.environ.get("STUDY_ROOT", "/"))  # where the machine's files are
+POLLING = "sys/module/kvm/parameters/halt_poll_ns"
+KVM_CAP_ARM_EL1_32BIT = 105  # include/uapi/linux/kvm.h
+MOMENT, TRIES = 0.002, 200  # seconds without an exit after which a guest is taken to wait, and how often that is tried
 MOST_SAID = 4 << 20  # bytes on its console after which a guest is taken for one that fills it
 LAST_WORDS = 2000  # bytes of them that are kept
 
@@ -71,6 +77,8 @@ def live(
         else ["-no-shutdown", "-chardev", f"socket,id=monitor,fd={theirs.fileno()}", "-mon", "chardev=monitor,mode=control"]
     )
     with ours, theirs, contextlib.ExitStack() as held:
+        if lacking := settings(ROOT):
+            held.enter_context(tuning.held(ROOT, lacking))
         reading = held.enter_context(census.counting(counted))
         running = held.enter_context(_started(argv, theirs, limit))
         phases = list(_phases(running, reading)) if marks else [_whole(running, ours, reading)]
@@ -79,6 +87,21 @@ def live(
             f"the strategy was changed to {now} while {chosen} was measured: something else uses the module dbgswitch"
         )
     return {"phases": phases, "lacking": list(reading.lacking), "vmm": version()}
+
+
+def settings(root: Path) -> list[tuple[str, str]]:
+    """Return what is to be set while guests live, unless it is set already: KVM puts a virtual CPU that waits to sleep at once.
+
+    While it polls, for up to half a millisecond, it executes as many instructions as fit: no strategy changes them, and they would
+    hide all others.
+    """
+    return [(POLLING, "0")] if tuning.read(root / POLLING) not in ("", "0") else []
+
+
+def runs_32_bits() -> bool:
+    """Say whether KVM runs guests of 32 bits here: whether the CPU has AArch32 at EL1."""
+    with open("/dev/kvm", "rb") as kvm:
+        return fcntl.ioctl(kvm, KVM_CHECK_EXTENSION, KVM_CAP_ARM_EL1_32BIT) > 0
 
 
 def vmm() -> list[str]:
@@ -153,6 +176,16 @@ class Running:
         lines = ["".join(filter(str.isprintable, line)) for line in self.last.decode(errors="replace").splitlines()]
         return [line.strip() for line in lines if line.strip()]
 
+    def at_rest(self, reading: census.Reading) -> census.Counts:
+        """Return what was counted once the guest waits: its virtual CPU has a few instructions left after it has written a mark."""
+        for _ in range(TRIES):
+            before = reading.exits(self.process.pid)
+            time.sleep(MOMENT)
+            counts = reading.of(self.process.pid)
+            if before == reading.exits(self.process.pid):
+                return counts
+        raise self.failed("does not wait at its mark")
+
     def go_on(self) -> None:
         """Answer a mark."""
         assert self.process.stdin
@@ -186,7 +219,7 @@ def _phases(running: Running, reading: census.Reading) -> Iterator[dict[str, obj
     before, doing, began = reading.first, BOOT, time.monotonic()
     while mark := _mark(running):
         phase, does, status = [*mark, "", ""][:3]
-        took, counts = time.monotonic() - began, reading.of(running.process.pid)
+        took, counts = time.monotonic() - began, running.at_rest(reading)
         if does == "ends" and (phase != doing or status not in ("0", CANNOT)):
             raise running.failed(f"ended its {phase} with status {status}")
         if does == "ends" and status == CANNOT:
