@@ -17,7 +17,8 @@ from study.errors import StudyError
 from study.kernels.archive import KERNEL, kernel, kernel_alone, packages
 from study.kernels.cache import cached, digest
 from study.kernels.image import pack
-from study.process import need, run
+from study.kernels.module import cross
+from study.process import run
 from study.terminal import progress
 
 # What runs a guest: the program, its package, and where a board of ours has it.
@@ -107,4 +108,4 @@ def copy_programs(root: Path, programs: Sequence[str], loader: str, out: Path) -
 
 def _needed(files: Iterable[Path]) -> list[str]:
     """Return the names of the libraries that programs or libraries ask for (DT_NEEDED)."""
-    return re.findall(r"\(NEEDED\).*\[(.*)\]", run([need("readelf"), "--dynamic", "--wide", *files]))
+    return re.findall(r"\(NEEDED\).*\[(.*)\]", run([cross("readelf"), "--dynamic", "--wide", *files]))

@@ -138,12 +138,8 @@ def _row(name: str, table: Any, folder: Path) -> Row:
     for key, value in table.items():
         if key not in KEYS:
             raise BadRequest(f"guest {name}: key {legible(repr(key))} is unknown; choose from {', '.join(KEYS)}")
-        wanted, says = KEYS[key]
-        if (
-            type(value) is not wanted
-            or (key == "bits" and value not in (32, 64))
-            or (key == "memory" and not 16 <= value <= 65536)
-        ):
+        accepts, says = KEYS[key]
+        if not accepts(value):
             raise BadRequest(f"guest {name}: {key} is {legible(repr(value))}: it must be {says}")
     files = {key: folder / table[key] for key in (KERNEL, INITRD) if key in table}
     for key, file in files.items():
