@@ -568,7 +568,7 @@ def verify(campaign: Path) -> None:
         print(problem, file=sys.stderr)
     if problems:
         raise SystemExit(1)
-    visits = measured.recorded()
+    visits = measured.recorded(lives=True)
     print(f"{campaign}: every file is whole: {len(measured.raw_files())} files, {visits} visits")
 
 
@@ -598,6 +598,8 @@ def repair(campaign: Path, measure: bool) -> None:
             session.collect(board, campaign, measured.design_of(board).factors, _widest)
         elif measure:
             print(f"go on with: {command}")
+    for command in session.lives_again(measured) if measure else ():
+        print(f"go on with: {command}")
 
 
 @study.command()

@@ -46,6 +46,7 @@ from study.terminal import progress
 DESIGN, BOOT, VISITS, CONSOLE, ENOUGH = "design.json", "boot.json", "visits.jsonl", "console.log", "enough.json"
 RECEIPTS = "receipts.jsonl"
 CENSUS = "census.jsonl"
+LIVES = "lives of real guests"  # what a line of it is called
 LINES = (VISITS, RECEIPTS, CENSUS)  # files that are appended to, line by line
 MORE_DESIGNS, SERIES = "design-*.json", "series.json"
 DERIVED = "values.parquet"
@@ -260,6 +261,10 @@ class Campaign:
                 for line in self._judged(boot / RECEIPTS, self.judge(boot, seen, RECEIPTS)):
                     yield Record(boot.name, facts, line)
 
+    def of_guests(self) -> Campaign:
+        """Return it as what speaks of lives of real guests where it is visits otherwise."""
+        return Campaign(self.folder, GUESTS)
+
     def lives(self) -> Iterator[Record]:
         """Yield every life of a real guest, boot by boot in the order in which they were.
 
@@ -269,7 +274,7 @@ class Campaign:
             At the first line that is damaged, or is not what judge() lets pass.
         """
         if GUESTS in self.designs:
-            yield from Campaign(self.folder, GUESTS).records()
+            yield from self.of_guests().records()
 
     def names_of(self, boot: Path, seen: Seen) -> list[str]:
         """Return the names of the visits that lines_of() yields. A file that it has read to the end is read again only if it changed."""
@@ -376,7 +381,7 @@ class Campaign:
             facts = self.facts(boot)
             count = f"{len(self.names_of(boot, {}))} visits"
             if (boot / CENSUS).exists():
-                count = f"{len(Campaign(self.folder, GUESTS).names_of(boot, {}))} lives of real guests"
+                count = f"{len(self.of_guests().names_of(boot, {}))} {LIVES}"
             what = f"{system(facts['board'], facts['kernel'])}, {facts['mode']}" + (", emulated" if facts["emulated"] else "")
             when = f"imported {facts['imported']}" if "imported" in facts else f"started {facts.get('started')}"
             lines.append(legible(f"{boot.name}: {count} of {facts['board']} ({what}), {when}", 1000))
@@ -533,15 +538,16 @@ class Campaign:
             if signed:
                 write_sums(self.folder, {**sums, name: digest_of(self.folder / name)})
 
-    def recorded(self) -> int:
-        """Return how many visits are there.
+    def recorded(self, *, lives: bool = False) -> int:
+        """Return how many visits are there, or visits and lives of real guests together.
 
         Raises
         ------
         BadRequest
             If there is none: of nothing all can be said.
         """
-        files = [boot / VISITS for boot in self.boots() if (boot / VISITS).exists()]
+        wanted = (VISITS, CENSUS) if lives else (VISITS,)
+        files = [boot / name for boot in self.boots() for name in wanted if (boot / name).exists()]
         count = sum(path.read_bytes().count(b"\n") for path in files)
         if not count:
             raise BadRequest(
@@ -553,13 +559,18 @@ class Campaign:
         """Say for each board whose visits are not all there how many are; or that no board was measured."""
         if not self.boots():
             return ["no visit of any board is there"]
-        sizes = {board: (left, len(self.asked(board))) for board, left in self.lacking().items()}
-        return [f"{planned - left} of {planned} visits of {board} are there" for board, (left, planned) in sizes.items()]
+        views = [(self, "visits"), *([(self.of_guests(), LIVES)] if GUESTS in self.designs else [])]
+        sizes = [(view, noun, board, left) for view, noun in views for board, left in view.lacking().items()]
+        return [
+            f"{planned - left} of {planned} {noun} of {board} are there"
+            for view, noun, board, left in sizes
+            for planned in [len(view.asked(board))]
+        ]
 
     def lacking(self) -> dict[str, int]:
         """Return for each board whose visits are not all there how many are not; also for one whose boots were all set aside."""
         if not self._kind and self.designs.keys() == {GUESTS}:
-            return Campaign(self.folder, GUESTS).lacking()
+            return {}
         known = self._measured()
         for path in self.folder.glob(f"{ASIDE}/*/{BOOTS}/*/{BOOT}"):
             with contextlib.suppress(BadData, BadRequest):  # a boot from elsewhere may be of boards that nobody asked for

@@ -25,6 +25,7 @@ from study.collect.pace import Pace
 from study.collect.records import facts_of, line_of
 from study.design import LEAST_BOOTS, Factors, Kernel, Visit, options
 from study.errors import BadData
+from study.factors import GUESTS
 from study.kernels import source
 from study.terminal import progress
 
@@ -215,6 +216,17 @@ def _look(board: Board, campaign: Campaign, visit: Visit) -> None:
 def _facts(board: Board, link: Link, factors: Factors, kernel: Kernel) -> dict[str, Any]:
     """Ask a boot what it is; of a kernel of the user's own it is known where it is from."""
     return {**board.describe(link, factors), **({"source": source.about(kernel.release)} if kernel.own else {})}
+
+
+def lives_again(campaign: Campaign) -> list[str]:
+    """Return the commands that make the lives of real guests that are not there; a guest of the user's needs its file besides."""
+    if GUESTS not in campaign.designs:
+        return []
+    words = options(campaign.designs[GUESTS].factors)
+    return [
+        f"{shlex.join(['study', 'guests', '--board', board, '--campaign', str(campaign.folder)])} {words}"
+        for board in campaign.of_guests().lacking()
+    ]
 
 
 @contextlib.contextmanager
