@@ -25,6 +25,7 @@ from scipy import special  # Student's t: stdtr() is its distribution, stdtrit()
 from study.analyze.rounding import OF_A_CHANCE, rounded
 from study.design import CONTROL, LEAST_BOOTS, MAIN
 from study.factors import EXITS, GUEST_STATES, HOST_STATES, KVM, STRATEGIES, kind_of
+from study.guests import BOOT, GUESTS, WORKLOADS
 
 # A cell of the summary: these tags tell its rows apart.
 CELL = ["board", "kernel", "mode", "strategy", "guest", "host", "exit", "arm", "metric", "unit"]
@@ -413,8 +414,8 @@ def widest(summary: pd.DataFrame) -> float:
 
 def in_order(rows: pd.DataFrame) -> pd.DataFrame:
     """Return rows in the order of the tables of factors, kernels by their numbers, the control arm last; other names come last."""
-    tables = {"guest": list(GUEST_STATES), "host": list(HOST_STATES), "strategy": list(STRATEGIES), "exit": list(EXITS)}
-    tables["arm"] = [MAIN, CONTROL]
+    tables = {"guest": [*GUEST_STATES, *GUESTS], "host": list(HOST_STATES), "strategy": list(STRATEGIES), "exit": list(EXITS)}
+    tables |= {"arm": [MAIN, CONTROL], "phase": [BOOT, *WORKLOADS]}
     if "kernel" in rows:
         tables["kernel"] = sorted(rows["kernel"].astype(str).unique(), key=_by_numbers)
 
@@ -422,7 +423,7 @@ def in_order(rows: pd.DataFrame) -> pd.DataFrame:
         names = tables.get(str(column.name))
         return column if names is None else column.map({name: n for n, name in enumerate(names)}).fillna(len(names))
 
-    order = ["board", "kernel", "exit", "host", "metric", "guest", "arm", "strategy"]
+    order = ["board", "kernel", "exit", "host", "metric", "guest", "phase", "arm", "strategy"]
     return rows.sort_values([name for name in order if name in rows], key=rank, ignore_index=True)
 
 

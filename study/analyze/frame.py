@@ -90,8 +90,7 @@ def tidy(campaign: Campaign) -> pd.DataFrame:
     visits: list[tuple[Any, ...]] = []
     series: list[tuple[int, Series]] = []
     for record in campaign.records():
-        board = record.facts["board"]
-        boot = starts.setdefault((board, str(record.facts.get("boot_id") or record.boot)), record.boot)
+        board, boot = record.facts["board"], start_of(record, starts)
         places[board, boot] += 1
         tags, measured = _read(record, boot, places[board, boot], campaign.design_of(board).factors)
         series += [(len(visits), one) for one in measured]
@@ -103,6 +102,11 @@ def tidy(campaign: Campaign) -> pd.DataFrame:
     columns["value"] = np.concatenate([one.values for _, one in series])
     columns |= {name: _column([getattr(one, name) for _, one in series], sizes) for name in ("metric", "unit", "running")}
     return pd.DataFrame({name: columns[name] for name in COLUMNS}, copy=False)
+
+
+def start_of(record: Record, known: dict[tuple[str, str], str]) -> str:
+    """Return the boot that stands for the start of the machine in which something was recorded; `known` are those before."""
+    return known.setdefault((record.facts["board"], str(record.facts.get("boot_id") or record.boot)), record.boot)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,416 @@
+"""What real guests did while they lived, and what each way of switching cost their host: rows, census, costs, predictions. Pure.
+
+A *life* is one run of a guest from its start to its power-off, a *phase* of it is what one row of WORKLOADS does, or its boot. What
+a guest did is counted in the arm census, by tracepoints, which cost instructions; what it costs in the others, which have none.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pandas as pd
+
+from study.analyze import compare, cost
+from study.analyze.frame import start_of
+from study.analyze.rounding import rounded
+from study.campaign import Campaign
+from study.campaign.names import legible
+from study.campaign.store import Record
+from study.design import ANY, CENSUS, MAIN
+from study.factors import GUESTS
+from study.guests import WORKLOADS
+
+# What tells the phases of all lives apart, and in which of them the same was done.
+PLACE = ["board", "kernel", "mode", "guest", "phase"]
+CELL = [*PLACE[:3], "strategy", *PLACE[3:]]
+# What is counted of a phase: its column, and where a line of census.jsonl has it. NaN where it has not.
+COUNTS = {
+    "exits": ("kvm", "exits"),
+    **{name: ("instructions", name.removeprefix("in_")) for name in ("in_kernel", "in_vmm", "in_guest")},
+    "entries": ("module", "entries"),
+    "switches": ("module", "switches"),
+    "traps": ("module", "traps_taken"),
+    "traced_entries": ("tracepoints", "entries"),
+    "monitored": ("tracepoints", "monitored"),
+    "accesses": ("tracepoints", "accesses"),
+    "seen_monitored": ("census", "monitored"),
+    "enabled": ("census", "enabled"),
+}
+COLUMNS = [*CELL, "arm", "boot", "life", "block", "baseline", "emulated", "cannot", "lacking", *COUNTS, "classes", "traced_exits"]
+NOTHING = pd.DataFrame(columns=COLUMNS)
+# Who must have counted the same: KVM's own statistics, the module, and tracepoints; and of monitor debug mode the last two.
+SAME = {"exits": ("entries", "traced_entries", "traced_exits"), "monitored": ("seen_monitored",)}
+WHO = {
+    "exits": "KVM", "entries": "the module", "traced_entries": "tracepoints at entries", "traced_exits": "tracepoints at exits",
+    "monitored": "tracepoints", "seen_monitored": "the module",
+}  # fmt: skip
+
+# Why a guest was left: what kvm_exit calls ret (ARM_EXCEPTION_IRQ and _TRAP of arch/arm64/include/asm/kvm_asm.h), and of a trap the
+# exception class (Arm ARM, ESR_ELx.EC).
+INTERRUPT, TRAP = "0", "2"
+EXCEPTIONS = {
+    1: "wait", 3: "CP15", 4: "CP15", 5: "CP14", 6: "CP14", 7: "FP", 8: "FP ID", 12: "CP14", 18: "hypercall", 19: "SMC", 22: "hypercall",
+    23: "SMC", 24: "system register", 25: "SVE", 32: "instruction abort", 36: "data abort", **dict.fromkeys(range(48, 54), "debug"),
+    56: "debug", 60: "debug",
+}  # fmt: skip
+
+# What could not be counted, and why.
+UNTRACED = "nothing was counted by tracepoints under this strategy"
+LACKS = "the kernel has no tracepoint that says it"
+MODULE_ONLY = "only the module sees it, and it did not look"
+
+STRATEGIES, KERNELS = "strategies", "kernels"  # what is compared
+NAMED = ["board", "kernel", "strategy", "guest", "phase", "arm"]
+METRIC = "kernel-instructions-per-exit"
+AGREE = 0.10  # of what was measured: how far a prediction may be off, if it is outside of the interval
+SAME_EXITS = 0.01  # how far the exits of two lives may be apart, as a share, to be taken for the same ones
+PREDICTED = ("pays", "predicted", "predicted_low", "predicted_high", "agrees", "why")
+NO_FIT = "this campaign has no cells of the kit's guest there that tell trap and switch apart"
+NO_REASON = "no reason is known"
+
+# Of a map: fewer accesses per entry are drawn as this, what is nearer than these shares of its width and height is one place, and
+# what stands there.
+FEWEST, NEAR = 1e-3, (0.06, 0.1)
+SYMBOLS = "123456789abcdefghijklmnopqrstuvwxyz"
+PLACES = ["board", "kernel", "kept_on", "touches", "share", "monitored", "symbol", "says"]
+
+
+def frame(campaign: Campaign) -> pd.DataFrame:
+    """Return every phase of every life of a campaign.
+
+    Returns
+    -------
+    DataFrame
+        COLUMNS, in the order of measurement. `in_kernel`, `in_vmm` and `in_guest` are instructions, `classes` the exits by what they
+        are in words, where tracepoints counted them; `cannot` is why a guest could not do it, empty if it could; `baseline` is the
+        strategy that others are compared with.
+    """
+    starts: dict[tuple[str, str], str] = {}
+    rows = [row for record in campaign.lives() for row in _rows(campaign, record, start_of(record, starts))]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _rows(campaign: Campaign, record: Record, boot: str) -> list[dict[str, Any]]:
+    facts, line, factors = record.facts, record.line, campaign.designs[GUESTS].factors
+    strategy, baseline = (
+        factors.as_named(name, facts["kernel"], facts.get("release", facts["kernel"]))
+        for name in (line["cell"]["strategy"], factors.baseline)
+    )
+    tags = {name: facts[name] for name in ("board", "kernel", "mode")} | {
+        "strategy": strategy, "guest": legible(line["cell"]["guest"]), "arm": line["arm"], "boot": boot, "life": line["visit"],
+        "block": line["block"], "baseline": baseline, "emulated": bool(facts["emulated"]), "lacking": tuple(line["lacking"]),
+    }  # fmt: skip
+    return [{**tags, **_counted(phase)} for phase in line["phases"]]
+
+
+def _counted(phase: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is known of a phase, by column."""
+    exits = phase.get("tracepoints", {}).get("exits", {})
+    classes = Counter[str]()
+    for key, count in exits.items():
+        classes[in_words(key)] += count
+    counts = {name: float(phase.get(group, {}).get(key, math.nan)) for name, (group, key) in COUNTS.items()}
+    return {
+        "phase": legible(phase["phase"]), "cannot": legible(phase.get("cannot", "")), **counts,
+        "classes": dict(classes.most_common()), "traced_exits": float(sum(exits.values())) if exits else math.nan,
+    }  # fmt: skip
+
+
+def in_words(key: str) -> str:
+    """Return what an exit is: ``ret,ec`` as kvm_exit has them."""
+    left, _, exception = key.partition(",")
+    if left != TRAP:
+        return "IRQ" if left == INTERRUPT else f"exit {left}"
+    return EXCEPTIONS.get(int(exception), f"class {exception}")
+
+
+# --- the census ---------------------------------------------------------------------------------------------------------
+
+
+def checks(found: pd.DataFrame) -> pd.DataFrame:
+    """Return every count of a phase that was made twice: CELL, `life`, `who`, `count`, `other`, `counted`; the two must be the same."""
+    parts = [
+        found.assign(who=WHO[one], count=found[one], other=WHO[other], counted=found[other]).dropna(subset=["count", "counted"])
+        for one, others in SAME.items()
+        for other in others
+    ]
+    return pd.concat(parts, ignore_index=True)[[*CELL, "life", "who", "count", "other", "counted"]]
+
+
+def mismatches(found: pd.DataFrame) -> pd.DataFrame:
+    """Return the checks() that failed: none, if all that counted saw every entry."""
+    made = checks(found)
+    return made[made["count"] != made["counted"]]
+
+
+def census(found: pd.DataFrame) -> pd.DataFrame:
+    """Return what guests did in each phase, under each strategy.
+
+    Parameters
+    ----------
+    found : DataFrame
+        As frame() returns it.
+
+    Returns
+    -------
+    DataFrame
+        CELL; `workload`, empty for a boot; `entries`; `exits` by what they are in words; `monitor_mode` and `enabled`, shares of the
+        entries with monitor debug mode on and with something enabled; `accesses` that trapped; by the module `switches` and `traps`;
+        `instructions` of the host's kernel, `vmm_instructions`, `guest_instructions`. All are means of a life. What lives in the arm
+        census saw is of these, all else of the others. `lives` and `counted` are how many there were of either, `cannot` is why the
+        guest could not do it, and `unseen` says of each share that is NaN why.
+    """
+    rows = [_census(dict(zip(CELL, tags, strict=True)), own) for tags, own in found.groupby(CELL, sort=False)]
+    return compare.in_order(pd.DataFrame(rows)) if rows else pd.DataFrame(columns=[*CELL, "cannot"])
+
+
+def _census(tags: dict[str, Any], own: pd.DataFrame) -> dict[str, Any]:
+    counted, plain = own[own["arm"] == CENSUS], own[own["arm"] == MAIN]
+    entries = counted["traced_entries"].fillna(counted["exits"]).mean() if len(counted) else plain["exits"].mean()
+    classes = pd.DataFrame(list(counted["classes"])).fillna(0.0).mean() if len(counted) else pd.Series(dtype=float)
+    shares = {
+        "monitor_mode": (counted["monitored"].fillna(counted["seen_monitored"]) / counted["exits"]).mean(),
+        "enabled": (counted["enabled"] / counted["exits"]).mean(),
+    }
+    lacking = {name for names in counted["lacking"] for name in names}
+    cannot = own["cannot"].iloc[0] if (own["cannot"] != "").all() else ""
+    why = UNTRACED if counted.empty else ""
+    reasons = {
+        "monitor_mode": why or (LACKS if "monitored" in lacking else ""),
+        "accesses": why or (LACKS if "accesses" in lacking else ""),
+        "enabled": why or MODULE_ONLY,
+    }
+    known = {**shares, "accesses": counted["accesses"].mean()}
+    return {
+        **tags, "workload": tags["phase"] if tags["phase"] in WORKLOADS else "", "entries": entries,
+        "exits": {str(name): float(count) for name, count in classes.sort_values(ascending=False, kind="stable").items()}, **known,
+        "switches": plain["switches"].mean(), "traps": plain["traps"].mean(), "instructions": plain["in_kernel"].mean(),
+        "vmm_instructions": plain["in_vmm"].mean(), "guest_instructions": plain["in_guest"].mean(), "lives": len(plain),
+        "counted": len(counted), "cannot": cannot, "unseen": {name: reasons[name] for name in known if math.isnan(known[name]) and not cannot},
+    }  # fmt: skip
+
+
+def behaviour(rows: pd.DataFrame, baseline: str = "lazy") -> pd.DataFrame:
+    """Return one row of census() for each board, kernel, guest and phase: what a guest does it does under every strategy.
+
+    It is the row that knows most, of several the baseline's.
+    """
+    if rows.empty:
+        return rows
+    known = rows["enabled"].notna().astype(int) + rows["monitor_mode"].notna() + (rows["counted"] > 0)
+    order = rows.assign(known=known, other=rows["strategy"] != baseline).sort_values(
+        ["known", "other"], ascending=[False, True], kind="stable"
+    )
+    return order.drop_duplicates(PLACE).sort_index().drop(columns=["known", "other"])
+
+
+# --- what it costs ------------------------------------------------------------------------------------------------------
+
+
+def costs(found: pd.DataFrame) -> pd.DataFrame:
+    """Return what the host's kernel does for each exit of a phase, compared: strategies on one kernel, and kernels as they are.
+
+    Parameters
+    ----------
+    found : DataFrame
+        As frame() returns it. Each life of the arms main and control is one value of each of its phases.
+
+    Returns
+    -------
+    DataFrame
+        `question` (STRATEGIES or KERNELS), CELL, `arm` and the columns of compare.summarise(), in instructions per exit, corrected
+        within each question. `more` is the difference from the baseline per exit, `of_kernel` as a share of what the host's kernel
+        does for that guest in that phase, `of_all` as a share of the instructions of kernel, QEMU and guest: each with the ends of
+        its interval. `exits` and `more_exits` are how many a life has, and by which share more than the baseline's; `a_life` is
+        `more` of all of them. `switches` and `traps` are the module's, per exit.
+    """
+    own = found[(found["arm"] != CENSUS) & (found["cannot"] == "")]
+    machine = ["board", "kernel"]
+    based = own[own["strategy"] == own["baseline"]][machine].drop_duplicates()
+    alone = own[own["strategy"].isin(compare.AS_IT_IS) & (own["arm"] == MAIN)]
+    several = alone.groupby("board")["kernel"].nunique()
+    parts = [
+        (STRATEGIES, own.merge(based, on=machine), "baseline"),
+        (KERNELS, alone[alone["board"].isin(several.index[several > 1])], "strategy"),
+    ]
+    compared = [_compared(rows, column).assign(question=question) for question, rows, column in parts if len(rows)]
+    return pd.concat(compared, ignore_index=True) if compared else pd.DataFrame(columns=["question", *CELL, "arm"])
+
+
+def _compared(own: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Return the comparison of some lives with what a column of the first of each board names."""
+    values = own.assign(
+        host=ANY, exit=own["phase"], metric=METRIC, unit="instructions", visit=own["life"] + " " + own["phase"], position=own["block"],
+        value=own["in_kernel"] / own["exits"],
+    )  # fmt: skip
+    rows = compare.summarise(values, own.drop_duplicates("board").set_index("board")[column].to_dict())
+    rows = compare.in_order(rows.rename(columns={"exit": "phase"}).drop(columns=["host", "metric", "unit"]))
+    totals = own.groupby(NAMED, sort=False)[[*COUNTS]].mean()
+    ours, theirs = totals.reindex(_named(rows)), totals.reindex(_named(_references(rows)))
+    base = rows.set_index(NAMED)["median"].reindex(theirs.index).to_numpy()
+    share = (theirs["in_kernel"] / theirs[["in_kernel", "in_vmm", "in_guest"]].sum(axis=1)).to_numpy()
+    for end in ("", "_low", "_high"):
+        part = rows[f"ratio{end}"] - 1
+        rows = rows.assign(
+            **{f"more{end}": rounded(part * base), f"of_kernel{end}": rounded(part), f"of_all{end}": rounded(part * share)}
+        )
+    exits = ours["exits"].to_numpy()
+    return rows.assign(
+        exits=exits, more_exits=rounded(exits / theirs["exits"].to_numpy() - 1), a_life=rounded(rows["more"] * exits),
+        in_kernel=ours["in_kernel"].to_numpy(), switches=ours["switches"].to_numpy() / exits, traps=ours["traps"].to_numpy() / exits,
+    )  # fmt: skip
+
+
+def _named(rows: pd.DataFrame) -> pd.MultiIndex:
+    return pd.MultiIndex.from_frame(rows[NAMED])
+
+
+def _references(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the tags of what each row is compared with, as the column `baseline` names it."""
+    words = rows["baseline"].str.partition(", ")
+    return rows.assign(strategy=words[0], kernel=words[2].where(words[2] != "", rows["kernel"]), arm=MAIN)
+
+
+# --- what the kit's own guest says of it --------------------------------------------------------------------------------
+
+
+def fits(visits: pd.DataFrame) -> dict[tuple[str, str], cost.Fit]:
+    """Return the cost model of each board and kernel that has measured the kit's own guest enough to tell trap and switch apart.
+
+    Parameters
+    ----------
+    visits : DataFrame
+        As compare.medians() returns it.
+    """
+    return {
+        (board, str(kernel)): fitted
+        for kernel, own in visits.groupby("kernel", observed=True, sort=False)
+        for board, fitted in cost.fits(own).items()
+    }
+
+
+def predicted(compared: pd.DataFrame, fitted: Mapping[tuple[str, str], cost.Fit]) -> pd.DataFrame:
+    """Return costs() with what the cost model of the kit's own guest makes of the switches and traps that the module counted.
+
+    Parameters
+    ----------
+    compared : DataFrame
+        As costs() returns it.
+    fitted : mapping
+        As fits() returns it.
+
+    Returns
+    -------
+    DataFrame
+        Besides, per exit: `pays`, what a strategy takes for switches, traps and scans; `predicted`, by how much that is more than
+        the baseline's, with the ends of its interval. `agrees` is whether `more` is that within AGREE or its interval, nothing where
+        there is no prediction; `why` says why there is none, or why it may be off.
+    """
+    rows = [_predicted(row, _baseline_of(row, compared), fitted.get((row.board, row.kernel))) for row in compared.itertuples()]
+    return compared.join(pd.DataFrame(rows, compared.index, [*PREDICTED]))
+
+
+def _baseline_of(row: Any, compared: pd.DataFrame) -> Any:
+    """Return the row that another of the same question and kernel is compared with; nothing if it is on another kernel."""
+    same = (compared[["question", *PLACE]] == [getattr(row, tag) for tag in ("question", *PLACE)]).all(axis=1)
+    return next(
+        compared[same & (compared["verdict"] == compare.BASELINE) & (compared["strategy"] == row.baseline)].itertuples(), None
+    )
+
+
+def _predicted(row: Any, base: Any, fitted: cost.Fit | None) -> dict[str, Any]:
+    """Return the columns of PREDICTED for one row of costs()."""
+    why = next((words for words, applies in UNKNOWN if applies(row, fitted)), "")
+    if why or fitted is None:
+        return {"why": why}
+    pays = _pays(row)
+    found: dict[str, Any] = {"pays": float(rounded(pays(fitted.costs))), "why": ""}
+    if base is None or row.arm != MAIN or row.verdict == compare.BASELINE:
+        return found
+    theirs = _pays(base)
+    middle, low, high = fitted.interval(lambda costs: pays(costs) - theirs(costs))
+    agrees = abs(middle - row.more) <= AGREE * abs(row.more) or row.more_low <= middle <= row.more_high
+    off = next((words for words, applies in REASONS if applies(row, middle)), NO_REASON)
+    return found | {
+        "predicted": middle, "predicted_low": low, "predicted_high": high, "agrees": agrees, "why": "" if agrees else off.format(row=row),
+    }  # fmt: skip
+
+
+def _pays(row: Any) -> Callable[[cost.Costs], float | compare.Array]:
+    """Return what a strategy takes per exit for switches, traps and scans, as a function of what each of these costs."""
+    scans = _scans(row.strategy)
+    return lambda costs: costs.switch * row.switches + costs.trap * row.traps + costs.scan * scans
+
+
+def _scans(strategy: str) -> float:
+    """Return how often a strategy looks at the control registers at an exit."""
+    return float(cost.RULES[strategy].scans(cost.Mix()))
+
+
+# Why there is no prediction: the first that applies.
+UNKNOWN: tuple[tuple[str, Callable[[Any, cost.Fit | None], bool]], ...] = (
+    ("two kernels differ in more than how they switch", lambda row, fitted: row.question == KERNELS),
+    ("the module does not count what the kernel does by itself", lambda row, fitted: row.strategy in compare.AS_IT_IS),
+    ("the cost model has no rule for it", lambda row, fitted: row.strategy not in cost.RULES),
+    (NO_FIT, lambda row, fitted: fitted is None),
+    (
+        "no cell of the kit's guest says what a scan costs",
+        lambda row, fitted: _scans(row.strategy) > 0 and "scan" not in (fitted.parts if fitted else ()),
+    ),
+    ("the module counted nothing", lambda row, fitted: math.isnan(row.switches)),
+)
+# Why a prediction may be off: the first that applies.
+REASONS: tuple[tuple[str, Callable[[Any, float], bool]], ...] = (
+    (
+        "its lives have {row.more_exits:+.1%} exits: not the same ones are compared",
+        lambda row, middle: abs(row.more_exits) > SAME_EXITS,
+    ),
+    ("too few boots for an interval", lambda row, middle: math.isnan(row.more_low)),
+)
+
+
+# --- which of it is shown -----------------------------------------------------------------------------------------------
+
+
+def places(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return where guests are on the map of touch rate and debugging; those that could not be told apart there are one.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Of behaviour().
+
+    Returns
+    -------
+    DataFrame
+        `board kernel kept_on touches share monitored symbol says`: in which of the two maps, where in it (accesses per entry, share of
+        entries with something enabled), whether monitor debug mode is on in most entries, what stands there, and who it is.
+    """
+    groups: list[dict[str, Any]] = []
+    for row in rows[rows[["accesses", "enabled", "monitor_mode"]].notna().all(axis=1)].itertuples():
+        mode = row.monitor_mode
+        here = {
+            "board": row.board,
+            "kernel": row.kernel,
+            "kept_on": abs(mode - 1) <= abs(mode - row.enabled),
+            "monitored": mode >= 0.5,
+        }
+        place = {"touches": row.accesses / row.entries, "share": row.enabled}
+        group = next((one for one in groups if all(one[tag] == here[tag] for tag in here) and _near(one, place)), None)
+        if group is None:
+            group = {**here, **place, "who": {}}
+            groups.append(group)
+        group["who"].setdefault(row.guest, []).append(row.phase)
+    for number, group in enumerate(groups):
+        group["symbol"] = SYMBOLS[number % len(SYMBOLS)]
+        group["says"] = "; ".join(f"{guest}: {', '.join(phases)}" for guest, phases in group.pop("who").items())
+    return pd.DataFrame(groups, columns=PLACES)
+
+
+def _near(one: Mapping[str, float], other: Mapping[str, float]) -> bool:
+    """Say whether two places on the map would be drawn over each other."""
+    across = abs(math.log10(max(one["touches"], FEWEST)) - math.log10(max(other["touches"], FEWEST))) / -math.log10(FEWEST)
+    return across < NEAR[0] and abs(one["share"] - other["share"]) < NEAR[1]
