@@ -555,6 +555,44 @@ def receipt(campaign: Path, cells: str, against: str, style: str, as_json: bool,
 
 @study.command()
 @CAMPAIGN
+@click.option(
+    "--as",
+    "style",
+    type=click.Choice(["text", "markdown", "html", "json"]),
+    default="text",
+    show_default=True,
+    help="How to show it.",
+)
+@click.option("--json", "as_json", is_flag=True, help="The same as --as json: a list of rows for programs.")
+def census(campaign: Path, style: str, as_json: bool) -> None:
+    """Show what real guests did with the debug registers, entry for entry, and what each strategy cost their host.
+
+    Entries, exits by what they are, entries with monitor debug mode on and with something enabled; then what the host's kernel does for
+    each exit under each strategy, beside what the kit's own guest predicts of it. study guests lets some live.
+
+    \b
+        study census data/mine
+        study census data/mine --json
+    """
+    import contextlib
+
+    from study.analyze import compare, frame, life_tables, lives
+    from study.campaign import Campaign
+    from study.errors import BadRequest
+
+    measured, visits = Campaign(campaign), None
+    found = lives.lived(measured)
+    with contextlib.suppress(BadRequest):  # a campaign may have nothing but real guests
+        visits = compare.medians(frame.tidy(measured))
+    judged = lives.judged(found, visits)
+    if as_json or style == "json":
+        print(_as_json(lives.programs(found, judged)))
+    else:
+        print(life_tables.census(found, style), life_tables.costs(judged, style), sep="\n", end="")
+
+
+@study.command()
+@CAMPAIGN
 def verify(campaign: Path) -> None:
     """Compare every file of a campaign with its sum, and every visit with its digest and the design.
 

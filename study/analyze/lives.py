@@ -7,6 +7,7 @@ a guest did is counted in the arm census, by tracepoints, which cost instruction
 from __future__ import annotations
 
 import math
+import shlex
 from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -20,6 +21,7 @@ from study.campaign import Campaign
 from study.campaign.names import legible
 from study.campaign.store import Record
 from study.design import ANY, CENSUS, MAIN
+from study.errors import BadRequest
 from study.factors import GUESTS
 from study.guests import WORKLOADS
 
@@ -68,6 +70,11 @@ METRIC = "kernel-instructions-per-exit"
 AGREE = 0.10  # of what was measured: how far a prediction may be off, if it is outside of the interval
 SAME_EXITS = 0.01  # how far the exits of two lives may be apart, as a share, to be taken for the same ones
 PREDICTED = ("pays", "predicted", "predicted_low", "predicted_high", "agrees", "why")
+# What programs are told of a comparison besides.
+TOLD = [
+    "boots", "per_exit", *(f"{what}{end}" for what in ("more", "of_kernel", "of_all", "ratio") for end in ("", "_low", "_high")), "p",
+    "least", "verdict", "baseline", *PREDICTED,
+]  # fmt: skip
 NO_FIT = "this campaign has no cells of the kit's guest there that tell trap and switch apart"
 NO_REASON = "no reason is known"
 
@@ -91,6 +98,23 @@ def frame(campaign: Campaign) -> pd.DataFrame:
     starts: dict[tuple[str, str], str] = {}
     rows = [row for record in campaign.lives() for row in _rows(campaign, record, start_of(record, starts))]
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def lived(campaign: Campaign) -> pd.DataFrame:
+    """Return frame() of a campaign in which real guests have lived.
+
+    Raises
+    ------
+    BadRequest
+        If none has.
+    """
+    found = frame(campaign)
+    if found.empty:
+        raise BadRequest(
+            f"{campaign.folder} holds no life of a real guest; let some live with: "
+            f"study guests --campaign {shlex.quote(str(campaign.folder))}"
+        )
+    return found
 
 
 def _rows(campaign: Campaign, record: Record, boot: str) -> list[dict[str, Any]]:
@@ -157,10 +181,10 @@ def census(found: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        CELL; `workload`, empty for a boot; `entries`; `exits` by what they are in words; `monitor_mode` and `enabled`, shares of the
-        entries with monitor debug mode on and with something enabled; `accesses` that trapped; by the module `switches` and `traps`;
-        `instructions` of the host's kernel, `vmm_instructions`, `guest_instructions`. All are means of a life. What lives in the arm
-        census saw is of these, all else of the others. `lives` and `counted` are how many there were of either, `cannot` is why the
+        CELL; `workload`, empty for a boot. Of lives in the arm census: `entries`; `exits_by_class`, by what they are in words;
+        `monitor_mode` and `enabled`, shares of the entries with monitor debug mode on and with something enabled; `accesses` that
+        trapped. Of the others: `exits`; by the module `switches` and `traps`; `instructions` of the host's kernel, `vmm_instructions`,
+        `guest_instructions`. All are means of a life. `lives` and `counted` are how many there were of either, `cannot` is why the
         guest could not do it, and `unseen` says of each share that is NaN why.
     """
     rows = [_census(dict(zip(CELL, tags, strict=True)), own) for tags, own in found.groupby(CELL, sort=False)]
@@ -186,8 +210,8 @@ def _census(tags: dict[str, Any], own: pd.DataFrame) -> dict[str, Any]:
     known = {**shares, "accesses": counted["accesses"].mean()}
     return {
         **tags, "workload": tags["phase"] if tags["phase"] in WORKLOADS else "", "entries": entries,
-        "exits": {str(name): float(count) for name, count in classes.sort_values(ascending=False, kind="stable").items()}, **known,
-        "switches": plain["switches"].mean(), "traps": plain["traps"].mean(), "instructions": plain["in_kernel"].mean(),
+        "exits_by_class": {str(name): float(count) for name, count in classes.sort_values(ascending=False, kind="stable").items()}, **known,
+        "exits": plain["exits"].mean(), "switches": plain["switches"].mean(), "traps": plain["traps"].mean(), "instructions": plain["in_kernel"].mean(),
         "vmm_instructions": plain["in_vmm"].mean(), "guest_instructions": plain["in_guest"].mean(), "lives": len(plain),
         "counted": len(counted), "cannot": cannot, "unseen": {name: reasons[name] for name in known if math.isnan(known[name]) and not cannot},
     }  # fmt: skip
@@ -311,6 +335,17 @@ def predicted(compared: pd.DataFrame, fitted: Mapping[tuple[str, str], cost.Fit]
     """
     rows = [_predicted(row, _baseline_of(row, compared), fitted.get((row.board, row.kernel))) for row in compared.itertuples()]
     return compared.join(pd.DataFrame(rows, compared.index, [*PREDICTED]))
+
+
+def judged(found: pd.DataFrame, visits: pd.DataFrame | None) -> pd.DataFrame:
+    """Return predicted() of costs() of all lives, by fits() of the visits of the same campaign, if it has some."""
+    return predicted(costs(found), {} if visits is None or found.empty else fits(visits))
+
+
+def programs(found: pd.DataFrame, verdicts: pd.DataFrame) -> pd.DataFrame:
+    """Return census() with what judged() says of the same lives, where strategies are compared: for programs."""
+    own = verdicts[(verdicts["question"] == STRATEGIES) & (verdicts["arm"] == MAIN)].rename(columns={"median": "per_exit"})
+    return census(found).merge(own[[*CELL, *TOLD]], "left", CELL)
 
 
 def _baseline_of(row: Any, compared: pd.DataFrame) -> Any:
