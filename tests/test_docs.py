@@ -14,6 +14,7 @@ import os
 import re
 import shlex
 import subprocess
+import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
@@ -33,7 +34,7 @@ from study.collect import boards
 from study.collect.boards import rig
 from study.collect.fleet import shelf
 from study.errors import StudyError
-from study.factors import EXITS, MICRO_BENCH
+from study.factors import EXITS, GUESTS, MICRO_BENCH
 from tests import costs
 from tests.conftest import BIN, files_of_checkout, some
 
@@ -83,8 +84,14 @@ def spans(page: Path) -> list[str]:
 
 
 def blocks(page: Path) -> list[str]:
-    """What is indented or fenced."""
-    return [token.content for token in tokens(page) if token.type in ("code_block", "fence")]
+    """What is indented or fenced, but for files that are shown."""
+    return [token.content for token in tokens(page) if token.type in ("code_block", "fence") and token.info != "toml"]
+
+
+def test_files_that_are_shown_can_be_read() -> None:
+    shown = [(page, token.content) for page in PAGES for token in tokens(page) if token.info == "toml"]
+    for page, text in some(shown):
+        assert tomllib.loads(text), page
 
 
 @cache
@@ -193,10 +200,10 @@ def of_make(_: str, *words: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def makes_sense(board: str, profile: str, **factors: Any) -> None:
+def makes_sense(board: str, profile: str, kind: str = "", **factors: Any) -> None:
     """A board that is known, and factors of which a design can be made."""
     assert boards.find(board)
-    assert design.choose(profile, design.kind_of(board), **factors)
+    assert design.choose(profile, kind or design.kind_of(board), **factors)
 
 
 def parsed(command: click.Command, words: Sequence[str]) -> dict[str, Any]:
@@ -211,7 +218,8 @@ def of_study(_: str, name: str, *words: str) -> None:
     given = parsed(cli.study.commands[name], words)
     if {"board", "profile"} <= given.keys():
         known = {field.name for field in dataclasses.fields(design.Factors)}
-        makes_sense(given["board"], given["profile"], **{name: value for name, value in given.items() if name in known})
+        kind = GUESTS if name == "guests" else ""
+        makes_sense(given["board"], given["profile"], kind, **{name: value for name, value in given.items() if name in known})
 
 
 def of_papermill(_: str, *words: str) -> None:
