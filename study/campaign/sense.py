@@ -9,6 +9,7 @@ import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from study.campaign.names import legible
 from study.campaign.schema import LARGEST
 from study.design import EVENTS, Factors
 from study.factors import IMPORTED, KVM
@@ -48,6 +49,10 @@ def too_small(line: Mapping[str, Any]) -> str:
     return f"{found[0]['event']} is {found[0]['value']:g}: less than one in any number of round trips" if found else ""
 
 
+# What an entry has once or not at all, of counts of the module, its census and tracepoints.
+PARTS_OF_ENTRIES = ("switches", "traps_armed", "monitored", "enabled", "both")
+
+
 def doubt_of_life(line: Mapping[str, Any], factors: Factors) -> str:
     """Return why what was counted of a real guest cannot be true; empty if it can.
 
@@ -60,7 +65,7 @@ def doubt_of_life(line: Mapping[str, Any], factors: Factors) -> str:
     """
     asked, had = ["boot", *factors.workloads], [phase["phase"] for phase in line["phases"]]
     if had not in (asked, ["whole"]):
-        return f"its phases are {', '.join(had)}, and the design asks for {', '.join(asked)}"
+        return f"its phases are {legible(', '.join(had))}, and the design asks for {legible(', '.join(asked))}"
     return next((why for phase in line["phases"] if (why := _doubt_of_phase(phase, line["lacking"]))), "")
 
 
@@ -79,6 +84,9 @@ def _doubt_of_phase(phase: Mapping[str, Any], lacking: list[str]) -> str:
     seen = phase.get("census", {}).get("monitored", 0), phase.get("tracepoints", {}).get("monitored", 0)
     if phase.get("census") and seen[0] != seen[1] and "monitored" not in lacking:
         return f"in its {phase['phase']} the module saw monitor debug mode on in {seen[0]} entries, and tracepoints in {seen[1]}"
+    parts = {**phase["module"], **phase.get("census", {}), "monitored": seen[1]}
+    if more := [name for name in PARTS_OF_ENTRIES if parts.get(name, 0) > exits]:
+        return f"in its {phase['phase']} {more[0]} is {parts[more[0]]}, and KVM counted {exits} exits"
     return "" if exits and phase["instructions"]["kernel"] > 0 else f"in its {phase['phase']} nothing was counted"
 
 

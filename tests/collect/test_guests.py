@@ -282,6 +282,7 @@ ASKED = design.choose("default", GUESTS, workloads="timer")
         ({"module": {"entries": 6}}, "the module 6"),
         ({"tracepoints": {"entries": 7, "exits": {"2,1": 4}, "monitored": 7}}, "tracepoints at exits 4"),
         ({"census": {"monitored": 5, "enabled": 0, "both": 0}}, "the module saw monitor debug mode on in 5 entries, and tracepoints in 7"),
+        ({"census": {"monitored": 7, "enabled": 9, "both": 0}}, "enabled is 9, and KVM counted 7 exits"),
         ({"instructions": {"kernel": 0, "vmm": 0, "guest": 0}}, "nothing was counted"),
         ({"phase": "fork"}, "its phases are boot, fork, and the design asks for boot, timer"),
     ],

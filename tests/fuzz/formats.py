@@ -24,11 +24,11 @@ import pandas as pd
 import pyperf
 
 from study import paths
-from study.analyze import compare, frame, patches
+from study.analyze import compare, frame, lives, patches
 from study.campaign import Campaign
 from study.campaign.lines import line_digest
 from study.campaign.names import LONGEST, legible
-from study.campaign.store import BOOT, DESIGN, ENOUGH, RECEIPTS, SERIES, VISITS
+from study.campaign.store import BOOT, CENSUS, DESIGN, ENOUGH, RECEIPTS, SERIES, VISITS
 from study.campaign.sums import SUMS
 from study.collect import records
 from study.collect.boards import rig
@@ -39,9 +39,9 @@ from study.collect.imports.imported import import_files
 from study.collect.rig.script import Machine, oracle
 from study.design import Design, Factors, Visit, draw
 from study.errors import BoardFailed
-from study.factors import IMPORTED, KVM, RIG
+from study.factors import GUESTS, IMPORTED, KVM, RIG
 from study.publish import letter, prose, series, site
-from tests import made_logs, receipts
+from tests import made_lives, made_logs, receipts
 from tests.fuzz import mutate
 
 REFERENCE = paths.DATA / "reference"
@@ -179,6 +179,7 @@ def make(base: Path) -> None:
         if kind == KVM:
             campaign.enough(board, 3, 0.009)
         campaign.close(board)
+    made_lives.make(base / GUESTS, trips=False, boots=1)
     source = base / "sources"
     source.mkdir()
     for name in ("before", "after"):
@@ -460,6 +461,20 @@ def look_at_summary(summary: pd.DataFrame) -> None:
     insist(set(summary["verdict"].dropna()) <= known, "a verdict is unknown", *summary["verdict"].unique())
 
 
+def read_lives(bench: Bench, content: bytes) -> None:
+    """Read spoiled lives in the place of those of a campaign, and tabulate them."""
+    folder = bench.campaign(GUESTS, "lives")
+    next(folder.glob(f"boots/*/{CENSUS}")).write_bytes(content)
+    found = lives.frame(Campaign(folder))
+    for name in ("exits", "in_kernel", "in_vmm", "in_guest", "switches", "traps"):
+        for value in found[name].dropna():
+            finite(f"{name} of a phase", value)
+            insist(value >= 0, "a count is below 0", name, value)
+    table = lives.census(found)
+    for name in ("monitor_mode", "enabled"):
+        insist(table[name].dropna().between(0, 1).all(), "a share of entries is none", *table[name].dropna())
+
+
 def read_receipts(bench: Bench, content: bytes) -> None:
     """Read spoiled receipts in the place of those of a campaign."""
     folder = bench.campaign(KVM, "receipts")
@@ -676,6 +691,17 @@ LINE_WORDS = (
     b'"module"',
 )
 RECEIPT_WORDS = (b'"receipt"', b'"sampled"', b'"traced"', b'"functions"', b'"stacks"', b'"registers"', b'"number"', b'"sha256"')
+LIFE_WORDS = (
+    b'"phases"',
+    b'"cannot"',
+    b'"kvm"',
+    b'"exits"',
+    b'"module"',
+    b'"tracepoints"',
+    b'"census"',
+    b'"monitored"',
+    b'"sha256"',
+)
 PERF_WORDS = (
     b'"counter-value"',
     b'"<not counted>"',
@@ -719,6 +745,8 @@ FORMATS: dict[str, Format] = {
     "visits": Format(12, partial(files, KVM, VISITS), as_bytes(*LINE_WORDS), partial(read_campaign, KVM, VISITS)),
     "receipts": Format(12, partial(files, KVM, RECEIPTS), as_bytes(*RECEIPT_WORDS), read_receipts),
     "signed-receipts": Format(12, partial(files, KVM, RECEIPTS), signed, read_receipts),
+    "lives": Format(12, partial(files, GUESTS, CENSUS), as_bytes(*LIFE_WORDS), read_lives),
+    "signed-lives": Format(12, partial(files, GUESTS, CENSUS), signed, read_lives),
     "signed-kvm": Format(15, partial(files, KVM, VISITS), signed, partial(read_campaign, KVM, VISITS)),
     "signed-rig": Format(12, partial(files, RIG, VISITS), signed, partial(read_campaign, RIG, VISITS)),
     "signed-imported": Format(12, partial(files, IMPORTED, VISITS), signed, partial(read_campaign, IMPORTED, VISITS)),
