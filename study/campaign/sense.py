@@ -77,9 +77,10 @@ def _doubt_of_phase(phase: Mapping[str, Any], lacking: list[str]) -> str:
     counted = {
         "the module": phase["module"].get("entries", exits),
         "tracepoints at entries": phase.get("tracepoints", {}).get("entries", exits),
+        "tracepoints at entries that tell MDSCR_EL1": phase.get("tracepoints", {}).get("told", exits),
         "tracepoints at exits": sum(phase.get("tracepoints", {}).get("exits", {"": exits}).values()),
     }
-    if wrong := [f"{who} {number}" for who, number in counted.items() if number != exits and not lacking]:
+    if wrong := [f"{who} {number}" for who, number in counted.items() if number != exits]:
         return f"in its {phase['phase']} KVM counted {exits} exits, and {wrong[0]}"
     seen = phase.get("census", {}).get("monitored", 0), phase.get("tracepoints", {}).get("monitored", 0)
     if phase.get("census") and seen[0] != seen[1] and "monitored" not in lacking:

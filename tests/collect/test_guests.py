@@ -340,7 +340,7 @@ def test_a_histogram_is_read_thread_by_thread_and_refused_if_it_is_full(tmp_path
 
     event = tmp_path / "events/kvm/trap_reg"
     event.mkdir(parents=True)
-    lacking = ("entries", "exits", "monitored")
+    lacking = {"entries", "exits", "told", "monitored"}
     (event / "hist").write_text(HIST.format(ours=12, dropped=0))
     assert census._histograms(tmp_path, {640, 641}, lacking) == {"accesses": 12, "enabling": 3}
     (event / "hist").write_text(HIST.format(ours=12, dropped=2))

@@ -36,6 +36,7 @@ CONTROL = 'fn ~ "trap_?cr"'  # trap_bcr and trap_wcr of arch/arm64/kvm/sys_regs.
 TRIGGERS = {
     "entries": ("kvm_entry", (), ""),
     "exits": ("kvm_exit", ("ret", "esr_ec"), ""),
+    "told": ("kvm_arm_set_dreg32", (), 'name == "MDSCR_EL1"'),
     "monitored": ("kvm_arm_set_dreg32", (), f'name == "MDSCR_EL1" && value & {MONITOR}'),
     "accesses": ("trap_reg", (), ""),
     "enabling": ("trap_reg", (), f"is_write == 1 && write_value & 1 && {CONTROL}"),
@@ -69,13 +70,13 @@ class Reading:
         Events of perf that count what we start from now on.
     traced : path or None
         The instance of tracefs that counts by tracepoints.
-    lacking : tuple of str
-        What this kernel cannot count so.
+    lacking : set of str
+        What this kernel cannot count so; more may be found out while a guest lives.
     """
 
     files: dict[str, int]
     traced: Path | None
-    lacking: tuple[str, ...]
+    lacking: set[str]
 
     def __post_init__(self) -> None:
         self.first: Counts = {"module": _module(), "census": {**strategy.census()}}  # since the module was loaded
@@ -105,9 +106,15 @@ class Reading:
         }
         if self.traced:
             threads = {int(path.name) for path in Path(f"/proc/{process}/task").iterdir()}
-            counts["tracepoints"] = _histograms(self.traced, threads, self.lacking)
+            counts["tracepoints"] = self._traced(_histograms(self.traced, threads, self.lacking))
             counts["census"] = {**strategy.census()}
         return counts
+
+    def _traced(self, counts: Counts) -> Counts:
+        """Return what tracepoints counted, without what they are not told: the one of kernels from 6.14 knows no MDSCR_EL1."""
+        if counts.get("entries") and not counts.get("told"):
+            self.lacking |= {"told", "monitored"}
+        return {name: count for name, count in counts.items() if name not in self.lacking}
 
 
 @contextlib.contextmanager
@@ -118,7 +125,7 @@ def counting(traced: bool) -> Iterator[Reading]:
         for name, (event, flags) in EVENTS.items():
             files[name] = _opened(event, flags)
             held.callback(os.close, files[name])
-        instance, lacking = held.enter_context(_tracing()) if traced else (None, ())
+        instance, lacking = held.enter_context(_tracing()) if traced else (None, set())
         if traced:
             held.enter_context(strategy.taking_census())
         yield Reading(files, instance, lacking)
@@ -170,7 +177,7 @@ def _statistics(process: int) -> Counts:
 
 
 @contextlib.contextmanager
-def _tracing() -> Iterator[tuple[Path, tuple[str, ...]]]:
+def _tracing() -> Iterator[tuple[Path, set[str]]]:
     """Set the triggers in an instance of their own; yield it and what this kernel lacks a tracepoint for."""
     instance = INSTANCES / f"study-{os.getpid()}"
     try:
@@ -178,7 +185,7 @@ def _tracing() -> Iterator[tuple[Path, tuple[str, ...]]]:
     except OSError as error:
         raise BoardError(f"{INSTANCES} gives no instance to count in: {error.strerror}; run the study as root") from None
     try:
-        lacking = []
+        lacking = set()
         for name, (event, keys, condition) in TRIGGERS.items():
             file = instance / "events/kvm" / event / "trigger"
             words = f"hist:keys={','.join(('common_pid', *keys))}" + (f" if {condition}" if condition else "")
@@ -186,13 +193,13 @@ def _tracing() -> Iterator[tuple[Path, tuple[str, ...]]]:
                 with open(file, "a") as trigger:
                     trigger.write(words)
             except OSError:
-                lacking.append(name)
-        yield instance, tuple(lacking)
+                lacking.add(name)
+        yield instance, lacking
     finally:
         instance.rmdir()
 
 
-def _histograms(instance: Path, threads: set[int], lacking: tuple[str, ...]) -> Counts:
+def _histograms(instance: Path, threads: set[int], lacking: set[str]) -> Counts:
     """Return by trigger what it counted of some threads: a number, or numbers by keys."""
     counts: Counts = {}
     for name, (event, keys, condition) in TRIGGERS.items():

@@ -86,7 +86,7 @@ def live(
         raise BoardError(
             f"the strategy was changed to {now} while {chosen} was measured: something else uses the module dbgswitch"
         )
-    return {"phases": phases, "lacking": list(reading.lacking), "vmm": version()}
+    return {"phases": phases, "lacking": sorted(reading.lacking), "vmm": version()}
 
 
 def settings(root: Path) -> list[tuple[str, str]]:
