@@ -588,7 +588,7 @@ def census(campaign: Path, style: str, as_json: bool) -> None:
     if as_json or style == "json":
         print(_as_json(lives.programs(found, judged)))
     else:
-        print(life_tables.census(found, style), life_tables.costs(judged, style), sep="\n", end="")
+        print(life_tables.page(found, judged, style).rstrip("\n"))
 
 
 @study.command()

@@ -48,6 +48,21 @@ PREDICTED = (
 COLLECT = "No prediction: {why}. They are measured by: study collect --board {board} --kernels {kernel} --campaign CAMPAIGN"
 
 
+def page(found: pd.DataFrame, judged: pd.DataFrame, style: str = "text") -> str:
+    """Return census() and costs(), one below the other.
+
+    Parameters
+    ----------
+    found : DataFrame
+        As lives.frame() returns it.
+    judged : DataFrame
+        As lives.judged() returns it.
+    style : str
+        A row of tables.FORMATS.
+    """
+    return f"{census(found, style)}\n{costs(judged, style)}"
+
+
 # --- what guests did ----------------------------------------------------------------------------------------------------
 
 
@@ -163,7 +178,6 @@ def costs(rows: pd.DataFrame, style: str = "text") -> str:
     return "\n".join(parts)
 
 
-VARIED = {lives.STRATEGIES: "strategy", lives.KERNELS: "kernel"}
 VARIED = {lives.STRATEGIES: "strategy", lives.KERNELS: "kernel"}
 HEADINGS = {
     lives.STRATEGIES: "instructions of the host's kernel per exit, by strategy",

@@ -83,6 +83,7 @@ NO_REASON = "no reason is known"
 FEWEST, NEAR = 1e-3, (0.06, 0.1)
 SYMBOLS = "123456789abcdefghijklmnopqrstuvwxyz"
 PLACES = ["board", "kernel", "kept_on", "touches", "share", "monitored", "symbol", "says"]
+NOWHERE = pd.DataFrame(columns=PLACES)
 
 
 def frame(campaign: Campaign) -> pd.DataFrame:
@@ -454,6 +455,12 @@ def places(rows: pd.DataFrame) -> pd.DataFrame:
         group["symbol"] = SYMBOLS[number % len(SYMBOLS)]
         group["says"] = "; ".join(f"{guest}: {', '.join(phases)}" for guest, phases in group.pop("who").items())
     return pd.DataFrame(groups, columns=PLACES)
+
+
+def in_focus(found: pd.DataFrame, visits: pd.DataFrame) -> pd.DataFrame:
+    """Return places() of all lives, on the kernels whose cost model a figure shows: of those visits one of each board."""
+    shown = compare.one_kernel(visits)[["board", "kernel"]].astype(str).drop_duplicates()
+    return places(behaviour(census(found)).merge(shown)) if len(found) else NOWHERE
 
 
 def _near(one: Mapping[str, float], other: Mapping[str, float]) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from study.analyze import chart, compare, cost, history, tables
+from study.analyze import chart, compare, cost, history, lives, tables
 from study.analyze.history import ASKED, TOUCHING
 from study.analyze.tables import MEANINGS, label, scale
 from study.campaign.names import system
@@ -26,6 +26,7 @@ KEPT_ON = {False: "monitor mode on only while debugging (arm64 Linux)", True: "m
 PARTS = ("base", "scan", "switch", "trap")  # of a round trip, in the order in which they are drawn
 TELLING = ("untouched", "mde")  # the guests of the question, of which a description speaks; its text has all
 ROOM = ["board", "kernel", "metric"]  # what has a panel of its own
+REAL_GUESTS = "real guests, by what was counted (black: monitor mode on; fewer accesses than the map has are at its left edge)"
 COLUMNS, LINES = 56, 11  # of a map of letters
 
 
@@ -225,8 +226,8 @@ def competing(fitted: cost.Fit) -> list[str]:
     return [name for name in STRATEGIES if name in set(fitted.cells["strategy"])]
 
 
-def describe_break_even(fits: Mapping[str, cost.Fit]) -> str:
-    """Return what break_even() shows, in words: where the strategies of each board meet."""
+def describe_break_even(fits: Mapping[str, cost.Fit], places: pd.DataFrame = lives.NOWHERE) -> str:
+    """Return what break_even() shows, in words: where the strategies of each board meet, and where real guests are."""
     sentences = []
     for board, fitted in fits.items():
         names = competing(fitted)
@@ -238,8 +239,17 @@ def describe_break_even(fits: Mapping[str, cost.Fit]) -> str:
         sentences.append(f"{board}: with debugging off {', '.join(met) if met else 'no two strategies meet'}")
     return (
         "The cheapest strategy over the touch rate and the share of entries with debugging on, by the cost model. "
-        f"{'; '.join(sentences)}."
+        f"{'; '.join(sentences)}.{' Real guests: ' * bool(len(places))}{' '.join(located(places))}"
     )
+
+
+def located(places: pd.DataFrame) -> list[str]:
+    """Say where real guests are on the map, a sentence for each place, as lives.places() returns them."""
+    return [
+        f"{row.symbol} {row.says} ({row.board}): {row.touches:.2g} accesses per entry, something enabled in {row.share:.0%} of entries, "
+        f"monitor mode {'on' if row.monitored else 'off'}."
+        for row in places.itertuples()
+    ]
 
 
 def describe_prices(rows: pd.DataFrame, guests: Sequence[str] = ("mde", "touch-20")) -> str:
@@ -352,8 +362,8 @@ def text_drift(visits: pd.DataFrame) -> str:
     return f"{fill(words)}\n\n{tables.table(head, body, 'll' + 'r' * 6, 'text')}"
 
 
-def text_break_even(fits: Mapping[str, cost.Fit]) -> str:
-    """Return break_even() as text: a map of the cheapest strategy for each board, a letter for each."""
+def text_break_even(fits: Mapping[str, cost.Fit], places: pd.DataFrame = lives.NOWHERE) -> str:
+    """Return break_even() as text: a map of the cheapest strategy for each board, a letter for each, and where real guests are."""
     touches, share = np.geomspace(1e-3, 1, COLUMNS), np.linspace(0, 1, LINES)
     grid = np.meshgrid(touches, share)
     parts = []
@@ -362,10 +372,13 @@ def text_break_even(fits: Mapping[str, cost.Fit]) -> str:
             mix = cost.debugging_mix(*grid, kept_on=kept_on)
             costs = {name: fitted.costs.of(name, mix) for name in competing(fitted)}
             emulated = ", emulated" if fitted.unit == "instructions" else ""
-            parts.append(_map(f"{board}{emulated}: {words}", touches, share, costs, "{:.1f}".format))
+            here = places[(places["board"] == board) & (places["kept_on"] == kept_on)]
+            parts.append(_map(f"{board}{emulated}: {words}", touches, share, costs, "{:.1f}".format, here))
     axes = "Across: accesses to debug registers per entry. Up: share of entries with debugging on. A letter: the cheapest strategy by the cost model"
     emulated = ", by path length in instructions, not time" if any(f.unit == "instructions" for f in fits.values()) else ""
-    return "\n\n".join([*parts, fill(f"{axes}{emulated}.")])
+    return "\n\n".join(
+        [*parts, fill(f"{axes}{emulated}."), *([fill(f"{REAL_GUESTS}:")] * bool(len(places))), *map(fill, located(places))]
+    )
 
 
 def text_prices(rows: pd.DataFrame, guests: Sequence[str] = PRICED) -> str:
@@ -382,8 +395,10 @@ def text_prices(rows: pd.DataFrame, guests: Sequence[str] = PRICED) -> str:
     return "\n\n".join([*parts, fill(axes)])
 
 
-def _map(title: str, x: Any, y: Any, costs: Mapping[str, Any], number: Callable[[float], str]) -> str:
-    """Return a map of letters with its axes and what its letters mean; a sentence where one of them is everywhere."""
+def _map(
+    title: str, x: Any, y: Any, costs: Mapping[str, Any], number: Callable[[float], str], places: pd.DataFrame = lives.NOWHERE
+) -> str:
+    """Return a map of letters with its axes and what its letters mean; a sentence where one of them is everywhere, and no real guest."""
     best, names = cost.winners({name: np.broadcast_to(total, (len(y), len(x))) for name, total in costs.items()})
     letters = chart.letters(names)
     key = {
@@ -391,9 +406,12 @@ def _map(title: str, x: Any, y: Any, costs: Mapping[str, Any], number: Callable[
         for at, name in enumerate(names)
         if (best == at).any()
     }
-    if len(key) == 1:
+    if len(key) == 1 and places.empty:
         return fill(f"{title}. Everywhere: {next(iter(key.values()))[2:]}")
-    lines = ["".join(letters[names[at]] for at in line) for line in best]
+    drawn_on = [[letters[names[at]] for at in line] for line in best]
+    for place in places.itertuples():
+        drawn_on[np.abs(y - place.share).argmin()][np.abs(np.log(x / max(place.touches, lives.FEWEST))).argmin()] = place.symbol
+    lines = list(map("".join, drawn_on))
     drawn = [f"{number(value):>8} |{line}" for value, line in zip(y[::-1], lines[::-1], strict=True)]
     ends = f"{'':8}  {x[0]:<{COLUMNS // 2}g}{x[-1]:>{COLUMNS - COLUMNS // 2}g}"
     return "\n".join([fill(f"{title}. {', '.join(key.values())}"), "", *drawn, f"{'':8} +{'-' * COLUMNS}", ends])

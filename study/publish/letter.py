@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -13,13 +13,13 @@ import jinja2
 import pandas as pd
 
 from study import paths
-from study.analyze import chart, compare, cost, history, patches, receipt_tables, receipts, tables, texts
+from study.analyze import chart, compare, cost, history, life_tables, lives, patches, receipt_tables, receipts, tables, texts
 from study.campaign import Campaign
 from study.campaign.files import write_whole
 from study.campaign.names import system
 from study.design import options
 from study.errors import BadData, BadRequest
-from study.factors import IMPORTED, KVM, RIG, STRATEGIES
+from study.factors import GUESTS, IMPORTED, KVM, RIG, STRATEGIES
 from study.publish import findings
 from study.publish.prose import LINK, WIDTH, broken, check, shown_folder, with_first_line, wrap
 
@@ -113,9 +113,9 @@ def split_links(words: str) -> tuple[str, str]:
 
 def contents(campaign: Campaign, values: pd.DataFrame, summary: pd.DataFrame, fits: Mapping[str, cost.Fit]) -> dict[str, Any]:
     """Return what the template of the letter is filled with."""
-    series = campaign.series()
-    moved = patches.moves(compare.medians(values), series)
-    grown = history.NOTHING if series else history.generations(compare.medians(values))
+    series, visits, lived = campaign.series(), compare.medians(values), lives.frame(campaign)
+    moved = patches.moves(visits, series)
+    grown = history.NOTHING if series else history.generations(visits)
     timed = compare.timed(summary)
     focus = timed if IMPORTED in campaign.designs else compare.in_focus(timed)
     linux, rigs = compare.of_kind(timed, KVM), compare.of_kind(timed, RIG)
@@ -145,6 +145,7 @@ def contents(campaign: Campaign, values: pd.DataFrame, summary: pd.DataFrame, fi
         "generations": texts.generations(grown),
         "history": tables.generations(grown[grown["exit"].isin(list(grown["exit"])[:1])]).rstrip("\n"),
         "receipts": receipt_tables.excerpt(receipts.telling(receipts.frame(campaign), series)),
+        "lives": life_tables.excerpt(lived, lives.judged(lived, visits)),
         "hosts": findings.hosts(timed),
         "cases": tables.CASES,
         "answers": list(answered.values()),
@@ -160,7 +161,7 @@ def contents(campaign: Campaign, values: pd.DataFrame, summary: pd.DataFrame, fi
         "baseline": on_linux.baseline if on_linux else "",
         "agreement": compare.agreement(summary),
         "draw": broken(f"make setup figures mail CAMPAIGN={shlex.quote(shown_folder(campaign))}"),
-        "measure": measuring(campaign),
+        "measure": measuring(campaign, list(dict.fromkeys(lived["board"]))),
         "digest": campaign.digest(),
     }
 
@@ -198,8 +199,16 @@ def ratio_chart(rows: pd.DataFrame) -> str:
     return chart.intervals(groups, "guest, strategy", at=1.0)
 
 
-def measuring(campaign: Campaign) -> list[str]:
-    """Return the lines of the command that measures anew, one for boards of equal designs; none for imported results."""
+def measuring(campaign: Campaign, homes: Sequence[str] = ()) -> list[str]:
+    """Return the lines of the command that measures anew, one for boards of equal designs; none for imported results.
+
+    Parameters
+    ----------
+    campaign : Campaign
+        What was measured.
+    homes : sequence of str
+        The boards on which real guests lived: one line is for these.
+    """
     if IMPORTED in campaign.designs:
         return []
     if series := campaign.series():
@@ -209,5 +218,7 @@ def measuring(campaign: Campaign) -> list[str]:
     boards: dict[str, list[str]] = {}
     for board in campaign.boards():
         boards.setdefault(options(campaign.design_of(board).factors), []).append(board)
-    loop = "for b in {}; do .venv/bin/study collect --board $b --campaign data/again {}; done"
-    return [broken(loop.format(shlex.join(names), asked)) for asked, names in boards.items()]
+    commands = [("collect", asked, names) for asked, names in boards.items()]
+    commands += [("guests", options(campaign.designs[GUESTS].factors), list(homes))] * bool(homes)
+    loop = "for b in {}; do .venv/bin/study {} --board $b --campaign data/again {}; done"
+    return [broken(loop.format(shlex.join(names), command, asked)) for command, asked, names in commands]

@@ -32,6 +32,7 @@ BESIDE = {
     "tables.txt": "every table, as plain text",
     "tables.md": "every table, as Markdown",
     "receipts.txt": "what round trips are made of, as plain text",
+    "guests.txt": "what real guests did and what that cost, as plain text",
     "figures.md": "what each figure shows",
     "alt.json": "the same, for programs",
 }

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from study.analyze import compare, cost, history, patches, receipt_tables, receipts, texts
+from study.analyze import compare, cost, history, lives, patches, receipt_tables, receipts, texts
 from study.analyze.figures.costs import by_guest, generations, parts, rig
 from study.analyze.figures.look import Drawing
 from study.analyze.figures.patches import by_patch
@@ -30,6 +30,7 @@ def draw_all(
     summary: pd.DataFrame,
     series: Mapping[str, Any] = MappingProxyType({}),
     found: pd.DataFrame = receipts.NOTHING,
+    lived: pd.DataFrame = lives.NOTHING,
 ) -> list[Drawing]:
     """Draw every figure that a campaign has the data for.
 
@@ -44,8 +45,10 @@ def draw_all(
         As Campaign.series() returns it.
     found : DataFrame
         As receipts.frame() returns it.
+    lived : DataFrame
+        As lives.frame() returns it.
     """
-    return [*_of_visits(frame, summary, series), *_of_receipts(receipts.in_focus(found, series))]
+    return [*_of_visits(frame, summary, series, lived), *_of_receipts(receipts.in_focus(found, series))]
 
 
 def _of_receipts(pairs: list[receipts.Pair]) -> list[Drawing]:
@@ -55,7 +58,7 @@ def _of_receipts(pairs: list[receipts.Pair]) -> list[Drawing]:
     return [Drawing("functions", by_function(pairs), receipt_tables.described(pairs), receipt_tables.drawn(pairs))]
 
 
-def _of_visits(frame: pd.DataFrame, summary: pd.DataFrame, series: Mapping[str, Any]) -> list[Drawing]:
+def _of_visits(frame: pd.DataFrame, summary: pd.DataFrame, series: Mapping[str, Any], lived: pd.DataFrame) -> list[Drawing]:
     """Return what is drawn of the cost of round trips."""
     visits = compare.medians(frame)
     if series:
@@ -86,8 +89,9 @@ def _of_visits(frame: pd.DataFrame, summary: pd.DataFrame, series: Mapping[str, 
     for kind, name in ((KVM, ""), (RIG, "rig-")):
         own = {board: fitted for board, fitted in fits.items() if kind_of(board) == kind}
         if own:
+            what = own, lives.in_focus(lived, visits[visits["board"].isin(own)]) if kind == KVM else lives.NOWHERE
             drawings.append(
-                Drawing(f"{name}break-even", break_even(own), texts.describe_break_even(own), texts.text_break_even(own))
+                Drawing(f"{name}break-even", break_even(*what), texts.describe_break_even(*what), texts.text_break_even(*what))
             )
         counted = cost.counts(compare.of_kind(summary, kind))
         if len(counted):

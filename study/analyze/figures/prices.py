@@ -11,9 +11,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from scipy import ndimage
 
-from study.analyze import cost
+from study.analyze import cost, lives, texts
 from study.analyze.figures.look import STYLE, looks, panels, plain_numbers
 from study.analyze.tables import shorten
 from study.analyze.texts import (
@@ -22,29 +23,46 @@ from study.analyze.texts import (
     competing,
 )
 
+# A disc of a real guest, in points; how much further than the map its axes go for those at its edges; and how far names stay away
+# from a disc, as shares of the map's width and height. A line of the key to them, in inches.
+DISC, EDGE, AWAY, LINE = 12.0, 1.35, (0.2, 0.12), 0.21
 
-def break_even(fits: Mapping[str, cost.Fit]) -> Figure:
+
+def break_even(fits: Mapping[str, cost.Fit], places: pd.DataFrame = lives.NOWHERE) -> Figure:
     """Draw which strategy is the cheapest over touch rate and share of entries with debugging on, by the fitted model.
 
     Parameters
     ----------
     fits : mapping of str to Fit
         For each board; its strategies that have a rule compete.
+    places : DataFrame
+        As lives.places() returns it: where real guests are on the map. A disc is black if monitor debug mode is on.
     """
     touches, share = np.geomspace(1e-3, 1, 241), np.linspace(0, 1, 201)
     grid = np.meshgrid(touches, share)
     with plt.style.context(STYLE):
-        figure, axes = panels(len(KEPT_ON), len(fits), height=2.6, sharex=True, sharey=True)
+        more = 1.0 + LINE * (len(places) + 2) * bool(len(places))
+        figure, axes = panels(len(KEPT_ON), len(fits), 2.6, more, sharex=True, sharey=True)
         for line, (kept_on, words) in zip(axes, KEPT_ON.items(), strict=True):
             for axis, (board, fitted) in zip(line, fits.items(), strict=True):
                 mix = cost.debugging_mix(*grid, kept_on=kept_on)
-                _regions(axis, touches, share, {name: fitted.costs.of(name, mix) for name in competing(fitted)})
+                here = places[(places["board"] == board) & (places["kept_on"] == kept_on)]
+                _regions(axis, touches, share, {name: fitted.costs.of(name, mix) for name in competing(fitted)}, here)
+                _discs(axis, here)
                 axis.set(
                     xscale="log", title=f"{shorten(board, 40)}{', emulated' if fitted.unit == 'instructions' else ''}\n{words}"
                 )
                 plain_numbers(axis.xaxis)
         for axis in axes[:, 0]:
             axis.set_ylabel("share of entries with debugging on")
+        if len(places):
+            axes[0, 0].set(xlim=(touches[0] / EDGE, touches[-1] * EDGE), ylim=(-0.1, 1.1))
+            key = [Line2D([], [], **_disc(row)) for row in places.itertuples()]
+            who = [f"{row.symbol}  {row.says} ({row.board})" for row in places.itertuples()]
+            figure.legend(
+                key, who, title=texts.REAL_GUESTS, loc="outside upper left", alignment="left", fontsize="small",
+                title_fontsize="small", markerscale=0.7,
+            )  # fmt: skip
         emulated = (
             " (emulated: by path length in instructions, not time)"
             if any(f.unit == "instructions" for f in fits.values())
@@ -86,8 +104,25 @@ def prices(rows: pd.DataFrame, guests: Sequence[str] = PRICED) -> Figure:
     return figure
 
 
-def _regions(axis: Axes, x: Any, y: Any, costs: Mapping[str, Any]) -> None:
-    """Shade where each strategy is the cheapest, and write its name there, and those of others that cost the same there."""
+def _disc(place: Any) -> dict[str, Any]:
+    """Return how the disc of a real guest looks: black if monitor debug mode is on in most entries, else white."""
+    return {"marker": "o", "ls": "none", "ms": DISC, "mfc": "black" if place.monitored else "white", "mec": "black", "mew": 1.0}
+
+
+def _discs(axis: Axes, places: pd.DataFrame) -> None:
+    """Draw a disc with its symbol for each real guest."""
+    for place in places.itertuples():
+        at = max(place.touches, lives.FEWEST), place.share
+        axis.plot(*at, **_disc(place), zorder=3)
+        axis.annotate(place.symbol, at, ha="center", va="center_baseline", fontsize=DISC * 0.6, zorder=4,
+                      color="white" if place.monitored else "black")  # fmt: skip
+
+
+def _regions(axis: Axes, x: Any, y: Any, costs: Mapping[str, Any], places: pd.DataFrame = lives.NOWHERE) -> None:
+    """Shade where each strategy is the cheapest, and write its name there, and those of others that cost the same there.
+
+    Names keep away from `places`, as lives.places() returns them.
+    """
     costs = {name: np.broadcast_to(total, (len(y), len(x))) for name, total in costs.items()}
     best, names = cost.winners(costs)
     shades = [tuple(1 - 0.45 * (1 - part) for part in looks(names)[name].colour) for name in names]
@@ -100,8 +135,18 @@ def _regions(axis: Axes, x: Any, y: Any, costs: Mapping[str, Any]) -> None:
         if not where.all():
             axis.contour(x, y, where.astype(float), [0.5], colors="0.2", linewidths=0.8)
         # The place of the name is the one that is furthest from all borders.
-        depth = ndimage.distance_transform_edt(np.pad(where, 1))[1:-1, 1:-1]
+        free = where & _free(x, y, places)
+        depth = ndimage.distance_transform_edt(np.pad(free if free.any() else where, 1))[1:-1, 1:-1]
         row, column = np.unravel_index(np.argmax(depth), depth.shape)
         size = "small" if depth[row, column] > min(where.shape) / 12 else "x-small"
         axis.annotate(" = ".join(cost.alike(costs, name, where)), (x[column], y[row]), ha="center", va="center", fontsize=size,
                       bbox={"boxstyle": "round,pad=0.2", "fc": "white", "ec": "none", "alpha": 0.7})  # fmt: skip
+
+
+def _free(x: Any, y: Any, places: pd.DataFrame) -> Any:
+    """Return where on a map, whose x is logarithmic, no real guest is as near as a name is wide and high."""
+    free = np.ones((len(y), len(x)), dtype=bool)
+    for place in places.itertuples():
+        across = np.abs(np.log10(x / max(place.touches, lives.FEWEST))) < AWAY[0] * np.log10(x[-1] / x[0])
+        free &= ~(across & (np.abs(y - place.share) < AWAY[1])[:, None])
+    return free
