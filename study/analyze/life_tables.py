@@ -11,7 +11,7 @@ import pandas as pd
 
 from study.analyze import compare, history, lives, tables
 from study.campaign.names import system
-from study.design import MAIN
+from study.design import CONTROL, MAIN
 
 INSTRUCTIONS = {True: "instructions (emulated: path length, not time)", False: "instructions"}
 NAMED = 3  # kinds of exits that text names of each phase
@@ -36,7 +36,9 @@ TOOK = (
 )
 CHECKED = "{made} that were made twice, by KVM's statistics, the module or tracepoints: {agree}."
 COMPARED = (
-    "What the host's kernel does for the guest, per exit; a phase of a life is one value. The difference from the baseline has a 95 % "
+    "What the host's kernel does for the guest: per exit where strategies are compared, in a whole phase where kernels are, of which one "
+    "may leave the guest more often. An exit is one that the guest's work causes; trapped accesses to debug registers are part of what "
+    "the others cost. A phase of a life is one value. The difference from the baseline has a 95 % "
     f"interval over boots. A verdict needs a ratio that is sure to be more than {compare.SMALLEST_EFFECT:.0%} from 1, after Holm's "
     "correction for all rows of all boards. Of kernel: of all that the host's kernel does for that guest then; of all: of kernel, QEMU "
     'and guest together. n is boots/lives; "again" is the control arm: the baseline measured a second time.'
@@ -181,16 +183,19 @@ def costs(rows: pd.DataFrame, style: str = "text") -> str:
 VARIED = {lives.STRATEGIES: "strategy", lives.KERNELS: "kernel"}
 HEADINGS = {
     lives.STRATEGIES: "instructions of the host's kernel per exit, by strategy",
-    lives.KERNELS: "instructions of the host's kernel per exit, by kernel, each as it is",
+    lives.KERNELS: "instructions of the host's kernel in a phase, by kernel, each as it is",
 }
+PER = {lives.STRATEGIES: "an exit", lives.KERNELS: "a phase"}
 
 
 def _compared(rows: pd.DataFrame, question: str, style: str) -> str:
     """Return the table of what an exit takes, and of its difference from the baseline."""
     names = history.short(rows["kernel"])
     body = []
-    for row in rows.itertuples():
-        who = tables.compared_name(row) if question == lives.STRATEGIES else f"{names[row.kernel]} {row.strategy}"
+    order = rows.groupby(["guest", "phase"], sort=False).ngroup().sort_values(kind="stable").index
+    for row in rows.loc[order].itertuples():
+        again = " again" * (row.arm == CONTROL)
+        who = tables.compared_name(row) if question == lives.STRATEGIES else f"{names[row.kernel]} {row.strategy}{again}"
         is_base = row.verdict == compare.BASELINE
         body.append([
             row.guest, f"{row.phase}, {who}", whole(row.median), "-" if is_base else difference(row.more, row.more_low, row.more_high),
@@ -200,7 +205,7 @@ def _compared(rows: pd.DataFrame, question: str, style: str) -> str:
     head = [
         "guest",
         f"phase, {VARIED[question]}",
-        "an exit",
+        PER[question],
         "difference",
         "of kernel",
         "of all",

@@ -249,23 +249,24 @@ def costs(found: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        `question` (STRATEGIES or KERNELS), CELL, `arm` and the columns of compare.summarise(), in instructions per exit, corrected
-        within each question. `more` is the difference from the baseline per exit, `of_kernel` as a share of what the host's kernel
+        `question` (STRATEGIES or KERNELS), CELL, `arm` and the columns of compare.summarise(), corrected within each question: in
+        instructions per exit where strategies are compared, and of a whole phase where kernels are, of which one may leave a guest
+        more often than another. `more` is the difference from the baseline in the same, `of_kernel` as a share of what the host's kernel
         does for that guest in that phase, `of_all` as a share of the instructions of kernel, QEMU and guest: each with the ends of
         its interval. `exits` and `more_exits` are how many a life has, and by which share more than the baseline's; `a_life` is
         `more` of all of them. `switches` and `traps` are the module's, per exit.
     """
     own = found.assign(exits=found["exits"] - _trapped(found))
     own = own[(own["arm"] != CENSUS) & (own["cannot"] == "")]
-    machine = ["board", "kernel"]
-    based = own[own["strategy"] == own["baseline"]][machine].drop_duplicates()
-    alone = own[own["strategy"].isin(compare.AS_IT_IS) & (own["arm"] == MAIN)]
+    alone = own[own["strategy"].isin(compare.AS_IT_IS)]
     several = alone.groupby("board")["kernel"].nunique()
-    parts = [
-        (STRATEGIES, own.merge(based, on=machine), "baseline"),
-        (KERNELS, alone[alone["board"].isin(several.index[several > 1])], "strategy"),
+    compared = [
+        _compared(rows, STRATEGIES, rows["exits"])
+        for (board, _), rows in own.groupby(["board", "kernel"], sort=False)
+        if (rows["strategy"] == rows["baseline"]).any() and (rows["strategy"].nunique() > 1 or several.get(board, 0) < 2)
     ]
-    compared = [_compared(rows, column).assign(question=question) for question, rows, column in parts if len(rows)]
+    for _, rows in alone[alone["board"].isin(several.index[several > 1])].groupby("board", sort=False):
+        compared.append(_compared(rows, KERNELS, 1.0))
     return pd.concat(compared, ignore_index=True) if compared else pd.DataFrame(columns=["question", *CELL, "arm"])
 
 
@@ -276,14 +277,17 @@ def _trapped(found: pd.DataFrame) -> pd.Series:
     return found["traps"].fillna(traced).fillna(0.0)
 
 
-def _compared(own: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Return the comparison of some lives with what a column of the first of each board names."""
+def _compared(own: pd.DataFrame, question: str, per: pd.Series | float) -> pd.DataFrame:
+    """Return the comparison of lives of one board, in instructions of its kernel per what is named."""
     values = own.assign(
         host=ANY, exit=own["phase"], metric=METRIC, unit="instructions", visit=own["life"] + " " + own["phase"], position=own["block"],
-        value=own["in_kernel"] / own["exits"],
+        value=own["in_kernel"] / per,
     )  # fmt: skip
-    rows = compare.summarise(values, own.drop_duplicates("board").set_index("board")[column].to_dict())
-    rows = compare.in_order(rows.rename(columns={"exit": "phase"}).drop(columns=["host", "metric", "unit"]))
+    first = own.iloc[0]
+    rows = compare.summarise(values, {first["board"]: first["baseline" if question == STRATEGIES else "strategy"]})
+    rows = compare.in_order(rows.rename(columns={"exit": "phase"}).drop(columns=["host", "metric", "unit"])).assign(
+        question=question
+    )
     totals = own.groupby(NAMED, sort=False)[[*COUNTS]].mean()
     ours, theirs = totals.reindex(_named(rows)), totals.reindex(_named(_references(rows)))
     base = rows.set_index(NAMED)["median"].reindex(theirs.index).to_numpy()
@@ -295,7 +299,7 @@ def _compared(own: pd.DataFrame, column: str) -> pd.DataFrame:
         )
     exits = ours["exits"].to_numpy()
     return rows.assign(
-        exits=exits, more_exits=rounded(exits / theirs["exits"].to_numpy() - 1), a_life=rounded(rows["more"] * exits),
+        exits=exits, more_exits=rounded(exits / theirs["exits"].to_numpy() - 1), a_life=rounded(rows["more"] * (exits if question == STRATEGIES else 1.0)),
         in_kernel=ours["in_kernel"].to_numpy(), switches=ours["switches"].to_numpy() / exits, traps=ours["traps"].to_numpy() / exits,
     )  # fmt: skip
 
