@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,8 @@ from study.analyze import cost
 from study.analyze.cost import Costs
 from study.campaign import Campaign
 from study.campaign.store import CENSUS as FILE
-from study.campaign.store import OpenBoot
-from study.design import CENSUS, Kernel, Visit, choose
+from study.campaign.store import OpenBoot, Record
+from study.design import CENSUS, Design, Factors, Kernel, Visit, choose, draw
 from study.factors import GUESTS, kind_of
 from study.guests import BOOT
 from tests import lines
@@ -30,7 +30,7 @@ class Doing:
     """What a guest does in a phase: exits, instructions of the host's kernel for one without debug registers, and shares of entries."""
 
     exits: int
-    base: int
+    base: float
     monitored: float = 0.0
     enabled: float = 0.0
     touches: float = 0.0
@@ -91,6 +91,39 @@ def life(visit: Visit, does: Mapping[str, Doing | str], noise: random.Random, **
     }  # fmt: skip
 
 
+@dataclass
+class Held:
+    """What campaigns have of lives, held in memory: a thousand of them are made in a moment."""
+
+    designs: dict[str, Design]
+    records: list[Record]
+
+    def lives(self) -> list[Record]:
+        """As Campaign.lives() yields them."""
+        return self.records
+
+
+def held(seed: int, spread: float, does: Mapping[str, Mapping[str, Doing | str]] = DOES, **asked: Any) -> Held:
+    """Lives whose base is another on each boot and in each life, by a share whose standard deviation is `spread`."""
+    design, noise = draw(_asked(does, **asked)), random.Random(seed)
+    boots = {visit.boot: 1 + spread * noise.gauss(0, 1) for visit in design.visits()}
+    records = []
+    for visit in design.visits():
+        shift = boots[visit.boot] * (1 + spread * noise.gauss(0, 1))
+        moved = {
+            name: doing if isinstance(doing, str) else replace(doing, base=doing.base * shift)
+            for name, doing in does[visit.cell.guest].items()
+        }
+        facts = {"board": BOARD, "kernel": KERNEL, "release": KERNEL, "mode": "nvhe", "emulated": True}
+        records.append(Record(f"{BOARD}.{visit.boot}", facts, life(visit, moved, noise)))
+    return Held({GUESTS: design}, records)
+
+
+def _asked(does: Mapping[str, Mapping[str, Any]], **asked: Any) -> Factors:
+    workloads = [name for name in next(iter(does.values())) if name != BOOT]
+    return choose("default", GUESTS, guests=",".join(does), workloads=",".join(workloads), **asked)
+
+
 def make(
     folder: Path,
     does: Mapping[str, Mapping[str, Doing | str]] = DOES,
@@ -99,17 +132,16 @@ def make(
     seed: int = 1,
     **asked: Any,
 ) -> Campaign:
-    """A campaign of lives, and before them of the kit's own guest, if `trips` are asked for."""
+    """A campaign of lives, if anybody does something, and before them of the kit's own guest, if `trips` are asked for."""
     noise = random.Random(seed)
     if trips:
         of_kit = choose("default", kind_of(board), values=1, **asked)
         for boot, visit in _boots(Campaign.freeze(folder, of_kit), board):
             value = float(TRUE.of(visit.cell.strategy, cost.mix_of(visit.cell.guest)))
             boot.record(lines.of_kvm(visit, of_kit, value * 1e-9))
-    workloads = [name for name in next(iter(does.values())) if name != BOOT]
-    of_lives = choose("default", GUESTS, guests=",".join(does), workloads=",".join(workloads), **asked)
-    for boot, visit in _boots(Campaign.freeze(folder, of_lives), board):
-        boot.record(life(visit, does[visit.cell.guest], noise), file=FILE)
+    if does:
+        for boot, visit in _boots(Campaign.freeze(folder, _asked(does, **asked)), board):
+            boot.record(life(visit, does[visit.cell.guest], noise), file=FILE)
     return Campaign(folder)
 
 

@@ -20,7 +20,7 @@ from study.analyze.rounding import rounded
 from study.campaign import Campaign
 from study.campaign.names import legible
 from study.campaign.store import Record
-from study.design import ANY, CENSUS, MAIN
+from study.design import ANY, CENSUS, CONTROL, MAIN
 from study.errors import BadRequest
 from study.factors import GUESTS
 from study.guests import WORKLOADS
@@ -349,44 +349,47 @@ def predicted(compared: pd.DataFrame, fitted: Mapping[tuple[str, str], cost.Fit]
         the baseline's, with the ends of its interval. `agrees` is whether `more` is that within AGREE or its interval, nothing where
         there is no prediction; `why` says why there is none, or why it may be off.
     """
-    rows = [_predicted(row, _baseline_of(row, compared), fitted.get((row.board, row.kernel))) for row in compared.itertuples()]
+    rows = [_predicted(row, *_baseline_of(row, compared), fitted.get((row.board, row.kernel))) for row in compared.itertuples()]
     return compared.join(pd.DataFrame(rows, compared.index, [*PREDICTED]))
 
 
 def judged(found: pd.DataFrame, visits: pd.DataFrame | None) -> pd.DataFrame:
     """Return predicted() of costs() of all lives, by fits() of the visits of the same campaign, if it has some."""
-    return predicted(costs(found), {} if visits is None or found.empty else fits(visits))
+    return predicted(costs(found), {} if visits is None else fits(visits[visits["board"].isin(found["board"])]))
 
 
 def programs(found: pd.DataFrame, verdicts: pd.DataFrame) -> pd.DataFrame:
     """Return census() with what judged() says of the same lives, where strategies are compared: for programs."""
     own = verdicts[(verdicts["question"] == STRATEGIES) & (verdicts["arm"] == MAIN)].rename(columns={"median": "per_exit"})
-    return census(found).merge(own[[*CELL, *TOLD]], "left", CELL)
+    return census(found).merge(own.reindex(columns=[*CELL, *TOLD]), "left", CELL)
 
 
-def _baseline_of(row: Any, compared: pd.DataFrame) -> Any:
-    """Return the row that another of the same question and kernel is compared with; nothing if it is on another kernel."""
-    same = (compared[["question", *PLACE]] == [getattr(row, tag) for tag in ("question", *PLACE)]).all(axis=1)
-    return next(
-        compared[same & (compared["verdict"] == compare.BASELINE) & (compared["strategy"] == row.baseline)].itertuples(), None
-    )
+def _baseline_of(row: Any, compared: pd.DataFrame) -> tuple[Any, float]:
+    """Return the row that another of the same question and kernel is compared with, and how far that is from itself, measured again.
+
+    Nothing, and NaN, where there is no such row.
+    """
+    same = compared[(compared[["question", *PLACE]] == [getattr(row, tag) for tag in ("question", *PLACE)]).all(axis=1)]
+    base = same[(same["arm"] == MAIN) & (same["strategy"] == row.baseline)]
+    again = same.loc[same["arm"] == CONTROL, "more"]
+    return next(base.itertuples(), None), abs(float(again.iloc[0])) if len(again) else math.nan
 
 
-def _predicted(row: Any, base: Any, fitted: cost.Fit | None) -> dict[str, Any]:
+def _predicted(row: Any, base: Any, again: float, fitted: cost.Fit | None) -> dict[str, Any]:
     """Return the columns of PREDICTED for one row of costs()."""
     why = next((words for words, applies in UNKNOWN if applies(row, fitted)), "")
     if why or fitted is None:
         return {"why": why}
     pays = _pays(row)
     found: dict[str, Any] = {"pays": float(rounded(pays(fitted.costs))), "why": ""}
-    if base is None or row.arm != MAIN or row.verdict == compare.BASELINE:
+    if base is None or row.arm != MAIN or row.verdict == compare.BASELINE or math.isnan(row.more):
         return found
     theirs = _pays(base)
     middle, low, high = fitted.interval(lambda costs: pays(costs) - theirs(costs))
     agrees = abs(middle - row.more) <= AGREE * abs(row.more) or row.more_low <= middle <= row.more_high
-    off = next((words for words, applies in REASONS if applies(row, middle)), NO_REASON)
+    off = next((words for words, applies in REASONS if applies(row, abs(middle - row.more), again)), NO_REASON)
     return found | {
-        "predicted": middle, "predicted_low": low, "predicted_high": high, "agrees": agrees, "why": "" if agrees else off.format(row=row),
+        "predicted": middle, "predicted_low": low, "predicted_high": high, "agrees": agrees, "why": "" if agrees else off.format(row=row, again=again),
     }  # fmt: skip
 
 
@@ -413,13 +416,14 @@ UNKNOWN: tuple[tuple[str, Callable[[Any, cost.Fit | None], bool]], ...] = (
     ),
     ("the module counted nothing", lambda row, fitted: math.isnan(row.switches)),
 )
-# Why a prediction may be off: the first that applies.
-REASONS: tuple[tuple[str, Callable[[Any, float], bool]], ...] = (
+# Why a prediction is off by so much, where the baseline is so far from itself: the first that applies.
+REASONS: tuple[tuple[str, Callable[[Any, float, float], bool]], ...] = (
     (
         "its lives have {row.more_exits:+.1%} exits: not the same ones are compared",
-        lambda row, middle: abs(row.more_exits) > SAME_EXITS,
+        lambda row, off, again: abs(row.more_exits) > SAME_EXITS,
     ),
-    ("too few boots for an interval", lambda row, middle: math.isnan(row.more_low)),
+    ("the baseline, measured again, is {again:.0f} from itself", lambda row, off, again: again >= off),
+    ("too few boots for an interval", lambda row, off, again: math.isnan(row.more_low)),
 )
 
 

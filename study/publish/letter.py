@@ -219,6 +219,7 @@ def measuring(campaign: Campaign, homes: Sequence[str] = ()) -> list[str]:
     for board in campaign.boards():
         boards.setdefault(options(campaign.design_of(board).factors), []).append(board)
     commands = [("collect", asked, names) for asked, names in boards.items()]
-    commands += [("guests", options(campaign.designs[GUESTS].factors), list(homes))] * bool(homes)
+    if homes:
+        commands.append(("guests", options(campaign.designs[GUESTS].factors), list(homes)))
     loop = "for b in {}; do .venv/bin/study {} --board $b --campaign data/again {}; done"
     return [broken(loop.format(shlex.join(names), command, asked)) for command, asked, names in commands]

@@ -16,12 +16,14 @@ import papermill
 import pytest
 
 from study import paths
+from study.analyze import compare, frame, life_tables, lives
 from study.collect import boards
 from study.collect.onboard import tied
 from study.design import KINDS, Factors, choose, from_parameters, kind_of
 from study.errors import BadRequest, StudyError
 from study.notebooks import check_parameters, execution
 from study.notebooks.parameters import of_words
+from tests import made_lives
 from tests.conftest import refused, run, some
 
 NOTEBOOKS = some(sorted(paths.NOTEBOOKS.glob("*.ipynb")), 4)
@@ -161,6 +163,21 @@ def test_a_kernel_that_is_too_slow_is_one_line(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr("papermill.execute_notebook", too_slow)
     with pytest.raises(StudyError, match=str(error)):
         execution.run("analyze", tmp_path / "out.ipynb", {})
+
+
+def test_the_analysis_shows_real_guests_where_some_lived(tmp_path: Path) -> None:
+    for does in (made_lives.DOES, {}):
+        campaign = made_lives.make(tmp_path / f"c{len(does)}", does)
+        out = tmp_path / f"{campaign.name}.ipynb"
+        execution.run("analyze", out, {"campaign": str(campaign.folder), "paper": str(tmp_path / "paper")})
+        (cell,) = [cell for cell in cells(out) if cell.id == "guests-tables"]
+        page = tmp_path / "paper" / campaign.name / "guests.txt"
+        assert page.exists() == bool(cell.outputs) == bool(does)
+        if does:
+            found = lives.frame(campaign)
+            judged = lives.judged(found, compare.medians(frame.tidy(campaign)))
+            assert page.read_text() == life_tables.page(found, judged)
+            assert "linux-armmp" in some(cell.outputs)[0].data["text/html"]
 
 
 def test_jupyterlab_lets_nobody_in_without_its_token() -> None:

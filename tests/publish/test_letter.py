@@ -11,12 +11,12 @@ import pandas as pd
 import pytest
 
 from study import paths
-from study.analyze import compare, frame, patches, receipt_tables, receipts, tables
+from study.analyze import compare, frame, life_tables, lives, patches, receipt_tables, receipts, tables
 from study.campaign import Campaign
 from study.collect.imports import imported
 from study.errors import BadData, BadRequest, StudyError
 from study.publish import changes, findings, letter, prose, reply
-from tests import made_receipts, made_series
+from tests import made_lives, made_receipts, made_series
 from tests.conftest import BOARDS, refused, run, some
 
 
@@ -301,3 +301,20 @@ def test_letter_and_reply_say_what_round_trips_differ_in_and_nothing_else_change
     without = reply.render(reference, summary, longest)
     assert len(without.splitlines()) + 2 > reply.REPLY - len(excerpt.splitlines()), "there is no room for it"
     assert reply.render(with_receipts, summary, longest).splitlines()[:-1] == without.splitlines()[:-1]
+
+
+def test_a_letter_says_what_real_guests_pay_and_nothing_else_changes(
+    reference: Campaign, summary: pd.DataFrame, values: pd.DataFrame, posted: str, tmp_path: Path
+) -> None:
+    shutil.copytree(reference.folder, tmp_path / "reference")
+    campaign = made_lives.make(tmp_path / "reference", trips=False)
+    assert campaign.verify() == []
+    found = lives.frame(campaign)
+    excerpt = life_tables.excerpt(found, lives.judged(found, compare.medians(values)))
+    assert re.search(r"^  timer +2\d+ +100% ", excerpt, re.MULTILINE)
+    text = letter.render(campaign, values, summary, title="A title", version=2)
+    assert text.count(f"\n\n{excerpt}\n\n") == 1
+    told, known = (whole.partition("How to reproduce")[0] for whole in (text, posted))
+    assert told.replace(f"{excerpt}\n\n", "") == known
+    assert re.search(rf"for b in {made_lives.BOARD}; do \.venv/bin/study guests --board \$b", text)
+    assert "study guests" not in posted
