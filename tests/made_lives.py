@@ -27,7 +27,11 @@ NO_BREAKPOINTS = "Unexpected error setting watchpoint: No such device."
 
 @dataclass(frozen=True)
 class Doing:
-    """What a guest does in a phase: exits, instructions of the host's kernel for one without debug registers, and shares of entries."""
+    """What a guest does in a phase.
+
+    Exits of its own, for each of which the host's kernel executes so many instructions if it were not for debug registers; shares of
+    entries; and accesses for each exit, of which those that trap are exits, too.
+    """
 
     exits: int
     base: float
@@ -63,20 +67,20 @@ def phase(name: str, doing: Doing | str, strategy: str, counted: bool, noise: ra
     times = {part: round(exits * float(getattr(does, part)(doing.mix))) for part in ("traps", "switches", "scans")}
     each = TRUE.trap * times["traps"] + TRUE.switch * times["switches"] + TRUE.scan * times["scans"]
     kernel = exits * (doing.base + noise.uniform(-0.5, 0.5)) + each + 5000 * counted
+    entries = exits + times["traps"]
     found = {
         "phase": name, "seconds": 1.5, "cycles": 1000, "instructions": {"kernel": round(kernel), "vmm": VMM, "guest": GUEST},
-        "kvm": {"exits": exits, "wfi_exit_stat": exits // 3},
+        "kvm": {"exits": entries, "wfi_exit_stat": exits // 3},
         "module": {} if strategy == "stock" else {
-            "entries": exits, "switches": times["switches"], "traps_armed": exits, "traps_taken": times["traps"],
+            "entries": entries, "switches": times["switches"], "traps_armed": entries, "traps_taken": times["traps"],
         },
     }  # fmt: skip
     if counted:
-        monitored = round(exits * doing.monitored)
+        monitored, enabled = round(entries * doing.monitored), round(entries * doing.enabled)
         found["tracepoints"] = {
-            "entries": exits, "exits": {"2,1": exits // 3, "0,0": 5, "2,36": exits - exits // 3 - 5}, "monitored": monitored,
-            "accesses": round(exits * doing.touches), "enabling": 0,
+            "entries": entries, "exits": {"2,24": times["traps"], "2,1": exits // 3, "0,0": 5, "2,36": exits - exits // 3 - 5},
+            "monitored": monitored, "accesses": times["traps"], "enabling": 0,
         }  # fmt: skip
-        enabled = round(exits * doing.enabled)
         found["census"] = {} if strategy == "stock" else {"monitored": monitored, "enabled": enabled, "both": enabled}
     return found
 

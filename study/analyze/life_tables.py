@@ -40,7 +40,7 @@ COMPARED = (
     "may leave the guest more often. An exit is one that the guest's work causes; trapped accesses to debug registers are part of what "
     "the others cost. A phase of a life is one value. The difference from the baseline has a 95 % "
     f"interval over boots. A verdict needs a ratio that is sure to be more than {compare.SMALLEST_EFFECT:.0%} from 1, after Holm's "
-    "correction for all rows of all boards. Of kernel: of all that the host's kernel does for that guest then; of all: of kernel, QEMU "
+    "correction for all rows of the table. Of kernel: of all that the host's kernel does for that guest then; of all: of kernel, QEMU "
     'and guest together. n is boots/lives; "again" is the control arm: the baseline measured a second time.'
 )
 PREDICTED = (

@@ -78,7 +78,7 @@ TOLD = [
 NO_FIT = "this campaign has no cells of the kit's guest there that tell trap and switch apart"
 NO_REASON = "no reason is known"
 
-# Of a map: fewer accesses per entry are drawn as this, what is nearer than these shares of its width and height is one place, and
+# Of a map: the fewest accesses per entry that it has; what is nearer than these shares of its width and height is one place, and
 # what stands there.
 FEWEST, NEAR = 1e-3, (0.06, 0.1)
 SYMBOLS = "123456789abcdefghijklmnopqrstuvwxyz"
@@ -441,8 +441,8 @@ def places(rows: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        `board kernel kept_on touches share monitored symbol says`: in which of the two maps, where in it (accesses per entry, share of
-        entries with something enabled), whether monitor debug mode is on in most entries, what stands there, and who it is.
+        `board kernel kept_on touches share monitored symbol says`: in which of the two maps, where in it (accesses per entry that none of
+        them caused, share of entries with something enabled), whether monitor debug mode is on in most entries, what stands there, and who it is.
     """
     groups: list[dict[str, Any]] = []
     for row in rows[rows[["accesses", "enabled", "monitor_mode"]].notna().all(axis=1)].itertuples():
@@ -453,7 +453,7 @@ def places(rows: pd.DataFrame) -> pd.DataFrame:
             "kept_on": abs(mode - 1) <= abs(mode - row.enabled),
             "monitored": mode >= 0.5,
         }
-        place = {"touches": row.accesses / row.entries, "share": row.enabled}
+        place = {"touches": row.accesses / max(row.entries - row.accesses, 1.0), "share": row.enabled}
         group = next((one for one in groups if all(one[tag] == here[tag] for tag in here) and _near(one, place)), None)
         if group is None:
             group = {**here, **place, "who": {}}
@@ -471,7 +471,12 @@ def in_focus(found: pd.DataFrame, visits: pd.DataFrame) -> pd.DataFrame:
     return places(behaviour(census(found)).merge(shown)) if len(found) else NOWHERE
 
 
+def on_the_map(touches: float) -> float:
+    """Return where on the map so many accesses per entry are: fewer or more than it has are at its edges."""
+    return min(max(touches, FEWEST), 1.0)
+
+
 def _near(one: Mapping[str, float], other: Mapping[str, float]) -> bool:
     """Say whether two places on the map would be drawn over each other."""
-    across = abs(math.log10(max(one["touches"], FEWEST)) - math.log10(max(other["touches"], FEWEST))) / -math.log10(FEWEST)
+    across = abs(math.log10(on_the_map(one["touches"]) / on_the_map(other["touches"]))) / -math.log10(FEWEST)
     return across < NEAR[0] and abs(one["share"] - other["share"]) < NEAR[1]

@@ -26,7 +26,7 @@ KEPT_ON = {False: "monitor mode on only while debugging (arm64 Linux)", True: "m
 PARTS = ("base", "scan", "switch", "trap")  # of a round trip, in the order in which they are drawn
 TELLING = ("untouched", "mde")  # the guests of the question, of which a description speaks; its text has all
 ROOM = ["board", "kernel", "metric"]  # what has a panel of its own
-REAL_GUESTS = "real guests, by what was counted (black: monitor mode on; fewer accesses than the map has are at its left edge)"
+REAL_GUESTS = "real guests, by what was counted (black: monitor mode on; fewer or more accesses than the map has are at its edge)"
 COLUMNS, LINES = 56, 11  # of a map of letters
 
 
@@ -410,7 +410,7 @@ def _map(
         return fill(f"{title}. Everywhere: {next(iter(key.values()))[2:]}")
     drawn_on = [[letters[names[at]] for at in line] for line in best]
     for place in places.itertuples():
-        drawn_on[np.abs(y - place.share).argmin()][np.abs(np.log(x / max(place.touches, lives.FEWEST))).argmin()] = place.symbol
+        drawn_on[np.abs(y - place.share).argmin()][np.abs(np.log(x / lives.on_the_map(place.touches))).argmin()] = place.symbol
     lines = list(map("".join, drawn_on))
     drawn = [f"{number(value):>8} |{line}" for value, line in zip(y[::-1], lines[::-1], strict=True)]
     ends = f"{'':8}  {x[0]:<{COLUMNS // 2}g}{x[-1]:>{COLUMNS - COLUMNS // 2}g}"

@@ -88,7 +88,7 @@ def test_the_census_says_what_each_guest_did(measured: Campaign) -> None:
     assert abs(int(entries) - 2400) <= 2 and (mode, enabled, accesses) == ("100.0%", "0.0%", "0")
     assert kinds.startswith("data abort 6") and "wait 33%" in kinds
     _, mode, enabled, accesses, _ = rows["linux-arm64"]["debugger"]
-    assert (mode, enabled) == ("30.0%", "5.0%") and abs(int(accesses) - 840) <= 2
+    assert (mode, enabled) == ("30.0%", "5.0%") and abs(int(accesses) - 0.7 * 840) <= 2
     assert rows["linux-arm64"]["idle"][1:3] == ["0.0%", "0.0%"]
 
 
@@ -233,9 +233,10 @@ def test_kernels_are_compared_as_they_are(tmp_path: Path) -> None:
     rows = lives.costs(lives.frame(several))
     kernels = rows[rows["question"] == lives.KERNELS]
     assert set(kernels["kernel"]) == {"6.1", "6.12", "6.18"} and set(kernels["strategy"]) == {"stock", "owner"}
-    assert set(kernels[kernels["kernel"] != "6.1"]["baseline"]) == {"stock, 6.1"}
+    assert set(kernels[(kernels["kernel"] != "6.1") & (kernels["arm"] == "main")]["baseline"]) == {"stock, 6.1"}
     assert set(kernels[kernels["kernel"] == "6.1"]["verdict"]) == {compare.BASELINE}
-    assert kernels[kernels["kernel"] == "6.18"]["more"].abs().max() < 3, "all kernels are alike here"
+    assert some(kernels[kernels["kernel"] == "6.18"]["of_kernel"].abs(), 7)
+    assert kernels["of_kernel"].abs().max() < 0.05, "all kernels are alike here, but for an exit more or less"
     strategies = rows[rows["question"] == lives.STRATEGIES]
     assert set(strategies["kernel"]) == {"6.1", "6.12"}
     fitted = cost.fit(campaign(3))
@@ -303,7 +304,8 @@ def test_whatever_guests_do_is_said_as_it_was(doings: list[Doing]) -> None:
     assert len(lives.checks(rows)) and lives.mismatches(rows).empty
     for name, doing in does["linux-arm64"].items():
         row = of(lives.census(rows), "linux-arm64", name, "lazy")
-        assert abs(row.entries - doing.exits) <= 2
+        own, trapped = row.entries - row.accesses, float(cost.RULES["lazy"].traps(doing.mix))
+        assert abs(own - doing.exits) <= 2 and row.accesses == pytest.approx(trapped * own, abs=0.6)
         assert row.monitor_mode == pytest.approx(doing.monitored, abs=0.6 / (doing.exits - 2))
         assert row.enabled == pytest.approx(doing.enabled, abs=0.6 / (doing.exits - 2))
         assert sum(row.exits_by_class.values()) == row.entries

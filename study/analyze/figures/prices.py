@@ -112,7 +112,7 @@ def _disc(place: Any) -> dict[str, Any]:
 def _discs(axis: Axes, places: pd.DataFrame) -> None:
     """Draw a disc with its symbol for each real guest."""
     for place in places.itertuples():
-        at = max(place.touches, lives.FEWEST), place.share
+        at = lives.on_the_map(place.touches), place.share
         axis.plot(*at, **_disc(place), zorder=3)
         axis.annotate(place.symbol, at, ha="center", va="center_baseline", fontsize=DISC * 0.6, zorder=4,
                       color="white" if place.monitored else "black")  # fmt: skip
@@ -147,6 +147,6 @@ def _free(x: Any, y: Any, places: pd.DataFrame) -> Any:
     """Return where on a map, whose x is logarithmic, no real guest is as near as a name is wide and high."""
     free = np.ones((len(y), len(x)), dtype=bool)
     for place in places.itertuples():
-        across = np.abs(np.log10(x / max(place.touches, lives.FEWEST))) < AWAY[0] * np.log10(x[-1] / x[0])
+        across = np.abs(np.log10(x / lives.on_the_map(place.touches))) < AWAY[0] * np.log10(x[-1] / x[0])
         free &= ~(across & (np.abs(y - place.share) < AWAY[1])[:, None])
     return free
