@@ -20,7 +20,7 @@ HELD = ("lazy", "control-scan")  # the strategies that it holds against each oth
 EXCERPT = ["guest", "phase", "exits", "mode", "lazy,\nlife", "lazy,\nexit", "of\nkernel", "scan,\nexit", "measured"]
 KEY = (
     "Mode: entries with monitor debug mode on. Lazy, and scan for control-scan: what each takes for switches, traps and scans, by the "
-    "module's counts and the cost model; of kernel: of what the host's kernel does for that guest then. Measured: how much more the "
+    "module's counts and the cost model, in a life and for each exit that the guest's own work causes; of kernel: of what the host's kernel does for that guest then. Measured: how much more the "
     "kernel executes per exit under control-scan than under lazy, and the half of the 95 % interval over boots."
 )
 NONE = "No real guest has lived in this campaign: study guests lets some live."

@@ -82,7 +82,7 @@ NO_REASON = "no reason is known"
 # what stands there.
 FEWEST, NEAR = 1e-3, (0.06, 0.1)
 SYMBOLS = "123456789abcdefghijklmnopqrstuvwxyz"
-PLACES = ["board", "kernel", "kept_on", "touches", "share", "monitored", "symbol", "says"]
+PLACES = ["board", "kernel", "kept_on", "touches", "share", "monitored", "mode", "symbol", "says"]
 NOWHERE = pd.DataFrame(columns=PLACES)
 
 
@@ -441,27 +441,29 @@ def places(rows: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        `board kernel kept_on touches share monitored symbol says`: in which of the two maps, where in it (accesses per entry that none of
-        them caused, share of entries with something enabled), whether monitor debug mode is on in most entries, what stands there, and who it is.
+        `board kernel kept_on touches share monitored mode symbol says`: in which of the two maps, where in it (accesses per entry that
+        none of them caused, share of entries with something enabled), whether monitor debug mode is on in most entries, and in how many,
+        what stands there, and who it is.
     """
     groups: list[dict[str, Any]] = []
     for row in rows[rows[["accesses", "enabled", "monitor_mode"]].notna().all(axis=1)].itertuples():
         mode = row.monitor_mode
-        here = {
-            "board": row.board,
-            "kernel": row.kernel,
-            "kept_on": abs(mode - 1) <= abs(mode - row.enabled),
-            "monitored": mode >= 0.5,
-        }
+        here = {"board": row.board, "kernel": row.kernel, "kept_on": abs(mode - 1) <= abs(mode - row.enabled)}
         place = {"touches": row.accesses / max(row.entries - row.accesses, 1.0), "share": row.enabled}
         group = next((one for one in groups if all(one[tag] == here[tag] for tag in here) and _near(one, place)), None)
         if group is None:
-            group = {**here, **place, "who": {}}
+            group = {**here, **place, "who": {}, "modes": []}
             groups.append(group)
         group["who"].setdefault(row.guest, []).append(row.phase)
+        group["modes"].append(mode)
     for number, group in enumerate(groups):
         group["symbol"] = SYMBOLS[number % len(SYMBOLS)]
         group["says"] = "; ".join(f"{guest}: {', '.join(phases)}" for guest, phases in group.pop("who").items())
+        modes = group.pop("modes")
+        group |= {
+            "monitored": sum(modes) >= len(modes) / 2,
+            "mode": " to ".join(dict.fromkeys(f"{end(modes):.0%}" for end in (min, max))),
+        }
     return pd.DataFrame(groups, columns=PLACES)
 
 

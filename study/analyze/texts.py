@@ -247,7 +247,7 @@ def located(places: pd.DataFrame) -> list[str]:
     """Say where real guests are on the map, a sentence for each place, as lives.places() returns them."""
     return [
         f"{row.symbol} {row.says} ({row.board}): {row.touches:.2g} accesses per entry, something enabled in {row.share:.0%} of entries, "
-        f"monitor mode {'on' if row.monitored else 'off'}."
+        f"monitor mode on in {row.mode}."
         for row in places.itertuples()
     ]
 
