@@ -15,7 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
-from study.analyze import compare, figures, frame, history, tables, texts
+from study import paths
+from study.analyze import compare, figures, frame, history, lives, tables, texts
 from study.analyze import cost as cost_model
 from study.analyze.figures.costs import by_guest
 from study.analyze.figures.look import STYLE, WIDTH
@@ -383,3 +384,38 @@ def test_a_letter_says_what_was_measured_and_not_what_was_planned(reference: Cam
 def test_no_path_of_the_collecting_machine_is_in_the_data(reference: Campaign) -> None:
     for path in some(reference.raw_files(), 80):
         assert not re.search(r"/(home|root|Users|tmp)/", path.read_text()), path
+
+
+# --- real guests ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def guests() -> tuple[pd.DataFrame, pd.DataFrame]:
+    """What the shipped lives of real guests are, and how they are judged."""
+    campaign = Campaign(paths.DATA / "guests")
+    assert campaign.verify() == [] and campaign.incomplete() == []
+    found = lives.lived(campaign)
+    return found, lives.judged(found, compare.medians(frame.tidy(campaign)))
+
+
+def test_shipped_guests_keep_monitor_mode_on_as_the_thread_said(guests: tuple[pd.DataFrame, pd.DataFrame]) -> None:
+    rows = lives.behaviour(lives.census(guests[0])).query("cannot == '' and kernel.str.startswith('6.1')")
+    thirty_two = rows[(rows["guest"] == "linux-armmp") & (rows["phase"] != "boot")]
+    assert len(some(thirty_two.itertuples(), 4)) and thirty_two["monitor_mode"].min() >= 0.99 and thirty_two["enabled"].max() == 0
+    sixty_four = rows[(rows["guest"] == "linux-arm64") & (rows["phase"] != "debugger")]
+    assert len(some(sixty_four.itertuples(), 5)) and sixty_four["monitor_mode"].max() == 0
+    assert len(lives.checks(guests[0])) > 150 and lives.mismatches(guests[0]).empty
+
+
+def test_shipped_guests_pay_what_the_kits_own_guest_predicts_and_the_readme_says(
+    guests: tuple[pd.DataFrame, pd.DataFrame],
+) -> None:
+    rows = guests[1][(guests[1]["strategy"] == "control-scan") & guests[1]["predicted"].notna()]
+    assert len(some(rows.itertuples(), 11)) and rows["agrees"].all()
+    readme = " ".join((paths.ROOT / "README.md").read_text().split())
+    for guest, phase, words in (
+        ("linux-armmp", "hackbench", "saves it {0:.0f} instructions an exit ({2:.0f} to {1:.0f})"),
+        ("linux-arm64", "debugger", "{0:.0f} an exit ({1:.0f} to {2:.0f})"),
+    ):
+        (row,) = rows[(rows["guest"] == guest) & (rows["phase"] == phase)].itertuples()
+        assert words.format(*(abs(value) for value in (row.more, row.more_low, row.more_high))) in readme

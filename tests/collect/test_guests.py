@@ -107,7 +107,7 @@ def test_lives_are_kept_whole_and_not_made_again(lived: Campaign) -> None:
     assert again.returncode == 0 and "nothing to measure" in again.stdout
     made = len(list(lived.lives()))
     assert made == 12
-    refused(run("guests", "--board", A57, "--campaign", lived.folder, "--boots", 2), "was designed otherwise")
+    assert "was designed otherwise" in refused(run("guests", "--board", A57, "--campaign", lived.folder, "--boots", 2))
     lines = lived.boots()[0] / "census.jsonl"
     lines.write_text(lines.read_text().replace('"switches": 0', '"switches": 1', 1))
     assert "does not match its digest" in run("verify", lived.folder).stdout
@@ -118,7 +118,8 @@ def test_lives_are_kept_whole_and_not_made_again(lived: Campaign) -> None:
 @pytest.mark.board
 def test_a_cpu_without_aarch32_refuses_a_32_bit_guest(tmp_path: Path) -> None:
     done = run("guests", "--board", N1, "--campaign", tmp_path / "c", "--profile", "quick", "--guests", "linux-arm64,linux-armmp")
-    refused(done, "linux-armmp has 32 bits", "leave it out with --guests")
+    said = refused(done)
+    assert "linux-armmp has 32 bits" in said and "leave it out with --guests" in said
     assert not (tmp_path / "c").exists()
 
 
@@ -152,7 +153,7 @@ def test_a_guest_that_does_not_live_as_it_should_is_named_and_the_others_go_on(
     asked = design.choose("quick", GUESTS, guests=(*BAD, "linux-arm64"), strategies="stock", workloads="timer", control_on="none")
     with pytest.raises(BoardFailed, match="10 lives of real guests are not recorded"):
         walk.live(A57, tmp_path / "c", asked, tmp_path / "guests.toml")
-    said = [line for line in capsys.readouterr().err.splitlines() if "is not recorded" in line]
+    said = [line for line in "".join(capsys.readouterr()).splitlines() if "is not recorded" in line]
     for name, (_, why) in BAD.items():
         assert [line for line in said if f", {name} under" in line and why in line], (name, said)
     assert {record.line["cell"]["guest"] for record in some(Campaign(tmp_path / "c").lives(), 2)} == {"linux-arm64"}
@@ -195,7 +196,7 @@ def test_a_flat_image_is_one_phase_and_says_how_it_ended(tmp_path: Path, capsys:
     asked = design.choose("quick", GUESTS, guests="well,badly", strategies="stock", workloads="marks", control_on="none")
     with pytest.raises(BoardFailed, match="2 lives of real guests are not recorded"):
         walk.live(A57, tmp_path / "c", asked, tmp_path / "guests.toml")
-    assert "says that it ended with status 3" in capsys.readouterr().err
+    assert "says that it ended with status 3" in "".join(capsys.readouterr())
     for record in some(Campaign(tmp_path / "c").lives(), 2):
         (whole,) = record.line["phases"]
         assert (record.line["cell"]["guest"], whole["phase"]) == ("well", "whole")

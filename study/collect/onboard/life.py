@@ -74,7 +74,7 @@ def live(
     argv += (
         []
         if marks
-        else ["-no-shutdown", "-chardev", f"socket,id=monitor,fd={theirs.fileno()}", "-mon", "chardev=monitor,mode=control"]
+        else ["-S", "-no-shutdown", "-chardev", f"socket,id=monitor,fd={theirs.fileno()}", "-mon", "chardev=monitor,mode=control"]
     )
     with ours, theirs, contextlib.ExitStack() as held:
         if lacking := settings(ROOT):
@@ -244,7 +244,7 @@ def _mark(running: Running) -> list[str]:
 def _whole(running: Running, monitor: socket.socket, reading: census.Reading) -> dict[str, object]:
     """Follow a guest that marks nothing, to its end: QEMU keeps it, stopped, until it is read."""
     began, events = time.monotonic(), b""
-    monitor.sendall(b'{"execute": "qmp_capabilities"}\n')
+    monitor.sendall(b'{"execute": "qmp_capabilities"}\n{"execute": "cont"}\n')  # so that no event comes before it is heard
     while b'"SHUTDOWN"' not in events:
         for ready in running.wait(began + running.limit, monitor):
             if ready is monitor:
