@@ -22,6 +22,10 @@ KEEP     ?=
 TO       ?=
 COPY     ?=
 CELLS    ?=
+GUESTS   ?=
+WORKLOADS ?=
+LONGER   ?=
+TABLE    ?=
 FLEET    ?= boards.toml
 PIXELS   ?= 1600
 PORT     ?= 8000
@@ -41,7 +45,7 @@ STUDY_CC      := $(if $(filter command,$(firstword $(origin CC))),$(CC))
 STUDY_LLVM    := $(LLVM)
 STUDY_KCONFIG := $(KCONFIG)
 export STUDY_CC STUDY_LLVM STUDY_KCONFIG ENDS
-export BOARD PROFILE FLEET KERNEL CAMPAIGN TITLE VERSION SINCE REPO BRANCH BASE TOOL KEEP TO COPY CELLS PIXELS PORT PYTHON OUT PAGES NEWCOMER
+export BOARD PROFILE FLEET KERNEL CAMPAIGN TITLE VERSION SINCE REPO BRANCH BASE TOOL KEEP TO COPY CELLS GUESTS WORKLOADS LONGER TABLE PIXELS PORT PYTHON OUT PAGES NEWCOMER
 
 .DEFAULT_GOAL := help
 .PHONY: help study series fleet setup setup-python setup-system setup-board doctor collect receipts guests analyze figures mail reply html serve lab module simulation bench \
@@ -65,6 +69,7 @@ help:  ## explain every target
 	@echo "  BRANCH=topic REPO=../linux BASE=v7.3   with make mail: put the letter into that series; TOOL=git or b4, TO=, COPY="
 	@echo "  KEEP=description or commit   where b4 keeps the letter of a branch that it does not know yet; else as it is configured"
 	@echo "  CELLS='board=qemu-neoverse-n1 exit=hvc guest=mde'   what make reply shows, and make receipts traces"
+	@echo "  GUESTS=linux-armmp WORKLOADS=timer,hackbench LONGER=20 TABLE=guests.toml   with make guests, on qemu-cortex-a57 by default"
 	@echo "  PIXELS=$$PIXELS   width of the figures as PNG"
 	@echo "  NEWCOMER='$$NEWCOMER'   what make newcomer runs"
 	@echo "  STUDY_MODULE, STUDY_SSH_PYTHON, STUDY_SSH_CONFIG   for BOARD=ssh:HOST: the module's file, Python there, ssh's configuration"
@@ -142,13 +147,8 @@ collect: setup-python  ## measure what the campaign still lacks on BOARD, with n
 fleet: setup-python  ## measure all boards of the file FLEET at the same time into CAMPAIGN
 	@$(STUDY) collect --fleet "$$FLEET" --campaign "$$CAMPAIGN" --profile "$$PROFILE" $(if $(KERNEL),--kernels "$$KERNEL" --repo "$$REPO")
 
-GUESTS    ?=
-WORKLOADS ?=
-LONGER    ?=
-export GUESTS WORKLOADS LONGER
-
 guests: setup-python  ## real guests under the board's KVM: what they do with the debug registers, and what each strategy costs them
-	@$(STUDY) guests --board "$$BOARD" --campaign "$$CAMPAIGN" --profile "$$PROFILE" $(if $(KERNEL),--kernels "$$KERNEL" --repo "$$REPO") \
+	@$(STUDY) guests --board "$(if $(filter file,$(origin BOARD)),qemu-cortex-a57,$$BOARD)" --campaign "$$CAMPAIGN" --profile "$$PROFILE" $(if $(KERNEL),--kernels "$$KERNEL" --repo "$$REPO") \
 	  $(if $(GUESTS),--guests "$$GUESTS") $(if $(WORKLOADS),--workloads "$$WORKLOADS") $(if $(LONGER),--longer "$$LONGER") $(if $(TABLE),--table "$$TABLE")
 	@$(STUDY) census "$$CAMPAIGN"
 

@@ -270,6 +270,9 @@ def excerpt(found: pd.DataFrame, judged: pd.DataFrame) -> str:
     known = lives.behaviour(lives.census(found)).query("cannot == ''")
     if known.empty:
         return ""
+    paying = judged.loc[judged["strategy"].isin(HELD), ["board", "kernel"]].drop_duplicates()
+    if len(paying):  # where no strategy could be chosen, nothing is known of what one takes
+        known = known.merge(paying, on=["board", "kernel"])
     rows = known.loc[known["entries"].sort_values(ascending=False, kind="stable").index[:MOST]].sort_index()
     of = {
         (row.board, row.kernel, row.guest, row.phase, row.strategy): row

@@ -81,6 +81,7 @@ NO_REASON = "no reason is known"
 # Of a map: the fewest accesses per entry that it has; what is nearer than these shares of its width and height is one place, and
 # what stands there.
 FEWEST, NEAR = 1e-3, (0.06, 0.1)
+BEYOND = " (more than one access an exit: the map does not hold for it)"
 SYMBOLS = "123456789abcdefghijklmnopqrstuvwxyz"
 PLACES = ["board", "kernel", "kept_on", "touches", "share", "monitored", "mode", "symbol", "says"]
 NOWHERE = pd.DataFrame(columns=PLACES)
@@ -454,7 +455,7 @@ def places(rows: pd.DataFrame) -> pd.DataFrame:
         if group is None:
             group = {**here, **place, "who": {}, "modes": []}
             groups.append(group)
-        group["who"].setdefault(row.guest, []).append(row.phase)
+        group["who"].setdefault(row.guest, []).append(f"{row.phase}{BEYOND if place['touches'] > 1 else ''}")
         group["modes"].append(mode)
     for number, group in enumerate(groups):
         group["symbol"] = SYMBOLS[number % len(SYMBOLS)]
