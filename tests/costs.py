@@ -29,6 +29,7 @@ PARTS = {
     "tests/collect/test_local": "the local board, on an emulated machine",
     "tests/collect/test_boards tests/kernels/test_kernels tests/collect/test_session": "emulated boards: strategies, kernels, what can go wrong",
     "tests/collect/test_receipts tests/collect/test_trips tests/collect/test_sampled": "receipts: traced against the clock, sampled against traced",
+    "tests/collect/test_guests": "real guests: every count against the others, guests that go wrong, flat images",
     "tests/collect/test_imported tests/collect/test_shelf tests/collect/test_perfstat": "results from elsewhere, files of boards",
     "tests/collect": "doctor, tuning, the pyperf hook",
     "tests/faults": "kills in each state, full disks, nonsense on the line, signals",
