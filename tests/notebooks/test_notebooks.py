@@ -60,7 +60,11 @@ def test_collect_starts_with_the_defaults_of_the_profile() -> None:
         for node in ast.parse(cells(paths.NOTEBOOKS / "collect.ipynb")[0].source).body
     }  # type: ignore[attr-defined]
     factors = {field.name for field in dataclasses.fields(Factors)}
-    assert parameters.keys() == {"board", "campaign", "profile", "repo", "tune", "reboot"} | factors - {"kind"}
+    assert parameters.keys() == {"board", "campaign", "profile", "repo", "tune", "reboot"} | factors - {
+        "kind",
+        "workloads",
+        "longer",
+    }
     for kind in KINDS:
         assert from_parameters(parameters, kind) == choose("default", kind)
 
