@@ -149,7 +149,7 @@ def test_a_guest_that_does_not_live_as_it_should_is_named_and_the_others_go_on(
             "marks = true",
         ]
     (tmp_path / "guests.toml").write_text("\n".join(lines))
-    monkeypatch.setattr(walk, "PHASE", 3.0)
+    monkeypatch.setattr(walk, "PHASE", 4.0)
     asked = design.choose("quick", GUESTS, guests=(*BAD, "linux-arm64"), strategies="stock", workloads="timer", control_on="none")
     with pytest.raises(BoardFailed, match="10 lives of real guests are not recorded"):
         walk.live(A57, tmp_path / "c", asked, tmp_path / "guests.toml")

@@ -35,7 +35,7 @@ ROOT = Path(os.environ.get("STUDY_ROOT", "/"))  # where the machine's files are
 POLLING = "sys/module/kvm/parameters/halt_poll_ns"
 KVM_CAP_ARM_EL1_32BIT = 93  # include/uapi/linux/kvm.h
 MOMENT, TRIES = 0.002, 200  # seconds without an exit after which a guest is taken to wait, and how often that is tried
-MOST_SAID = 4 << 20  # bytes on its console after which a guest is taken for one that fills it
+MOST_SAID = 1 << 17  # bytes on its console after which a guest is taken for one that fills it
 LAST_WORDS = 2000  # bytes of them that are kept
 
 
@@ -157,7 +157,7 @@ class Running:
         data = os.read(self.process.stdout.fileno(), 1 << 16)
         self.said, self.rest, self.last = self.said + len(data), self.rest + data, (self.last + data)[-LAST_WORDS:]
         if self.said > MOST_SAID:
-            raise self.failed(f"fills its console: {MOST_SAID >> 20} MB and more")
+            raise self.failed(f"fills its console: {MOST_SAID >> 10} KB and more")
         return bool(data)
 
     def hear_the_rest(self) -> None:
