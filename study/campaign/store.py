@@ -141,13 +141,9 @@ class Campaign:
         return sorted({str(self.facts(boot)["board"]) for boot in self.boots()})
 
     def _measured(self) -> set[str]:
-        """Return the boards of which there is a visit: where there are two designs, a boot may be one of lives alone."""
-        return {
-            board
-            for board in self.boards()
-            if self.designs.keys() == {GUESTS}
-            or any((boot / self.file).exists() for boot in self.boots() if self.facts(boot)["board"] == board)
-        }
+        """Return the boards of which there is a boot of this kind: where there are two designs, some boots are of lives alone."""
+        lives, alone = self._kind == GUESTS, len(self.designs) == 1
+        return {str(self.facts(boot)["board"]) for boot in self.boots() if alone or (boot / CENSUS).exists() == lives}
 
     @property
     def origin(self) -> str:
