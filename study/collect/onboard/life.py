@@ -35,7 +35,7 @@ ROOT = Path(os.environ.get("STUDY_ROOT", "/"))  # where the machine's files are
 POLLING = "sys/module/kvm/parameters/halt_poll_ns"
 KVM_CAP_ARM_EL1_32BIT = 93  # include/uapi/linux/kvm.h
 MOMENT, TRIES = 0.002, 200  # seconds without an exit after which a guest is taken to wait, and how often that is tried
-MOST_SAID = 1 << 17  # bytes on its console after which a guest is taken for one that fills it
+MOST_SAID = 1 << 16  # bytes on its console after which a guest is taken for one that fills it
 LAST_WORDS = 2000  # bytes of them that are kept
 
 
