@@ -145,7 +145,10 @@ def image(release: str = "", along: Mapping[str, Path] | None = None) -> Path:
 
 def _one_after_the_other(disks: list[Path], out: Path) -> None:
     """Put archives into one file, which the kernel unpacks one after the other; one alone is linked."""
-    os.link(disks[0], out) if len(disks) == 1 else run(["cat", *disks], out=out)
+    if len(disks) == 1:
+        os.link(disks[0], out)
+    else:
+        run(["cat", *disks], out=out)
 
 
 def _more(along: Mapping[str, Path]) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 from collections.abc import Iterable
@@ -152,7 +153,7 @@ def refused_lives(folder: Path, names: Iterable[str], others: tuple[str, ...], c
 def test_a_guest_that_does_not_live_as_it_should_is_named_and_the_others_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(walk, "PHASE", 4.0)
+    monkeypatch.setitem(walk.PHASE, True, 4.0)
     names = [name for name in BAD if name != "floods"]
     said = refused_lives(tmp_path, names, ("linux-arm64",), capsys)
     for name in names:
@@ -315,6 +316,17 @@ def test_a_phase_is_the_difference_of_two_readings(first: dict[str, int], more: 
     later = {name: first.get(name, 0) + more.get(name, 0) for name in first.keys() | more.keys()}
     found = census.difference({"of": {**later}}, {"of": {**first}})
     assert found == {"of": {name: more.get(name, 0) for name in later}}
+
+
+def test_what_a_killed_study_counted_by_is_taken_away_and_nothing_else(tmp_path: Path) -> None:
+    from study.collect.onboard import census
+
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    for name in (f"study-{ended.pid}", f"study-{os.getpid()}", "somebody-else"):
+        (tmp_path / name).mkdir()
+    census.mend(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {f"study-{os.getpid()}", "somebody-else"}
 
 
 HIST = """# event histogram

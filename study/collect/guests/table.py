@@ -25,7 +25,7 @@ from study import guests
 from study.campaign.names import legible
 from study.errors import BadRequest
 from study.kernels import guests as built
-from study.kernels.cache import cached, digest_of
+from study.kernels.cache import cached, digest, digest_of
 
 KERNEL, INITRD = "kernel", "initrd"
 # Keys of a row: what a value must be, and in words.
@@ -156,4 +156,4 @@ def _kept(files: dict[str, Path]) -> Path:
         for key, file in files.items():
             shutil.copy(file, place / key)
 
-    return cached("guest", "".join(digest_of(file)[:8] for file in files.values()), build)
+    return cached("guest", digest(*(part for key, file in files.items() for part in (key, file.read_bytes()))), build)

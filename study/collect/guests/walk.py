@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
 import tempfile
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from study.campaign import Campaign
+from study.campaign.store import DESIGN
 from study.collect import boards, records
 from study.collect.boards import Board, Launch, Link
 from study.collect.boards.linux import LinuxBoard
@@ -22,8 +24,9 @@ from study.terminal import progress
 
 # Seconds that a boot and a life take, until a run has seen its own.
 SECONDS = (12.0, 22.0)
-# Seconds of the board that a phase may take, and that a life may take here: an emulated board is slower than its clock.
-PHASE, LIFE = 60.0, 1200.0
+# Seconds by its own clock that a phase may take on a board, emulated or not, and that a life may take here: an emulated board that is
+# busy takes thirty times as long as its clock says.
+PHASE, LIFE = {True: 15.0, False: 60.0}, 1800.0
 AARCH32 = ",aarch64=off"
 TOLD = re.compile(r" ?WORKLOADS=\S* LONGER=\d+")
 
@@ -55,9 +58,9 @@ def live(board: str, folder: Path, factors: Factors, file: Path | None = None, t
     way = Way(
         "lives", SECONDS, partial(_with_guests, known), partial(_with_facts, known), lives := _Lives(known),
     )  # fmt: skip
-    if folder.exists():
-        _refuse_others(folder, board, known)
-    elif thirty_two := [name for name, row in known.items() if row.bits == 32]:
+    lived = _lived(folder, board)
+    _refuse_others(folder, lived, known)
+    if not lived and (thirty_two := [name for name, row in known.items() if row.bits == 32]):
         _refuse_32_bits(way.ready(boards.find(board)), thirty_two, factors)  # what is refused leaves no campaign behind
     campaign = collect(board, folder, factors, tune=tune, reboot=reboot, way=way)
     if lives.refused:
@@ -86,7 +89,7 @@ class _Lives:
             lived = link.ask(
                 "live", patience=LIFE * factors.longer, chosen=visit.cell.strategy, kernel=f"{row.name}/{table.KERNEL}",
                 initrd=row.initrd, append=row.append, cpu=AARCH32 * (row.bits == 32), memory=row.memory, marks=row.marks,
-                counted=visit.cell.arm == CENSUS, limit=PHASE * factors.longer,
+                counted=visit.cell.arm == CENSUS, limit=PHASE[board.emulated] * factors.longer,
             )  # fmt: skip
             return records.life_of(board, visit, factors, lived)
         except (Refused, BadData) as error:
@@ -108,18 +111,21 @@ def _with_facts(known: Mapping[str, table.Row], launch: Launch) -> Launch:
     return dataclasses.replace(launch, facts={**launch.facts, "guests": {name: row.facts for name, row in known.items()}})
 
 
-def _refuse_others(folder: Path, board: str, known: Mapping[str, table.Row]) -> None:
+def _lived(folder: Path, board: str) -> list[dict[str, Any]]:
+    """Return what is known of the boots of a board in which guests have lived, if there is a campaign."""
+    campaign = Campaign(folder) if (folder / DESIGN).exists() else None
+    known = [campaign.facts(boot) for boot in campaign.boots()] if campaign else []
+    return [facts for facts in known if facts["board"] == board and "guests" in facts]
+
+
+def _refuse_others(folder: Path, lived: list[dict[str, Any]], known: Mapping[str, table.Row]) -> None:
     """Refuse a guest that has the name of another one in a campaign."""
-    campaign = Campaign(folder)
-    for facts in map(campaign.facts, campaign.boots()):
-        for name, row in known.items():
-            there = facts.get("guests", {}).get(name, row.facts)
-            if facts["board"] == board and (
-                other := [key for key in row.facts if _own(there.get(key, "")) != _own(row.facts[key])]
-            ):
-                raise BadRequest(
-                    f"{folder} has a {name} with another {other[0]}: that is another guest; name it, or the campaign, otherwise"
-                )
+    for facts, (name, row) in itertools.product(lived, known.items()):
+        there = facts["guests"].get(name, row.facts)
+        if other := [key for key in row.facts if _own(there.get(key, "")) != _own(row.facts[key])]:
+            raise BadRequest(
+                f"{folder} has a {name} with another {other[0]}: that is another guest; name it, or the campaign, otherwise"
+            )
 
 
 def _own(fact: str) -> str:

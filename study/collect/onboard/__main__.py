@@ -34,7 +34,7 @@ from typing import Any
 
 from study.factors import STRATEGIES
 
-from . import BoardError, bench, counting, doctor, facts, fresh, guest, kexec, life, loop, sample, strategy, tied, tuning
+from . import BoardError, bench, census, counting, doctor, facts, fresh, guest, kexec, life, loop, sample, strategy, tied, tuning
 
 VISIT_LIMIT = 600.0  # seconds
 ROOT = Path(os.environ.get("STUDY_ROOT", "/"))  # where the machine's files are
@@ -165,6 +165,7 @@ def main() -> None:
     if parent:
         tied.end_with_parent(signal.SIGTERM)
     tuning.mend(ROOT)
+    census.mend()
     with LAST, HELD:
         HELD.callback(_remove_orphaned, os.environ.get("STUDY_FOLDER", ""), parent)
         HELD.callback(strategy.unload)

@@ -23,7 +23,7 @@ from . import BoardError, perfevent, strategy
 
 Counts = dict[str, Union[int, float, "Counts"]]
 
-INSTANCES = Path("/sys/kernel/tracing/instances")
+INSTANCES, OURS = Path("/sys/kernel/tracing/instances"), "study-"
 STATISTICS = Path("/sys/kernel/debug/kvm")
 # KVM's statistics of a VM that are reported; include/asm/kvm_host.h, struct kvm_vcpu_stat.
 KVM_COUNTS = (
@@ -131,6 +131,15 @@ def counting(traced: bool) -> Iterator[Reading]:
         yield Reading(files, instance, lacking)
 
 
+def mend(instances: Path = INSTANCES) -> None:
+    """Take away what a study that was killed left: instances of processes that are gone, and a census that goes on."""
+    for instance in instances.glob(f"{OURS}*"):
+        if not Path(f"/proc/{instance.name.removeprefix(OURS)}").exists():
+            with contextlib.suppress(OSError):
+                instance.rmdir()
+    strategy.end_census()
+
+
 def difference(later: Counts, earlier: Counts) -> Counts:
     """Return what was counted between two readings."""
     result: Counts = {}
@@ -179,7 +188,7 @@ def _statistics(process: int) -> Counts:
 @contextlib.contextmanager
 def _tracing() -> Iterator[tuple[Path, set[str]]]:
     """Set the triggers in an instance of their own; yield it and what this kernel lacks a tracepoint for."""
-    instance = INSTANCES / f"study-{os.getpid()}"
+    instance = INSTANCES / f"{OURS}{os.getpid()}"
     try:
         instance.mkdir()
     except OSError as error:

@@ -76,13 +76,17 @@ def counters() -> dict[str, int]:
 @contextlib.contextmanager
 def taking_census() -> Iterator[None]:
     """Have the module look, at every entry, at what the guest has enabled: it costs instructions. Without the module, nothing."""
-    if not PARAMETERS.exists():
-        yield
-        return
-    (PARAMETERS / "census").write_text("1")
+    if PARAMETERS.exists():
+        (PARAMETERS / "census").write_text("1")
     try:
         yield
     finally:
+        end_census()
+
+
+def end_census() -> None:
+    """Have the module look no more, if it is there and is one that can."""
+    with contextlib.suppress(OSError):
         (PARAMETERS / "census").write_text("0")
 
 
