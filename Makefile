@@ -148,7 +148,7 @@ fleet: setup-python  ## measure all boards of the file FLEET at the same time in
 	@$(STUDY) collect --fleet "$$FLEET" --campaign "$$CAMPAIGN" --profile "$$PROFILE" $(if $(KERNEL),--kernels "$$KERNEL" --repo "$$REPO")
 
 guests: setup-python  ## real guests under the board's KVM: what they do with the debug registers, and what each strategy costs them
-	@$(STUDY) guests --board "$(if $(filter file,$(origin BOARD)),qemu-cortex-a57,$$BOARD)" --campaign "$$CAMPAIGN" --profile "$$PROFILE" $(if $(KERNEL),--kernels "$$KERNEL" --repo "$$REPO") \
+	@$(STUDY) guests $(if $(filter-out file,$(origin BOARD)),--board "$$BOARD") --campaign "$$CAMPAIGN" --profile "$$PROFILE" $(if $(KERNEL),--kernels "$$KERNEL" --repo "$$REPO") \
 	  $(if $(GUESTS),--guests "$$GUESTS") $(if $(WORKLOADS),--workloads "$$WORKLOADS") $(if $(LONGER),--longer "$$LONGER") $(if $(TABLE),--table "$$TABLE")
 	@$(STUDY) census "$$CAMPAIGN"
 

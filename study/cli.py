@@ -232,7 +232,7 @@ def _collect_fleet(context: click.Context, file: Path, campaign: Path, scheduler
 
 
 @study.command()
-@BOARD
+@click.option("--board", default="qemu-cortex-a57", show_default=True, help="A board with KVM; see: study boards.")
 @click.option("--campaign", type=click.Path(path_type=Path), required=True, help="Folder to record in; made if missing.")
 @click.option("--profile", default="default", show_default=True, help="Start from quick, default or full.")
 @click.option("--guests", help="Of linux-arm64, linux-armmp, and those of --table; else all of the profile.")
@@ -257,7 +257,7 @@ def guests(board: str, campaign: Path, table: Path | None, tune: bool, reboot: s
     again to go on. study census shows it.
 
     
-        study guests --board qemu-cortex-a57 --campaign data/guests
+        study guests --campaign data/mine
         study guests --board local --campaign data/mine --longer 20 --workloads hackbench,timer
 
     
