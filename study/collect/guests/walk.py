@@ -139,7 +139,7 @@ def _refuse_32_bits(board: Board, names: list[str], factors: Factors) -> None:
     with tempfile.TemporaryDirectory() as folder:
         launch = board.launch(Path(folder, "console.log"), ("stock",), kernel.release)
         with Link(board.name, launch) as link:
-            if not link.ask("runs")["aarch32"]:
+            if not link.ask("bits")["aarch32"]:
                 raise BadRequest(
                     f"{board.name}: {', '.join(names)} has 32 bits, and this CPU runs no kernel of 32 bits (no AArch32 at EL1); "
                     "leave it out with --guests"

@@ -6,6 +6,7 @@ Requests name what to do and answer with ``{"id": ..., "result": ...}`` or ``{"i
 ``facts``     what the board is; and tries what a visit needs, so that nothing is missing later
 ``visit``     measure one cell once, in a fresh process
 ``live``      let a real guest live once, and say what was counted in each of its phases
+``bits``      whether guests of 32 bits can live here
 ``sample``    make the round trips of a cell in a fresh process, and say where samples found them
 ``loop``      make the loop of a cell go on until ``rest``, and say what the clock says of it
 ``rest``      stop it
@@ -70,8 +71,8 @@ def tune(guests: bool = False) -> dict[str, object]:
 
 
 def runs() -> dict[str, object]:
-    """Say which kernel runs, which is the board's own, and whether guests of 32 bits can."""
-    return {**kexec.runs(ROOT), "aarch32": life.runs_32_bits()}
+    """Say which kernel runs, and which is the board's own."""
+    return kexec.runs(ROOT)
 
 
 def restart(release: str) -> dict[str, object]:
@@ -144,7 +145,7 @@ def oracle_well(chosen: str, reports: list[int]) -> bool:
 
 
 REQUESTS: dict[str, Callable[..., dict[str, object]]] = {
-    "facts": board_facts, "visit": visit, "live": life.live, "sample": sample_cell, "loop": loop.begin, "rest": loop.end, "symbols": partial(loop.symbols, ROOT),
+    "facts": board_facts, "visit": visit, "live": life.live, "bits": life.bits, "sample": sample_cell, "loop": loop.begin, "rest": loop.end, "symbols": partial(loop.symbols, ROOT),
     "doctor": examine, "tune": tune, "runs": runs, "restart": restart,
 }  # fmt: skip
 

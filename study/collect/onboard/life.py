@@ -98,10 +98,15 @@ def settings(root: Path) -> list[tuple[str, str]]:
     return [(POLLING, "0")] if tuning.read(root / POLLING) not in ("", "0") else []
 
 
-def runs_32_bits() -> bool:
+def bits() -> dict[str, object]:
     """Say whether KVM runs guests of 32 bits here: whether the CPU has AArch32 at EL1."""
-    with open("/dev/kvm", "rb") as kvm:
-        return fcntl.ioctl(kvm, KVM_CHECK_EXTENSION, KVM_CAP_ARM_EL1_32BIT) > 0
+    try:
+        with open("/dev/kvm", "rb") as kvm:
+            return {"aarch32": fcntl.ioctl(kvm, KVM_CHECK_EXTENSION, KVM_CAP_ARM_EL1_32BIT) > 0}
+    except OSError as error:
+        raise BoardError(
+            f"/dev/kvm: {error.strerror}: the board must run Linux with KVM, and you must be root or in the group kvm"
+        ) from None
 
 
 def vmm() -> list[str]:
