@@ -327,6 +327,7 @@ def test_what_a_killed_study_counted_by_is_taken_away_and_nothing_else(tmp_path:
         (tmp_path / name).mkdir()
     census.mend(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {f"study-{os.getpid()}", "somebody-else"}
+    census.mend(tmp_path / "that a user may not look into")
 
 
 HIST = """# event histogram

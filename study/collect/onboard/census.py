@@ -120,6 +120,13 @@ class Reading:
 @contextlib.contextmanager
 def counting(traced: bool) -> Iterator[Reading]:
     """Count what is started while this lasts; by tracepoints and the module's census, too, if that is asked for."""
+    try:
+        os.listdir(STATISTICS)
+    except OSError as error:
+        raise BoardError(
+            f"{STATISTICS} cannot be read, which holds KVM's statistics of a guest: {error.strerror}; run the study as root, "
+            "where it is not mounted after: sudo mount -t debugfs none /sys/kernel/debug"
+        ) from None
     with contextlib.ExitStack() as held:
         files = {}
         for name, (event, flags) in EVENTS.items():
@@ -133,7 +140,7 @@ def counting(traced: bool) -> Iterator[Reading]:
 
 def mend(instances: Path = INSTANCES) -> None:
     """Take away what a study that was killed left: instances of processes that are gone, and a census that goes on."""
-    for instance in instances.glob(f"{OURS}*"):
+    for instance in _named(instances, OURS):
         if not Path(f"/proc/{instance.name.removeprefix(OURS)}").exists():
             with contextlib.suppress(OSError):
                 instance.rmdir()
@@ -175,10 +182,18 @@ def _event(name: str, file: int) -> int:
     return int(count)
 
 
+def _named(folder: Path, start: str) -> list[Path]:
+    """Return what a folder holds under names that start so: nothing, of one that we may not read."""
+    try:
+        return [folder / name for name in os.listdir(folder) if name.startswith(start)]
+    except OSError:
+        return []
+
+
 def _statistics(process: int) -> Counts:
     """Return KVM's statistics of the VM of a process; of none, as before it is made, nothing."""
     counts: dict[str, int] = {}
-    for folder in STATISTICS.glob(f"{process}-*"):
+    for folder in _named(STATISTICS, f"{process}-"):
         for name in KVM_COUNTS:
             with contextlib.suppress(OSError):
                 counts[name] = counts.get(name, 0) + int((folder / name).read_text())

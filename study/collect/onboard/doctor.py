@@ -157,7 +157,7 @@ def perf(board: Board) -> Finding:
     if found:
         return Finding(found, BAD, todo or "what perf knows: perf list")
     tracing = board.root / counting.TRACEPOINTS.relative_to("/")
-    absent = [event for event in counting.MAY_LACK if not tracing.joinpath(*event.split(":")).is_dir()]
+    absent = [event for event in counting.MAY_LACK if not os.path.isdir(tracing.joinpath(*event.split(":")))]
     return Finding(f"counts all events but {', '.join(absent)}, which this kernel lacks" if absent else "counts all events")
 
 
