@@ -1,20 +1,15 @@
 """Medians, intervals and verdicts. Pure.
 
-Values of one visit belong together, and so do visits of one boot. What is independent is the boot: it is the boots that
-intervals count. From the inside out, a visit is the median of its values, a boot the median of its visits, and a cell
-the geometric mean of its boots, with an interval from Student's t over the logarithms of boots. A comparison is a ratio
-to the baseline: within each block of a boot the visit over the baseline's visit, the median of these in a boot, and the
-same mean and interval over boots. What a boot does to all of its visits, and what drifts from block to block, drops out
-of it. Without boots in common the boots of either side are compared by Welch's t. notebooks/simulation.ipynb shows what
-these intervals cover.
+From the inside out, a visit is the median of its values, a boot the median of its visits, and a cell the geometric mean of its boots,
+with an interval from Student's t over the logarithms of boots. A comparison is a ratio to the baseline, of which
+study.analyze.effects says how sure it is. The intervals of ratios that answer one question hold together, and they decide the verdict:
+a row that says "higher" shows an interval that is wholly higher.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,14 +17,20 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import special  # Student's t: stdtr() is its distribution, stdtrit() the inverse; scipy.stats takes a second to import
 
+from study.analyze.effects import LEVEL, Array, Numbers, Spread, effects, over_boots
 from study.analyze.rounding import OF_A_CHANCE, rounded
-from study.design import CONTROL, LEAST_BOOTS, MAIN
+from study.design import CONTROL, MAIN
 from study.factors import EXITS, GUEST_STATES, HOST_STATES, KVM, STRATEGIES, kind_of
 from study.guests import BOOT, GUESTS, WORKLOADS
 
 # A cell of the summary: these tags tell its rows apart.
 CELL = ["board", "kernel", "mode", "strategy", "guest", "host", "exit", "arm", "metric", "unit"]
 # A comparison is made within these, over strategies and arms, and over kernels where the baseline is on another one.
+# What is noisy together: cells of a kernel that leave their guest in the same way, in the same boots.
+POOL = ["board", "kernel", "mode", "exit", "metric"]
+ROOM = ["board", "exit", "metric"]  # what boots of several kernels have in common
+# The comparisons of one table answer one question.
+QUESTION = ["board", "kernel", "mode", "exit", "host", "metric"]
 CONTEXT = [tag for tag in CELL if tag not in ("kernel", "mode", "strategy", "arm")]
 NEAR = [*CONTEXT, "kernel", "mode"]
 # What tells the values of one visit and metric from others.
@@ -42,7 +43,6 @@ AS_IT_IS = [name for name, row in STRATEGIES.items() if not row.module]
 # What a cell of one campaign has in common with the same cell of another.
 SAME = [tag for tag in CELL if tag not in ("kernel", "mode", "arm")]
 
-LEVEL = 0.95
 # A difference that is not larger than this share is of no interest, however sure it is.
 SMALLEST_EFFECT = 0.01
 # Of a board with more kernels than these, figures and letters show one, and their history.
@@ -52,79 +52,13 @@ POWER = 0.8
 
 BASELINE, LOWER, HIGHER, CANNOT = "baseline", "lower", "higher", "cannot distinguish"
 
-Array = npt.NDArray[np.float64]
 COLUMNS = [
     "median", "ci_low", "ci_high", "boots", "visits", "values", "ratio", "ratio_low", "ratio_high", "p", "least", "verdict",
-    "baseline",
+    "baseline", "margin",
 ]  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Spread:
-    """The means of several units over boots, and how sure they are: one number for each unit.
-
-    Parameters
-    ----------
-    middle : array
-        Means over boots, NaN for a unit without any.
-    error : array
-        Their standard errors; NaN where there are too few boots to know, 0 where a unit repeats itself exactly.
-    freedom : array
-        Degrees of freedom of the errors.
-    """
-
-    middle: Array
-    error: Array
-    freedom: Array
-
-    def interval(self) -> tuple[Array, Array]:
-        """Return the ends of the interval at LEVEL, by Student's t."""
-        half = special.stdtrit(self.freedom, (1 + LEVEL) / 2) * self.error
-        return self.middle - half, self.middle + half
-
-    def take(self, units: npt.NDArray[np.intp]) -> Spread:
-        """Return the spread of some units."""
-        return Spread(self.middle[units], self.error[units], self.freedom[units])
-
-    def __sub__(self, other: Spread) -> Spread:
-        """Return the difference of independent means, with the degrees of freedom of Welch and Satterthwaite."""
-        ours, theirs = self.error**2, other.error**2
-        with np.errstate(invalid="ignore", divide="ignore"):
-            freedom = (ours + theirs) ** 2 / (ours**2 / self.freedom + theirs**2 / other.freedom)
-        freedom = np.where(ours + theirs > 0, freedom, np.minimum(self.freedom, other.freedom))
-        return Spread(self.middle - other.middle, np.sqrt(ours + theirs), freedom)
-
-    def where(self, chosen: npt.NDArray[np.bool_], other: Spread) -> Spread:
-        """Return this spread where `chosen`, the other elsewhere."""
-        pairs = zip(dataclasses.astuple(self), dataclasses.astuple(other), strict=True)
-        return Spread(*(np.where(chosen, ours, theirs) for ours, theirs in pairs))
-
-
-def over_boots(unit: npt.NDArray[np.intp], boot: npt.NDArray[Any], level: Array, count: int) -> Spread:
-    """Return the means over boots of the medians in each boot.
-
-    Parameters
-    ----------
-    unit, boot, level : array
-        Shape (n,): what each level belongs to, a number below `count`; its boot; the level, on the scale of the mean.
-    count : int
-        How many units there are.
-    """
-    rows = pd.DataFrame({"unit": unit, "boot": boot, "level": level})
-    of_boots = rows.groupby(["unit", "boot"], observed=True)["level"].median().groupby("unit")
-    boots = of_boots.agg(["mean", "std", "size", "min", "max"])
-    single = rows.groupby("unit")["level"].agg(["min", "max", "std", "size"])
-    error = boots["std"] / np.sqrt(boots["size"])
-    # Boots may agree by chance where a clock is coarse; then visits must say how sure their mean is.
-    agree = boots["min"] == boots["max"]  # and not a deviation of 0, which rounding misses
-    error = error.where(~agree, single["std"] / np.sqrt(single["size"])).where(boots["size"] >= LEAST_BOOTS)
-    error = error.mask((single["min"] == single["max"]) & (single["size"] > 1), 0.0)
-    found = pd.DataFrame({"middle": boots["mean"], "error": error, "freedom": np.maximum(boots["size"] - 1, 1)})
-    wide = found.reindex(range(count))
-    return Spread(wide["middle"].to_numpy(), wide["error"].to_numpy(), wide["freedom"].fillna(1).to_numpy(float))
-
-
-def summarise(frame: pd.DataFrame, baselines: Mapping[str, str]) -> pd.DataFrame:
+def summarise(frame: pd.DataFrame, baselines: Mapping[str, str], smallest: float = SMALLEST_EFFECT) -> pd.DataFrame:
     """Return one row for each cell and metric: median, interval, n at each level, ratio to the baseline, verdict.
 
     Parameters
@@ -135,15 +69,15 @@ def summarise(frame: pd.DataFrame, baselines: Mapping[str, str]) -> pd.DataFrame
         For each board the strategy to compare with, unless the control arm shows another one to be its kernel's baseline. The
         control arm is compared with it like any other. Where a board ran several kernels, a cell is compared with the baseline
         on its own kernel, and a baseline with the one on the first kernel; a kernel as it is with the first as it is.
+    smallest : float
+        The share below which a difference is of no interest.
 
     Returns
     -------
     DataFrame
-        CELL and COLUMNS, in the order of in_order(). Intervals hold at LEVEL, each by itself. `p` is corrected for all
-        comparisons of a metric (Holm), and so is the verdict: it speaks of a difference only where the ratio is sure to be
-        further from 1 than SMALLEST_EFFECT. `least` is the difference, as a share, that this design would have told from the
-        baseline with a chance of POWER. Without LEAST_BOOTS boots there is no interval (NaN) and no verdict, unless every
-        visit of a cell gave the same.
+        CELL and COLUMNS, in the order of in_order(). Intervals of medians hold at LEVEL, each by itself; those of ratios hold together
+        for all comparisons of a QUESTION, and decide the verdict: see judge(). Without LEAST_BOOTS boots there is no interval (NaN)
+        and no verdict, unless every visit of a cell gave the same.
     """
     visits = medians(frame)
     cells = estimate(visits)
@@ -152,17 +86,18 @@ def summarise(frame: pd.DataFrame, baselines: Mapping[str, str]) -> pd.DataFrame
     effect = effects(visits, reference.to_numpy())
     itself = (reference == cells.index).to_numpy()
     effect = Spread(effect.middle, np.where(itself, np.nan, effect.error), effect.freedom)
-    compared = cells.assign(**ratios(effect), baseline=_words(cells, reference, base))
-    compared = compared.join(judge(effect, cells.groupby("metric").ngroup().to_numpy()))
+    compared = cells.assign(baseline=_words(cells, reference, base))
+    compared = compared.join(judge(effect, cells.groupby(QUESTION).ngroup().to_numpy(), smallest))
     compared.loc[itself, ["ratio", "ratio_low", "ratio_high"]] = 1.0
     compared.loc[itself, "verdict"] = BASELINE
     return in_order(compared[[*CELL, *COLUMNS]])
 
 
 def medians(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return a row for each visit and metric: its tags, `cell` (a number), `boot`, `block`, `position`, `value`, `values`.
+    """Return a row for each visit and metric: its tags, `cell`, `boot`, `block`, `position`, `value`, `values`, `pool`, `room`.
 
-    `value` is the median of the visit's values, `values` their number; what could not be counted is left out.
+    `value` is the median of the visit's values, `values` their number; what could not be counted is left out. Cells, and what they
+    have in common by POOL and ROOM, are numbers.
     """
     counted = np.flatnonzero(frame["value"].notna())
     changes = np.zeros(len(counted), dtype=bool)
@@ -179,7 +114,8 @@ def medians(frame: pd.DataFrame) -> pd.DataFrame:
         of_visit = np.repeat(number, sizes)
         values, sizes = values[np.argsort(of_visit, kind="stable")], np.bincount(of_visit)
     visits = runs[first].reset_index(drop=True).assign(value=_middles(values, sizes), values=sizes)
-    return visits.assign(cell=visits.groupby(CELL, sort=False, observed=True).ngroup())
+    numbers = {"cell": CELL, "pool": POOL, "room": ROOM}
+    return visits.assign(**{name: visits.groupby(tags, sort=False, observed=True).ngroup() for name, tags in numbers.items()})
 
 
 def _middles(values: Array, sizes: npt.NDArray[np.intp]) -> Array:
@@ -259,91 +195,47 @@ def _number_of(cells: pd.DataFrame, rows: pd.DataFrame, tags: list[str]) -> pd.S
     return pd.Series([first.get(key, np.nan) for key in _keys(cells, tags)], cells.index)
 
 
-def effects(visits: pd.DataFrame, reference: npt.NDArray[np.intp]) -> Spread:
-    """Return for each cell the logarithm of its ratio to its reference, over boots.
-
-    Parameters
-    ----------
-    visits : DataFrame
-        As medians() returns it; `cell`, `boot`, `block` and `value` are read.
-    reference : array
-        For each cell the number of the one to compare with, -1 if there is none.
-
-    Returns
-    -------
-    Spread
-        Paired by block and boot where both were measured in the same boots; otherwise, or if these are too few, of
-        independent boots. A cell with a value that is not above 0 has no ratio.
-    """
-    count = len(reference)
-    whole = (visits.groupby("cell")["value"].min() > 0).reindex(range(count), fill_value=False).to_numpy()
-    other = np.where((reference >= 0) & whole & whole[reference], reference, -1)
-    rows = visits[whole[visits["cell"]]]
-    blocks = rows.groupby(["cell", "boot", "block"], observed=True)["value"].median().reset_index()
-    base = blocks.rename(columns={"cell": "other", "value": "base"})
-    pairs = blocks.assign(other=other[blocks["cell"]]).merge(base, on=["other", "boot", "block"])
-    paired = _of_ratios(pairs["cell"].to_numpy(), pairs["boot"].to_numpy(), (pairs["value"] / pairs["base"]).to_numpy(), count)
-    single = _of_ratios(rows["cell"].to_numpy(), rows["boot"].to_numpy(), rows["value"].to_numpy(), count)
-    apart = single - single.take(other)
-    apart = Spread(np.where(other >= 0, apart.middle, np.nan), np.where(other >= 0, apart.error, np.nan), apart.freedom)
-    return paired.where(~np.isnan(paired.middle) & ~(np.isnan(paired.error) & ~np.isnan(apart.error)), apart)
-
-
-def _of_ratios(unit: npt.NDArray[np.intp], boot: npt.NDArray[Any], ratio: Array, count: int) -> Spread:
-    """Return the mean logarithms of ratios over boots; what is always the same has an error of 0, rounding or not."""
-    scale = np.ones(count)
-    scale[unit[::-1]] = ratio[::-1]
-    spread = over_boots(unit, boot, np.log(ratio / scale[unit]), count)
-    return Spread(spread.middle + np.log(scale), spread.error, spread.freedom)
-
-
-def ratios(effect: Spread) -> dict[str, Array]:
+def ratios(effect: Spread, together: int | Array = 1) -> dict[str, Array]:
     """Return the ratios whose logarithms are given, and the ends of their intervals, by the names of their columns."""
-    low, high = effect.interval()
+    low, high = effect.interval(together)
     logs = {"ratio": effect.middle, "ratio_low": low, "ratio_high": high}
     return {name: rounded(np.exp(log)) for name, log in logs.items()}
 
 
-def judge(effect: Spread, family: npt.NDArray[np.intp]) -> pd.DataFrame:
-    """Say of each effect whether it is a difference.
+def judge(effect: Spread, family: Numbers, smallest: float = SMALLEST_EFFECT) -> pd.DataFrame:
+    """Say of each effect whether it is a difference: its interval decides.
 
     Parameters
     ----------
     effect : Spread
         Logarithms of ratios.
     family : array
-        Shape (n,): which effects are shown together, and corrected for together (Holm).
+        Shape (n,): which effects answer one question. Their intervals hold together at LEVEL (Bonferroni).
+    smallest : float
+        A difference that is not larger than this share is of no interest. Where counts repeat exactly, every difference is one.
 
     Returns
     -------
     DataFrame
-        `p`: of the hypothesis that the ratio is within SMALLEST_EFFECT of 1, corrected, NaN without interval. `least`: the
-        smallest difference, as a share, that would have been found with a chance of POWER if all others were found after it.
-        `verdict`: LOWER, HIGHER or CANNOT.
+        `ratio ratio_low ratio_high`. `p`: of the hypothesis that the ratio is within `margin` of 1, corrected like the interval, NaN
+        without one. `least`: the smallest difference, as a share, that would have been found with a chance of POWER. `verdict`: HIGHER
+        where the interval is wholly above 1 and the margin, LOWER where it is wholly below, CANNOT elsewhere. `margin`: `smallest`, or
+        0 where counts repeat exactly.
     """
-    margin = np.log1p(SMALLEST_EFFECT)
-    beyond = np.abs(effect.middle) - margin
+    tests = pd.Series(effect.error > 0).groupby(family).transform("sum").clip(lower=1).to_numpy()
+    shown = ratios(effect, tests)
+    margin = np.where(effect.error == 0, 0.0, smallest)
+    above, below = shown["ratio_low"] > rounded(1 + margin), shown["ratio_high"] < rounded(1 / (1 + margin))
+    beyond = np.abs(effect.middle) - np.log1p(margin)
     with np.errstate(divide="ignore", invalid="ignore"):
         single = np.where(beyond > 0, 2 * special.stdtr(effect.freedom, -beyond / effect.error), 1.0)
-    single = np.where(np.isnan(effect.error), np.nan, np.minimum(single, 1.0))
-    p = holm(single, family)
-    tests = pd.Series(~np.isnan(single)).groupby(family).transform("sum").to_numpy()
-    sure_of_it = 1 - (1 - LEVEL) / (2 * np.maximum(tests, 1))
-    quantile = special.stdtrit(effect.freedom, sure_of_it) + special.stdtrit(effect.freedom, POWER)
-    least = np.expm1(margin + quantile * effect.error)
-    with np.errstate(invalid="ignore"):
-        sure = p <= 1 - LEVEL
-    verdict = np.where(~sure, CANNOT, np.where(effect.middle > 0, HIGHER, LOWER))
-    return pd.DataFrame({"p": rounded(p, OF_A_CHANCE), "least": rounded(least, OF_A_CHANCE), "verdict": verdict})
-
-
-def holm(p: Array, family: npt.NDArray[np.intp]) -> Array:
-    """Return p values corrected for all of their family: Holm's step-down, Scand. J. Statist. 6 (1979), 65-70; NaN stays."""
-    rows = pd.DataFrame({"p": p, "family": family}).dropna().sort_values(["family", "p"], kind="stable")
-    of_family = rows.groupby("family")["p"]
-    rows["p"] *= of_family.transform("size") - of_family.cumcount()
-    corrected = rows.groupby("family")["p"].cummax().clip(upper=1.0)
-    return np.asarray(corrected.reindex(range(len(p))))
+    p = np.where(np.isnan(effect.error), np.nan, np.minimum(single * tests, 1.0))
+    quantile = special.stdtrit(effect.freedom, 1 - (1 - LEVEL) / 2 / tests) + special.stdtrit(effect.freedom, POWER)
+    least = np.expm1(np.log1p(margin) + np.where(effect.error == 0, 0.0, quantile * effect.error))
+    return pd.DataFrame({
+        **shown, "p": rounded(p, OF_A_CHANCE), "least": rounded(least, OF_A_CHANCE),
+        "verdict": np.where(above, HIGHER, np.where(below, LOWER, CANNOT)), "margin": margin,
+    })  # fmt: skip
 
 
 def _keys(cells: pd.DataFrame, tags: list[str]) -> list[tuple[str, ...]]:
@@ -377,8 +269,8 @@ def moved(now: pd.DataFrame, before: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        SAME, `before` and `now` (medians, NaN where the cell is missing), `ratio ratio_low ratio_high p least verdict` of now
-        over before, in the order of in_order(). Verdicts are those of judge().
+        SAME, `before` and `now` (medians, NaN where the cell is missing), and what judge() says of
+        now over before, in the order of in_order().
     """
     visits = pd.concat([_one_arm(before, "before"), _one_arm(now, "now")], ignore_index=True)
     visits["cell"] = visits.groupby([*SAME, "campaign"], sort=False).ngroup()
@@ -389,7 +281,7 @@ def moved(now: pd.DataFrame, before: pd.DataFrame) -> pd.DataFrame:
     reference = np.full(len(cells), -1)
     reference[pairs["now"]] = pairs["before"]
     effect = effects(visits, reference)
-    judged = judge(effect, np.zeros(len(cells), dtype=np.intp)).assign(**ratios(effect))
+    judged = judge(effect, cells.groupby(["board", "exit", "host"], sort=False).ngroup().to_numpy())
     found = wide["median"].join(judged.loc[pairs["now"]].set_axis(pairs.index))
     return in_order(found.reset_index().assign(arm=MAIN, kernel=""))[[*SAME, "before", "now", *judged.columns]]
 
@@ -399,8 +291,9 @@ def _one_arm(frame: pd.DataFrame, campaign: str) -> pd.DataFrame:
     visits = timed(one_kernel(medians(frame[frame["arm"] == MAIN])))
     tags = visits[CELL].astype(str)
     return visits.assign(
-        **{name: tags[name] for name in CELL}, campaign=campaign, boot=campaign + " " + visits["boot"].astype(str)
-    )
+        **{name: tags[name] for name in CELL}, campaign=campaign, boot=campaign + " " + visits["boot"].astype(str),
+        pool=campaign + " " + visits["pool"].astype(str), room=tags[ROOM].agg(" ".join, axis=1),
+    )  # fmt: skip
 
 
 def widest(summary: pd.DataFrame) -> float:

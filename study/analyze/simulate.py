@@ -128,7 +128,9 @@ def visits(values: Array) -> pd.DataFrame:
     campaigns, boots, blocks, arms, size = values.shape
     campaign, boot, block, arm = (part.ravel() for part in np.indices((campaigns, boots, blocks, arms)))
     value = np.median(values, axis=-1).ravel()
-    return pd.DataFrame({"cell": campaign * arms + arm, "boot": boot, "block": block + 1, "value": value, "values": size})
+    return pd.DataFrame({
+        "cell": campaign * arms + arm, "boot": boot, "block": block + 1, "value": value, "values": size, "pool": campaign, "room": campaign,
+    })  # fmt: skip
 
 
 def effects_of(values: Array) -> Spread:

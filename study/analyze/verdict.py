@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy import special
 
 from study.analyze import compare, tables
 from study.analyze.patches import PLACE
@@ -45,8 +44,8 @@ def verdict(visits: pd.DataFrame, kernel: str, than: str, cells: str, at_most: f
     Returns
     -------
     Verdict
-        WORSE if it is sure of any cell that it is dearer by more than that (after Holm's correction for all cells), NOT_WORSE if it is
-        sure of every cell that it is not, both at LEVEL; CANNOT_BE_SAID otherwise, and where a cell is missing.
+        WORSE if the interval of any cell is wholly above that, NOT_WORSE if no interval reaches above it: the intervals of all cells
+        hold together. CANNOT_BE_SAID otherwise, and where a cell is missing.
 
     Raises
     ------
@@ -69,13 +68,11 @@ def verdict(visits: pd.DataFrame, kernel: str, than: str, cells: str, at_most: f
     reference = np.full(len(known) * 2, -1)
     reference[known[kernel]] = known[than]
     effect = compare.effects(here, reference).take(known[kernel].to_numpy(dtype=np.intp))
-    at_most_it_is = _chance(effect, np.log1p(at_most))
-    sure = compare.holm(at_most_it_is, np.zeros(wanted, dtype=np.intp)) <= 1 - compare.LEVEL
-    fine = 1 - at_most_it_is <= 1 - compare.LEVEL
-    status = WORSE if sure.any() else NOT_WORSE if fine.all() else CANNOT_BE_SAID
+    low, high = effect.interval(max(int((effect.error > 0).sum()), 1))
+    status = WORSE if (low > np.log1p(at_most)).any() else NOT_WORSE if (high <= np.log1p(at_most)).all() else CANNOT_BE_SAID
     worst = int(np.argmax(effect.middle))
     cell = " ".join(known.index[worst][:3])
-    times = tables.ratio(*(compare.ratios(effect)[name][worst] for name in ("ratio", "ratio_low", "ratio_high")))
+    times = tables.ratio(*(np.exp(ends[worst]) for ends in (effect.middle, low, high)))
     return Verdict(
         status,
         f"{WORDS[status]}: {kernel} takes {times} times what {than} takes in {cell}, the worst of {tables.plural(wanted, 'cell')}",
@@ -83,15 +80,6 @@ def verdict(visits: pd.DataFrame, kernel: str, than: str, cells: str, at_most: f
 
 
 WORDS = {NOT_WORSE: "not worse", WORSE: "worse", CANNOT_BE_SAID: "cannot be said, measure more boots"}
-
-
-def _chance(effect: compare.Spread, limit: float) -> compare.Array:
-    """Return the p value of the hypothesis that each effect is at most a limit; of what repeats itself exactly it is known."""
-    beyond = effect.middle - limit
-    with np.errstate(divide="ignore", invalid="ignore"):
-        chance = special.stdtr(effect.freedom, -beyond / effect.error)
-    exact = np.where(beyond > 0, 0.0, 1.0)
-    return np.where(np.isnan(effect.error), np.nan, np.where(effect.error > 0, chance, exact))
 
 
 def share(text: str) -> float:
