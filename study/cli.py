@@ -481,13 +481,19 @@ def _end_with(measured: Campaign, kernel: str, than: str, cells: str, at_most: f
 @study.command()
 @CAMPAIGN
 @click.option("--json", "as_json", is_flag=True, help="A list of rows for programs, all metrics.")
-def summary(campaign: Path, as_json: bool) -> None:
+@click.option(
+    "--smallest", default="1%", metavar="SHARE", help="Differences that are not larger are of no interest.  [default: 1%]"
+)
+def summary(campaign: Path, as_json: bool, smallest: str) -> None:
     """Show medians, intervals and verdicts."""
     from study.analyze import compare, frame, tables
+    from study.analyze.verdict import share
     from study.campaign import Campaign
 
+    matters = share(smallest, "smallest")
+
     measured = Campaign(campaign)
-    rows = compare.summarise(frame.tidy(measured), measured.baselines())
+    rows = compare.summarise(frame.tidy(measured), measured.baselines(), matters)
     if as_json:
         print(_as_json(rows))
     else:

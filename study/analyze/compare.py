@@ -2,7 +2,7 @@
 
 From the inside out, a visit is the median of its values, a boot the median of its visits, and a cell the geometric mean of its boots,
 with an interval from Student's t over the logarithms of boots. A comparison is a ratio to the baseline, of which
-study.analyze.effects says how sure it is. The intervals of ratios that answer one question hold together, and they decide the verdict:
+study.analyze.pooling says how sure it is. The intervals of ratios that answer one question hold together, and they decide the verdict:
 a row that says "higher" shows an interval that is wholly higher.
 """
 
@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import special  # Student's t: stdtr() is its distribution, stdtrit() the inverse; scipy.stats takes a second to import
 
-from study.analyze.effects import LEVEL, Array, Numbers, Spread, effects, over_boots
+from study.analyze.pooling import LEVEL, Array, Numbers, Spread, effects, over_boots
 from study.analyze.rounding import OF_A_CHANCE, rounded
 from study.design import CONTROL, MAIN
 from study.factors import EXITS, GUEST_STATES, HOST_STATES, KVM, STRATEGIES, kind_of

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -25,8 +26,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from study.analyze import compare
-from study.analyze.compare import Array
+from study.analyze import compare, pooling
+from study.analyze.pooling import Array
 from study.analyze.rounding import rounded
 from study.design import LEAST_BOOTS
 from study.errors import BadRequest
@@ -140,9 +141,9 @@ class Fit:
     cells: pd.DataFrame
 
     def interval(self, what: Callable[[Costs], float | Array]) -> tuple[float, float, float]:
-        """Return what is computed from the costs, and its interval at compare.LEVEL."""
+        """Return what is computed from the costs, and its interval at pooling.LEVEL."""
         drawn = np.broadcast_to(np.asarray(what(self.draws), float), RESAMPLES)
-        low, high = np.quantile(drawn, [(1 - compare.LEVEL) / 2, (1 + compare.LEVEL) / 2])
+        low, high = np.quantile(drawn, [(1 - pooling.LEVEL) / 2, (1 + pooling.LEVEL) / 2])
         middle, low, high = map(float, rounded([what(self.costs), low, high]))
         return middle, low, high
 
@@ -412,7 +413,7 @@ def winners(costs: Mapping[str, float | Array]) -> tuple[npt.NDArray[np.intp], l
 def alike(costs: Mapping[str, float | Array], name: str, inside: npt.NDArray[np.bool_]) -> list[str]:
     """Return the strategies that cost what `name` costs at all places of a map that are `inside`, itself among them."""
     own = np.broadcast_to(costs[name], inside.shape)[inside]
-    return [other for other, total in costs.items() if np.allclose(np.broadcast_to(total, inside.shape)[inside], own)]
+    return [other for other, total in costs.items() if np.allclose(np.broadcast_to(total, inside.shape)[inside], own, rtol=1e-9)]
 
 
 def counts(summary: pd.DataFrame, leave: str = "hvc", host: str = "none") -> pd.DataFrame:
@@ -471,14 +472,27 @@ def rankings(summary: pd.DataFrame, strategies: Sequence[str] = ("lazy", "eager"
     Returns
     -------
     DataFrame
-        Index guest, a column for each board; a cell is like ``lazy < control-scan < eager``. Empty where not all were measured.
+        Index guest, a column for each board; a cell is like ``lazy < control-scan < eager``, with ``~`` between two whose intervals
+        overlap. Empty where not all were measured.
     """
-    named = costs(summary).reindex(columns=list(strategies)).dropna()
-    if named.empty:
+    rows = compare.timed(compare.one_kernel(summary)).query("arm == 'main' and exit == 'hvc' and host == 'none'")
+    rows = rows[rows["strategy"].isin(list(strategies))].dropna(subset="ratio")
+    found = {}
+    for cell, here in rows.groupby(["board", "guest"], sort=False):
+        if set(strategies) == set(here["strategy"]):
+            found[cell] = _ranked(here.sort_values("ratio", kind="stable"))
+    if not found:
         return pd.DataFrame()
-    ranked = named.apply(lambda row: " < ".join(row.sort_values(kind="stable").index), axis=1)
-    wide = ranked.unstack("board")
+    wide = pd.Series(found).rename_axis(["board", "guest"]).unstack("board", sort=False)
     return wide.reindex([name for name in GUEST_STATES if name in wide.index])
+
+
+def _ranked(rows: pd.DataFrame) -> str:
+    """Return the names of strategies in their order; without intervals nothing is told apart."""
+    words = []
+    for row, following in itertools.pairwise([*rows.itertuples(), None]):
+        words += [row.strategy, *([] if following is None else ["<" if row.ratio_high < following.ratio_low else "~"])]
+    return " ".join(words)
 
 
 def trap_costs(summary: pd.DataFrame, strategy: str = "control-scan") -> pd.Series:

@@ -5,12 +5,24 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from study.analyze import compare
+from study.analyze import compare, pooling
 from study.analyze.rounding import rounded
 from study.factors import as_it_is, version
 
 TAGS = ["board", "kernel", "mode", "does", "exit", "guest"]
-COLUMNS = ["median", "untouched", "more", "more_low", "more_high", "ratio", "ratio_low", "ratio_high", "boots"]
+COLUMNS = [
+    "median",
+    "untouched",
+    "more",
+    "more_low",
+    "more_high",
+    "ratio",
+    "ratio_low",
+    "ratio_high",
+    "verdict",
+    "margin",
+    "boots",
+]
 # The guests of the question: the one of the objection, and the one for which the generations differ.
 ASKED, TOUCHING = "mde", "touch"
 NOTHING = pd.DataFrame(columns=[*TAGS, "unit", *COLUMNS])
@@ -43,12 +55,12 @@ def generations(visits: pd.DataFrame) -> pd.DataFrame:
     same = ["board", "kernel", "exit", "unit"]
     idle = cells[cells["guest"] == "untouched"].reset_index().set_index(same)
     at = idle["cell"].reindex(pd.MultiIndex.from_frame(cells[same])).fillna(-1).astype(int).to_numpy()
-    effect = compare.effects(alone, np.where(at == cells.index, -1, at))
+    effect = pooling.effects(alone, np.where(at == cells.index, -1, at))
     untouched = np.where(at >= 0, cells["median"].reindex(at).to_numpy(), np.nan)
     found = cells.assign(untouched=untouched)
-    for name, ratio in compare.ratios(effect).items():
-        found[name] = ratio
-        found[name.replace("ratio", "more")] = rounded(untouched * (ratio - 1))
+    found = found.join(compare.judge(effect, cells.groupby(["board", "exit"], sort=False).ngroup().to_numpy()))
+    for name in ("ratio", "ratio_low", "ratio_high"):
+        found[name.replace("ratio", "more")] = rounded(untouched * (found[name] - 1))
     found["does"] = [
         as_it_is(row.kernel) if row.strategy == "stock" else row.strategy for row in found[["kernel", "strategy"]].itertuples()
     ]

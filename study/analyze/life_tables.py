@@ -19,9 +19,9 @@ MOST = 12  # rows of an excerpt
 HELD = ("lazy", "control-scan")  # the strategies that it holds against each other
 EXCERPT = ["guest", "phase", "exits", "mode", "lazy,\nlife", "lazy,\nexit", "of\nkernel", "scan,\nexit", "measured"]
 KEY = (
-    "Mode: entries with monitor debug mode on. Lazy, and scan for control-scan: what each takes for switches, traps and scans, by the "
-    "module's counts and the cost model, in a life and for each exit that the guest's own work causes; of kernel: of what the host's kernel does for that guest then. Measured: how much more the "
-    "kernel executes per exit under control-scan than under lazy, and the half of the 95 % interval over boots."
+    "Mode: entries with monitor debug mode on. Lazy and scan (control-scan): what each takes for switches, traps and scans, by the module's "
+    "counts and the cost model; of kernel: of what the host's kernel does for that guest. Measured: how much more the kernel executes per "
+    "exit under control-scan than under lazy, and half of the 95 % interval."
 )
 NONE = "No real guest has lived in this campaign: study guests lets some live."
 DID = (
@@ -38,9 +38,8 @@ CHECKED = "{made} that were made twice, by KVM's statistics, the module or trace
 COMPARED = (
     "What the host's kernel does for the guest: per exit where strategies are compared, in a whole phase where kernels are, of which one "
     "may leave the guest more often. An exit is one that the guest's work causes; trapped accesses to debug registers are part of what "
-    "the others cost. A phase of a life is one value. The difference from the baseline has a 95 % "
-    f"interval over boots. A verdict needs a ratio that is sure to be more than {compare.SMALLEST_EFFECT:.0%} from 1, after Holm's "
-    "correction for all rows of the table. Of kernel: of all that the host's kernel does for that guest then; of all: of kernel, QEMU "
+    "the others cost. A phase of a life is one value. The 95 % intervals of a phase hold together, "
+    f"and a verdict needs one that is wholly more than {compare.SMALLEST_EFFECT:.0%} away from the baseline. Of kernel: of all that the host's kernel does for that guest then; of all: of kernel, QEMU "
     'and guest together. n is boots/lives; "again" is the control arm: the baseline measured a second time.'
 )
 PREDICTED = (
@@ -200,7 +199,7 @@ def _compared(rows: pd.DataFrame, question: str, style: str) -> str:
         body.append([
             row.guest, f"{row.phase}, {who}", whole(row.median), "-" if is_base else difference(row.more, row.more_low, row.more_high),
             *("-" if is_base else signed_share(part) for part in (row.of_kernel, row.of_all)), f"{row.boots}/{row.visits}",
-            _verdict(row, style), foretold(row),
+            tables.verdict(row), foretold(row),
         ])  # fmt: skip
     head = [
         "guest",
@@ -214,12 +213,6 @@ def _compared(rows: pd.DataFrame, question: str, style: str) -> str:
         "predicted",
     ]
     return tables.table(*by_guest(head, body, style), ("l" if style == "text" else "ll") + "rrrrllr", style)
-
-
-def _verdict(row: Any, style: str) -> str:
-    if row.verdict == compare.CANNOT and math.isnan(row.ratio_low):
-        return tables.NO_INTERVAL
-    return str(tables.SHORT.get(row.verdict, row.verdict) if style == "text" else row.verdict)
 
 
 def difference(middle: float, low: float = math.nan, high: float = math.nan) -> str:
@@ -249,9 +242,8 @@ def _reservations(rows: pd.DataFrame) -> Iterable[str]:
         who = ", ".join(dict.fromkeys(own["strategy"]))
         command = COLLECT.format(**own.iloc[0])
         yield command if why == lives.NO_FIT else f"No prediction for {who}: {why}."
-    compared = rows[rows["verdict"] != compare.BASELINE]
-    if len(compared) and compared["ratio_low"].isna().any():
-        yield tables.TOO_FEW
+    if lacking := tables.lacking(rows):
+        yield lacking
 
 
 # --- in a mail ----------------------------------------------------------------------------------------------------------
@@ -267,7 +259,7 @@ def excerpt(found: pd.DataFrame, judged: pd.DataFrame) -> str:
     judged : DataFrame
         As lives.judged() returns it.
     """
-    known = lives.behaviour(lives.census(found)).query("cannot == ''")
+    known = lives.behaviour(lives.census(found)).query("cannot == '' and phase != 'marks'")
     if known.empty:
         return ""
     paying = judged.loc[judged["strategy"].isin(HELD), ["board", "kernel"]].drop_duplicates()

@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from study.analyze import compare, cost
+from study.analyze import compare, cost, pooling
 from study.analyze.frame import start_of
 from study.analyze.rounding import rounded
 from study.campaign import Campaign
@@ -394,7 +394,7 @@ def _predicted(row: Any, base: Any, again: float, fitted: cost.Fit | None) -> di
     }  # fmt: skip
 
 
-def _pays(row: Any) -> Callable[[cost.Costs], float | compare.Array]:
+def _pays(row: Any) -> Callable[[cost.Costs], float | pooling.Array]:
     """Return what a strategy takes per exit for switches, traps and scans, as a function of what each of these costs."""
     scans = _scans(row.strategy)
     return lambda costs: costs.switch * row.switches + costs.trap * row.traps + costs.scan * scans

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from study.analyze import compare, tables
+from study.analyze import compare, pooling, tables
 from study.analyze.rounding import rounded
 from study.design import CONTROL, MAIN
 
@@ -35,8 +35,8 @@ def moves(visits: pd.DataFrame, series: Mapping[str, Any]) -> pd.DataFrame:
     -------
     DataFrame
         COLUMNS, in the order of the series. `patch` counts from 1; 0 is the base, whose row is its control arm over itself. `than` is
-        what a row is compared with. `ratio` has a 95 % interval over boots, and `moved` is what it comes to in `unit`. Verdicts are
-        corrected for all cells and patches of a board (Holm). Empty where nothing was measured.
+        what a row is compared with. `ratio` has a 95 % interval, and `moved` is what it comes to in `unit`. The intervals of all cells and
+        patches of a board hold together, and decide the verdict. Empty where nothing was measured.
     """
     alone = visits.astype(dict.fromkeys(compare.CELL, str))
     alone = compare.timed(alone[alone["strategy"].isin(compare.AS_IT_IS)])
@@ -75,9 +75,9 @@ def _other(than: str, key: tuple[Any, ...], known: Mapping[tuple[Any, ...], int]
 
 
 def _compared(each: pd.DataFrame, cells: pd.DataFrame, reference: Any, than: str) -> pd.DataFrame:
-    effect = compare.effects(each, reference)
+    effect = pooling.effects(each, reference)
     judged = compare.judge(effect, cells.groupby("board", sort=False).ngroup().to_numpy())
-    found = cells.assign(**compare.ratios(effect), than=than).join(judged)
+    found = cells.assign(than=than).join(judged)
     other = np.where(reference >= 0, cells["median"].reindex(reference).to_numpy(), np.nan)
     for name in ("ratio", "ratio_low", "ratio_high"):
         found[name.replace("ratio", "moved")] = rounded(other * (found[name] - 1))
@@ -135,24 +135,24 @@ def table(moved: pd.DataFrame, series: Mapping[str, Any], style: str = "text") -
             parts += [_narrow(known, series, than) for than in (BEFORE, BASE)]
         else:
             parts.append(_wide(known, series, style))
-    parts.append(tables.prose(f"{NOTE} {_could_see(moved)}" if len(moved) else "No patch was measured.", style))
+    parts.append(tables.prose(f"{NOTE} {_boots(moved)}" if len(moved) else "No patch was measured.", style))
     return "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
 
 
+SHORT_NOTE = (
+    "What each patch moves in the cell, exit and guest, that it moves most, against the one before; all: the series against its base; base "
+    "again: the base measured a second time, which should not move. Intervals are of 95 % and hold together."
+)
 NOTE = (
-    "Of each patch the cell, exit and guest, that moved most, with its 95 % interval over boots. A verdict needs a difference that is "
-    f"sure to be more than {compare.SMALLEST_EFFECT:.0%}, after Holm's correction for all cells and patches of the board. The row of the "
-    "base is the base measured a second time: what should not move. Against the base, the last row is the whole series."
+    "Of each patch the cell, exit and guest, that moved most. The 95 % intervals of all cells and patches of a board hold together, and a "
+    f"verdict needs one that is wholly more than {compare.SMALLEST_EFFECT:.0%} away. The row of the base is the base measured a second time: what should not move. Against the base, the last row is the whole series."
 )
 
 
-def _could_see(moved: pd.DataFrame) -> str:
-    """Say over how many boots a kernel was measured, and what would have been seen."""
-    low, high, least = moved["boots"].min(), moved["boots"].max(), moved["least"].dropna()
-    boots = f"Each kernel was measured in {low if low == high else f'{low} to {high}'} boots."
-    if least.empty:
-        return boots
-    return f"{boots} The least difference that would have been seen, with a chance of {compare.POWER:.0%}: {least.median():.1%}."
+def _boots(moved: pd.DataFrame) -> str:
+    """Say over how many boots a kernel was measured."""
+    low, high = moved["boots"].min(), moved["boots"].max()
+    return f"Each kernel was measured in {low if low == high else f'{low} to {high}'} boots."
 
 
 Known = Mapping[tuple[int, str], Any]
@@ -162,9 +162,9 @@ def _narrow(known: Known, series: Mapping[str, Any], than: str) -> str:
     """Return what patches move against one thing, for a mail."""
     body = []
     for place, commit in enumerate([series["base"], *series["patches"]]):
-        cell, number, ends, verdict, _ = _moved(known.get((place, than if place else AGAIN)))
+        cell, number, ends, verdict, _ = words_of(known.get((place, than if place else AGAIN)))
         name = f"{commit['label']} again" if not place else tables.shorten(commit["label"], 20)
-        body.append([name, cell, number, ends, {**tables.SHORT, MISSING: "unmeasured"}.get(verdict, verdict)])
+        body.append([name, cell, number, ends, "unmeasured" if verdict == MISSING else verdict])
     return tables.table([f"than {than.rpartition(' ')[2]}", "cell", "moved", "interval", "verdict"], body, "llrrl", "text")
 
 
@@ -173,7 +173,7 @@ def _wide(known: Known, series: Mapping[str, Any], style: str) -> str:
     body = []
     for place, commit in enumerate([series["base"], *series["patches"]]):
         thans = (BEFORE, BASE) if place else (AGAIN,)
-        rows = [_moved(known.get((place, than))) for than in thans]
+        rows = [words_of(known.get((place, than))) for than in thans]
         cells = [
             word for cell, number, ends, verdict, some in rows for word in (cell, f"{number} ({ends})", f"{verdict}, {some}")
         ]
@@ -184,8 +184,8 @@ def _wide(known: Known, series: Mapping[str, Any], style: str) -> str:
     return tables.table([*first, *heads], body, "l" * len(first) + "lrl" * 2, style)
 
 
-def _moved(row: Any) -> list[str]:
-    """Return what a patch moved most: the cell, by how much, the interval, the verdict, and how many cells differ, of how many."""
+def words_of(row: Any) -> list[str]:
+    """Return what a patch moved most, in words: the cell, by how much, the interval, the verdict, and how many cells differ, of how many."""
     if row is None:
         return ["-", "-", "-", MISSING, "-"]
     moved, low, high = (value * tables.scale(row.unit)[0] for value in (row.moved, row.moved_low, row.moved_high))
@@ -211,5 +211,5 @@ def whole(moved: pd.DataFrame) -> dict[str, list[str]]:
 
 
 def _said(row: Any) -> str:
-    cell, number, ends, verdict, _ = _moved(row)
+    cell, number, ends, verdict, _ = words_of(row)
     return f"{cell} by {number} ({ends}; {verdict}), the most of {tables.plural(row.cells, 'cell')}"

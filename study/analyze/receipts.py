@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from study.analyze import compare
+from study.analyze import compare, pooling
 from study.analyze.rounding import rounded
 from study.analyze.select import TAGS, only
 from study.campaign import Campaign
@@ -342,7 +342,7 @@ def shares(receipts: pd.DataFrame) -> pd.DataFrame:
         each = [{_named(row): row["samples"] / line["samples"] for row in line["functions"]} for line in lines]
         names = list(dict.fromkeys(name for visit in each for name in visit))
         level = np.array([[visit.get(name, 0.0) for name in names] for visit in each])
-        spread = compare.over_boots(
+        spread = pooling.over_boots(
             np.tile(np.arange(len(names)), len(each)), np.repeat(np.arange(len(each)), len(names)), level.ravel(), len(names)
         )
         low, high = (ends if len(lines) >= LEAST_BOOTS else np.full(len(names), np.nan) for ends in spread.interval())

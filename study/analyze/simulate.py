@@ -1,8 +1,9 @@
 """What the intervals and verdicts of the study are worth: campaigns with a known truth, judged by us and by others. Pure.
 
-A simulated value is the truth times the noise of its boot, of the strategy in that boot, of its visit and of itself,
-times a drift that goes on from the first visit of a boot to its last. All judges see the same values. pyperf and
-Welch's test see the values of all visits and boots as one sample, as ``pyperf compare_to`` does.
+A simulated value is the truth times the noise of its boot, of its cell in that boot, of its visit and of itself, times a drift that
+goes on from the first visit of a boot to its last. A campaign asks several questions, each of a baseline and some arms, as a board
+with several exits does. All judges see the same values. pyperf and Welch's test see the values of all visits and boots as one sample,
+as ``pyperf compare_to`` does.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from pyperf._utils import is_significant
 from scipy import stats
 
-from study.analyze import compare
-from study.analyze.compare import Array, Spread
+from study.analyze import compare, pooling
+from study.analyze.pooling import Array, Spread
 from study.design import LEAST_BOOTS
 from study.errors import BadRequest
 from study.terminal import progress
@@ -48,7 +50,7 @@ class Noise:
     boot : float
         Of a boot, shared by all of its visits.
     layout : float
-        Of a strategy in a boot, shared by its visits there: where the kernel came to lie, what was allocated first.
+        Of a cell in a boot, shared by its visits there: where the kernel came to lie, what was allocated first.
     visit : float
         Of a process, shared by its values.
     value : float
@@ -57,6 +59,10 @@ class Noise:
         From the first visit of a boot to its last.
     shape : str
         A row of SHAPES.
+    questions, cells : float
+        By how much questions, and cells of one question, differ in all but the noise of boots: standard deviations of logarithms.
+    steady : float
+        The share of cells that repeat themselves exactly, in all but what the boot does.
     """
 
     says: str
@@ -66,6 +72,9 @@ class Noise:
     value: float = 0.01
     drift: float = 0.0
     shape: str = "normal"
+    questions: float = 0.0
+    cells: float = 0.0
+    steady: float = 0.0
 
 
 NOISES = {
@@ -74,6 +83,11 @@ NOISES = {
     "heavy tails": Noise("the same, by Student's t with 3 degrees", boot=0.02, layout=0.002, visit=0.01, shape="heavy"),
     "spikes": Noise("the same, and one of ten is delayed", boot=0.02, layout=0.002, visit=0.01, shape="spikes"),
     "drift": Noise("clustered, and a boot slows down by 5 %", boot=0.02, layout=0.002, visit=0.01, drift=0.05),
+    "cells differ": Noise("clustered, some cells noisier than others", boot=0.02, layout=0.002, visit=0.01, cells=0.5),
+    "exits differ": Noise(
+        "the same, and some exits noisier, as mmio is beside hvc", boot=0.02, layout=0.002, visit=0.01, cells=0.3, questions=0.7
+    ),
+    "some repeat": Noise("clustered, and a fifth of the cells repeats exactly", layout=0.002, visit=0.01, steady=0.2),
     "all at once": Noise("heavy tails, drift, noisier boots", boot=0.03, layout=0.004, visit=0.015, drift=0.05, shape="heavy"),
 }
 
@@ -92,27 +106,35 @@ class Size:
 
 SIZES = [Size(2), Size(3), Size(5), Size(10)]
 MANY = 20_000  # boots, to find a true median by
-# True differences from the baseline. The first is the control arm.
-EFFECTS = (0.0, 0.01, 0.02, 0.05)
+# True differences from the baseline of a question. The first is the control arm.
+EFFECTS = (0.0,) * 8 + (0.01,) * 3 + (0.02,) * 2 + (0.05,) * 2
+QUESTIONS = 4  # of a campaign: 60 comparisons
 
 
-def draw(noise: Noise, size: Size, campaigns: int, seed: int, effects: Sequence[float] = EFFECTS) -> Array:
+def draw(
+    noise: Noise, size: Size, campaigns: int, seed: int, effects: Sequence[float] = EFFECTS, questions: int = QUESTIONS
+) -> Array:
     """Return the values of simulated campaigns, as randomised complete blocks measure them.
 
     Returns
     -------
     array
-        Shape (campaigns, boots, visits, 1 + effects, values): the baseline first. Without noise it is 1.
+        Shape (campaigns, boots, visits, questions, 1 + effects, values): the baseline first. Without noise it is 1.
     """
     source, shape = np.random.default_rng(seed), SHAPES[noise.shape]
-    whole = (campaigns, size.boots, size.visits, 1 + len(effects), size.values)
-    levels = (("boot", (0, 1)), ("layout", (0, 1, 3)), ("visit", (0, 1, 2, 3)), ("value", (0, 1, 2, 3, 4)))
-    logs = np.zeros(whole)
-    for name, axes in levels:
-        logs += getattr(noise, name) * shape(source, tuple(n if axis in axes else 1 for axis, n in enumerate(whole)))
-    # In each block the arms come in an order of their own; the boot goes on from block to block.
-    order = source.permuted(np.broadcast_to(np.arange(whole[3]), whole[:4]), axis=3)
-    place = (np.arange(size.visits)[:, None] * whole[3] + order + 0.5) / (size.visits * whole[3]) - 0.5
+    whole = (campaigns, size.boots, size.visits, questions, 1 + len(effects), size.values)
+
+    def noises(name: str, axes: tuple[int, ...], shape: Draw = shape) -> Array:
+        return np.asarray(getattr(noise, name) * shape(source, tuple(n if at in axes else 1 for at, n in enumerate(whole))))
+
+    scale = np.exp(noises("questions", (0, 3), SHAPES["normal"]) + noises("cells", (0, 3, 4), SHAPES["normal"]))
+    scale = np.where(source.random(scale.shape) < noise.steady, 0.0, scale)
+    logs = noises("boot", (0, 1)) + scale * noises("layout", (0, 1, 3, 4))
+    logs = logs + scale * noises("visit", (0, 1, 2, 3, 4)) + scale * noises("value", (0, 1, 2, 3, 4, 5))
+    # In each block the cells come in an order of their own; the boot goes on from block to block.
+    cells = questions * whole[4]
+    order = source.permuted(np.broadcast_to(np.arange(cells), (*whole[:3], cells)), axis=3).reshape(whole[:5])
+    place = (np.arange(size.visits)[:, None, None] * cells + order + 0.5) / (size.visits * cells) - 0.5
     logs += noise.drift * place[..., None]
     return np.asarray(np.exp(logs) * np.array([1.0, *(1 + effect for effect in effects)])[:, None])
 
@@ -123,89 +145,107 @@ def visits(values: Array) -> pd.DataFrame:
     Parameters
     ----------
     values : array
-        As draw() returns it. Cells are numbered by campaign, then by arm.
+        As draw() returns it. Cells are numbered by campaign, then by question, then by arm.
     """
-    campaigns, boots, blocks, arms, size = values.shape
-    campaign, boot, block, arm = (part.ravel() for part in np.indices((campaigns, boots, blocks, arms)))
-    value = np.median(values, axis=-1).ravel()
+    *_, questions, arms, size = values.shape
+    campaign, boot, block, question, arm = (part.ravel() for part in np.indices(values.shape[:5]))
+    pool = campaign * questions + question
     return pd.DataFrame({
-        "cell": campaign * arms + arm, "boot": boot, "block": block + 1, "value": value, "values": size, "pool": campaign, "room": campaign,
+        "cell": pool * arms + arm, "boot": boot, "block": block + 1, "value": np.median(values, axis=-1).ravel(), "values": size,
+        "pool": pool, "room": pool,
     })  # fmt: skip
 
 
 def effects_of(values: Array) -> Spread:
-    """Return the logarithms of the ratios of every arm to its campaign's baseline, by the study's own code, campaign by campaign."""
-    campaigns, arms = values.shape[0], values.shape[3]
-    cell = np.arange(campaigns * arms)
-    return compare.effects(visits(values), np.where(cell % arms == 0, -1, cell - cell % arms))
+    """Return the logarithms of the ratios of every arm to the baseline of its question, by the study's own code."""
+    campaigns, *_, questions, arms, _ = values.shape
+    cell = np.arange(campaigns * questions * arms)
+    return pooling.effects(visits(values), np.where(cell % arms == 0, -1, cell - cell % arms))
+
+
+def intervals(values: Array) -> tuple[Array, Array]:
+    """Return the ends of the intervals of effects_of(), each by itself: shape (campaigns, questions, effects)."""
+    low, high = (end.reshape(values.shape[0], *values.shape[3:5])[:, :, 1:] for end in effects_of(values).interval())
+    return low, high
 
 
 def ours(values: Array) -> Array:
-    """Return the study's verdicts: shape (campaigns, effects), whether an arm is told from the baseline by more than matters."""
-    campaigns, arms = values.shape[0], values.shape[3]
-    verdicts = compare.judge(effects_of(values), np.repeat(np.arange(campaigns), arms))["verdict"]
-    return np.asarray(verdicts != compare.CANNOT).reshape(campaigns, arms)[:, 1:]
+    """Return the study's verdicts: shape (campaigns, questions, effects), whether an arm is told from its baseline."""
+    campaigns, *_, questions, arms, _ = values.shape
+    verdicts = compare.judge(effects_of(values), np.repeat(np.arange(campaigns * questions), arms))["verdict"]
+    return np.asarray(verdicts != compare.CANNOT).reshape(campaigns, questions, arms)[:, :, 1:]
 
 
 def by_interval(values: Array) -> Array:
     """Return whether the study's interval leaves 1 out: without a smallest effect, and each comparison by itself."""
-    low, high = (end.reshape(values.shape[0], -1)[:, 1:] for end in effects_of(values).interval())
+    low, high = intervals(values)
     return np.asarray((low > 0) | (high < 0))
 
 
 def by_pyperf(values: Array) -> Array:
     """Return what pyperf calls significant: its own function, on the flattened values of each arm."""
-    flat = _flattened(values)
-    return np.array([[is_significant(list(base), list(arm))[0] for arm in arms] for base, *arms in flat])
+    found = [
+        [[is_significant(base, arm)[0] for arm in arms] for base, *arms in campaign] for campaign in _flattened(values).tolist()
+    ]
+    return np.array(found)
 
 
 def by_welch(values: Array) -> Array:
     """Return what Welch's test at 5 % calls different, on the flattened values of each arm."""
     flat = _flattened(values)
-    return np.asarray(stats.ttest_ind(flat[:, :1], flat[:, 1:], axis=-1, equal_var=False).pvalue < 1 - compare.LEVEL)
+    return np.asarray(stats.ttest_ind(flat[:, :, :1], flat[:, :, 1:], axis=-1, equal_var=False).pvalue < 1 - pooling.LEVEL)
 
 
 def _flattened(values: Array) -> Array:
-    """Return all values of each arm as one sample: shape (campaigns, arms, boots x visits x values)."""
-    return np.moveaxis(values, 3, 1).reshape(values.shape[0], values.shape[3], -1)
+    """Return all values of each arm as one sample: shape (campaigns, questions, arms, boots x visits x values)."""
+    campaigns, boots, visits, questions, arms, size = values.shape
+    return np.moveaxis(values, (3, 4), (1, 2)).reshape(campaigns, questions, arms, boots * visits * size)
 
 
 JUDGES: dict[str, Callable[[Array], Array]] = {"study": ours, "interval": by_interval, "pyperf": by_pyperf, "Welch": by_welch}
 
 
-def prove(noise: str, size: Size, campaigns: int, seed: int) -> dict[str, Any]:
+def prove(noise: str, size: Size, campaigns: int, seed: int, questions: int = QUESTIONS) -> dict[str, Any]:
     """Simulate campaigns and return what the study's intervals hold and what each judge says.
 
     Returns
     -------
     dict
-        `noise`, `size`, `campaigns`; `covered` and `median_covered`, the shares of intervals of a ratio and of a median that
-        hold the truth, and `width`, the median width of the former: NaN where the design supports no interval; and for each
-        judge and effect the share of campaigns in which the arm was told from the baseline, under keys like ``pyperf 0 %``:
-        false verdicts for 0 %, power for the others.
+        `noise`, `size`, `campaigns`, `comparisons` of each; `covered` and `median_covered`, the shares of intervals of a ratio and of a
+        median that hold the truth, each by itself, and `width`, the median width of the former: NaN where the design supports no
+        interval; for each judge `any false`, the share of campaigns in which an arm was told from the baseline that is not further
+        from it than SMALLEST_EFFECT, or not at all where both repeat exactly; and for each judge and effect the share of arms that were told, under keys
+        like ``pyperf 0 %``: false verdicts for 0 %, power for the others.
     """
-    values = draw(NOISES[noise], size, campaigns, seed)
-    arms, truth, table = values.shape[3], np.log1p(EFFECTS), visits(values)
-    low, high = (end.reshape(campaigns, arms)[:, 1:] for end in effects_of(values).interval())
+    values = draw(NOISES[noise], size, campaigns, seed, questions=questions)
+    truth, table = np.log1p(EFFECTS), visits(values)
+    low, high = intervals(values)
     logs = np.log(table["value"].to_numpy())
-    cells = compare.over_boots(table["cell"].to_numpy(), table["boot"].to_numpy(), logs, campaigns * arms)
-    lowest, highest = (end[::arms] for end in cells.interval())
+    cells = pooling.over_boots(table["cell"].to_numpy(), table["boot"].to_numpy(), logs, campaigns * questions * values.shape[4])
+    lowest, highest = (end[:: values.shape[4]] for end in cells.interval())
     # Noise that delays has no median of 0: the true median of a cell is that of many boots of it.
-    boots = draw(NOISES[noise], Size(1, size.visits, size.values), MANY, seed + 1, effects=())
-    level = np.median(np.median(np.log(np.median(boots, axis=4)), axis=2))
+    boots = draw(NOISES[noise], Size(1, size.visits, size.values), MANY, seed + 1, effects=(), questions=1)
+    level = np.median(np.median(np.log(np.median(boots, axis=5)), axis=2))
+    near = 1e-9  # of what repeats exactly, the logarithm's last bits
     covered = {
-        "covered": ((low <= truth) & (truth <= high)).mean(),
-        "median_covered": ((lowest <= level) & (level <= highest)).mean(),
+        "covered": ((low <= truth + near) & (truth <= high + near)).mean(),
+        "median_covered": ((lowest <= level + near) & (level <= highest + near)).mean(),
         "width": np.median(np.expm1(high - low)),
     }
-    told = {
-        f"{judge} {effect:.0%}".replace("%", " %"): float(share)
-        for judge, judges in JUDGES.items()
-        for effect, share in zip(EFFECTS, judges(values).mean(axis=0), strict=True)
-    }
+    told: dict[str, float] = {}
+    steady = np.ptp(values, axis=(1, 2, 5)) == 0
+    exact: npt.NDArray[np.bool_] = steady[:, :, :1] & steady[:, :, 1:]  # here every difference is one
+    nothing = np.array(EFFECTS) <= np.where(exact, 0.0, compare.SMALLEST_EFFECT)
+    for name, judge in JUDGES.items():
+        says = judge(values)
+        told[f"{name} any false"] = float((says & nothing).any(axis=(1, 2)).mean())
+        told |= {
+            f"{name} {effect:.0%}".replace("%", " %"): float(says[..., np.equal(EFFECTS, effect)].mean())
+            for effect in dict.fromkeys(EFFECTS)
+        }
     supported = size.boots >= LEAST_BOOTS
     shares = {name: float(share) if supported else np.nan for name, share in covered.items()}
-    return {"noise": noise, "size": str(size), "campaigns": campaigns} | shares | told
+    return {"noise": noise, "size": str(size), "campaigns": campaigns, "comparisons": questions * len(EFFECTS)} | shares | told
 
 
 def table(campaigns: int, seed: int) -> pd.DataFrame:
@@ -228,12 +268,6 @@ def table(campaigns: int, seed: int) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def family(noise: str, size: Size, campaigns: int, seed: int, comparisons: int = 12) -> dict[str, float]:
-    """Return for each judge the share of campaigns of nothing but control arms in which any of them is told from the baseline."""
-    values = draw(NOISES[noise], size, campaigns, seed, (0.0,) * comparisons)
-    return {judge: float(judges(values).any(axis=1).mean()) for judge, judges in JUDGES.items()}
-
-
 def stopped(noise: str, until: float, size: Size, campaigns: int, seed: int) -> dict[str, float]:
     """Simulate campaigns that stop at a width: after the first boot at which all intervals are narrower, or at the last.
 
@@ -254,19 +288,19 @@ def stopped(noise: str, until: float, size: Size, campaigns: int, seed: int) -> 
         `boots`, their mean number; `covered`, the share of intervals at the stop that hold the truth; `false`, the share of
         false verdicts on the control arm.
     """
-    values = draw(NOISES[noise], size, campaigns, seed)
-    arms, truth = values.shape[3], np.log1p(EFFECTS)
+    values = draw(NOISES[noise], size, campaigns, seed, questions=1)
+    truth = np.log1p(EFFECTS)
     going = np.ones(campaigns, bool)
     used, covered, false = np.full(campaigns, size.boots), np.zeros(campaigns), np.zeros(campaigns)
     for boots in range(LEAST_BOOTS, size.boots + 1):
         sofar = values[going, :boots]
-        low, high = (end.reshape(-1, arms)[:, 1:] for end in effects_of(sofar).interval())
-        stop = ((np.exp(high - low) - 1).max(axis=1) <= until) | (boots == size.boots)
+        low, high = intervals(sofar)
+        stop = ((np.exp(high - low) - 1).max(axis=(1, 2)) <= until) | (boots == size.boots)
         at = np.flatnonzero(going)[stop]
         used[at] = boots
-        covered[at] = ((low <= truth) & (truth <= high)).mean(axis=1)[stop]
+        covered[at] = ((low <= truth) & (truth <= high)).mean(axis=(1, 2))[stop]
         if len(at):
-            false[at] = ours(sofar[stop])[:, 0]
+            false[at] = ours(sofar[stop])[:, 0, 0]
         going[at] = False
         if not going.any():
             break

@@ -28,17 +28,14 @@ EMULATED = "emulated: path length in instructions, not a time"  # the first line
 ENDINGS = {"text": "txt", "markdown": "md", "html": "html"}
 FORMATS = {"text": "simple", "markdown": "pipe", "html": "html"}
 
-# A verdict in few letters, for text.
-SHORT = {compare.CANNOT: "indistinct"}
 NO_INTERVAL = "no interval"
 NOTE = (
-    "Medians of boots, these of visits, these of values; n is boots/visits/values. Ratios are paired by block of a boot and "
-    "carry 95 % intervals over boots, each by itself. A verdict needs a ratio that is sure to be more than "
-    f"{compare.SMALLEST_EFFECT:.0%} from 1, after Holm's correction for all comparisons of the campaign; what cannot be "
-    'distinguished is indistinct. "again" is the control arm: the baseline measured a second time. A kernel behind a '
-    "slash: the ratio is to that kernel's baseline."
+    "Medians of boots, these of visits, these of values; n is boots/visits/values. A ratio's 95 % intervals hold together for all of a "
+    f"table, and they decide the verdict: {compare.HIGHER} or {compare.LOWER} where the interval is wholly more than {{smallest:.0%}} away "
+    f'from 1, else {compare.CANNOT}. "again" is the control arm: the baseline measured a second time. A kernel behind a slash: the ratio '
+    "is to that kernel's baseline."
 )
-EXACT = "Every visit of a cell gave the same count{}: here a difference is a difference."
+EXACT = "Every visit of a cell gave the same count{}: here every difference is one, however small."
 TOO_FEW = (
     f"A cell of fewer than {LEAST_BOOTS} boots, whose visits differ, supports no interval and no verdict, however far it is from "
     f"the baseline: measure on {LEAST_BOOTS} boots or more."
@@ -186,16 +183,18 @@ def comparison(rows: pd.DataFrame, style: str = "text") -> str:
         for row in here.itertuples():
             name = compared_name(row)
             times = "1" if row.verdict == compare.BASELINE else ratio(row.ratio, row.ratio_low, row.ratio_high)
-            verdict = SHORT.get(row.verdict, row.verdict) if text else row.verdict
-            if row.verdict == compare.CANNOT and math.isnan(row.ratio_low):
-                verdict = NO_INTERVAL
             body.append([
                 *([f"  {shorten(name)}"] if text else [str(guest), name]), number(row.median, row.unit), times,
-                f"{row.boots}/{row.visits}/{row.values}", *([] if text else [share(row.least)]), verdict,
+                *([] if text else [f"{row.boots}/{row.visits}/{row.values}"]), verdict(row),
             ])  # fmt: skip
     head = ["guest, strategy" if text else "guest", *([] if text else ["strategy"]), "median",
-            f"ratio to {shorten(against(rows))}", "n", *([] if text else ["least seen"]), "verdict"]  # fmt: skip
-    return table(head, body, "lrlll" if text else "llrllrl", style)
+            f"ratio to {shorten(against(rows))}", *([] if text else ["n"]), "verdict"]  # fmt: skip
+    return table(head, body, "lrll" if text else "llrlll", style)
+
+
+def verdict(row: Any) -> str:
+    """Return the verdict on a row; in its place that there is none, where it has too few boots for an interval."""
+    return NO_INTERVAL if row.verdict == compare.CANNOT and math.isnan(row.ratio_low) else str(row.verdict)
 
 
 def shorten(name: str, most: int = 20) -> str:
@@ -208,15 +207,10 @@ def share(value: float) -> str:
     return "-" if math.isnan(value) else f"{value:.1%}"
 
 
-def could_see(rows: pd.DataFrame) -> str:
-    """Say what this design could have told from the baseline, or why it could not."""
+def lacking(rows: pd.DataFrame) -> str:
+    """Say why some rows have no interval; empty if all have one."""
     compared = rows[(rows["verdict"] != compare.BASELINE) & rows["ratio"].notna()]
-    least = compared["least"].dropna()
-    said = [] if least.empty else [
-        f"The least difference from the baseline that this design would have found, with a chance of {compare.POWER:.0%}: "
-        f"{least.median():.1%} in the median comparison, {least.max():.1%} in the worst."
-    ]  # fmt: skip
-    return " ".join([*said, *([TOO_FEW] if compared["ratio_low"].isna().any() else [])])
+    return TOO_FEW if compared["ratio_low"].isna().any() else ""
 
 
 # The cases of the thread of 2015, and the guest of its objection: name, words, guest, host.
@@ -301,8 +295,8 @@ def all_tables(summary: pd.DataFrame, style: str = "text") -> str:
             control = "" if compare.control_arm(rows).empty else ", the control arm's too"
             parts += [prose(f"{sizes(rows)} {EXACT.format(control)}", style), ""]
         else:
-            parts += [comparison(rows, style), "", prose(could_see(rows), style), ""]
-    return "\n".join([*parts, prose(NOTE, style)]) + "\n"
+            parts += [comparison(rows, style), "", prose(f"{sizes(rows)} {lacking(rows)}".strip(), style), ""]
+    return "\n".join([*parts, prose(NOTE.format(smallest=summary["margin"].max()), style)]) + "\n"
 
 
 def generations(rows: pd.DataFrame, style: str = "text") -> str:

@@ -123,12 +123,12 @@ def _every(guest: str) -> int:
 
 def _verdict(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str:
     """Say whether the newest kernel still charges for monitor debug mode, which was the question of 2015."""
-    charged = [row["ratio_low"] > 1 + compare.SMALLEST_EFFECT for row in rows]
+    charged = [row["verdict"] == compare.HIGHER for row in rows]
     if all(charged):
         return f"Every one of them charges that on every exit, {names[-1]} too: the reviewer's question of 2015 is open."
     if charged[-1]:
         return f"{names[-1]} charges that on every exit: the reviewer's question of 2015 is open."
-    if rows[-1]["ratio_high"] < 1 + compare.SMALLEST_EFFECT:
+    if rows[-1]["ratio_high"] < 1 + rows[-1]["margin"]:
         return f"{names[-1]} does not charge for it any more: there the reviewer's question of 2015 is answered."
     return f"Whether {names[-1]} charges for it, these boots are too few to say."
 
@@ -343,7 +343,7 @@ def text_control(summary: pd.DataFrame) -> str:
             middle, low, high = ((ratio - 1) * 100 for ratio in (row.ratio, row.ratio_low, row.ratio_high))
             marks.append(chart.Mark(cell_name(row), middle, low, high, f"{row.ratio - 1:+.2%}"))
         parts.append(f"{fill(heading(here.iloc[0]))}\n\n{chart.intervals({'': marks}, '% from itself', at=0.0)}")
-    least = f"{compare.SMALLEST_EFFECT:.0%}"
+    least = f"{rows['margin'].max():.0%}"
     words = f"{rows['baseline'].iloc[0]} measured a second time, over the first. o: ratio; dashes: its 95 % interval; less than {least} is too little to matter."
     return "\n\n".join([*parts, fill(words)])
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from study.analyze import compare, tables
+from study.analyze import compare, pooling, tables
 from study.analyze.patches import PLACE
 from study.analyze.select import select
 from study.campaign import Campaign
@@ -67,7 +67,7 @@ def verdict(visits: pd.DataFrame, kernel: str, than: str, cells: str, at_most: f
         return Verdict(NOT_WORSE, f"not worse: it is the build of {than}")
     reference = np.full(len(known) * 2, -1)
     reference[known[kernel]] = known[than]
-    effect = compare.effects(here, reference).take(known[kernel].to_numpy(dtype=np.intp))
+    effect = pooling.effects(here, reference).take(known[kernel].to_numpy(dtype=np.intp))
     low, high = effect.interval(max(int((effect.error > 0).sum()), 1))
     status = WORSE if (low > np.log1p(at_most)).any() else NOT_WORSE if (high <= np.log1p(at_most)).all() else CANNOT_BE_SAID
     worst = int(np.argmax(effect.middle))
@@ -82,7 +82,7 @@ def verdict(visits: pd.DataFrame, kernel: str, than: str, cells: str, at_most: f
 WORDS = {NOT_WORSE: "not worse", WORSE: "worse", CANNOT_BE_SAID: "cannot be said, measure more boots"}
 
 
-def share(text: str) -> float:
+def share(text: str, name: str = "at-most") -> float:
     """Return the share that a text names: 0.01 for ``1%`` and for ``0.01``.
 
     Raises
@@ -96,7 +96,7 @@ def share(text: str) -> float:
     except ValueError:
         value = math.nan
     if more or not 0 <= value < 1:
-        raise BadRequest(f"at-most is {text!r}: it must be a share, such as 1% or 0.01")
+        raise BadRequest(f"{name} is {text!r}: it must be a share, such as 1% or 0.01")
     return value
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from study.analyze import compare, cost, frame, simulate, tables
+from study.analyze import compare, cost, frame, pooling, simulate, tables
 from study.bench import analysis
 from study.bench.rows import Row, in_turns, ratio
 from study.campaign import Campaign
@@ -47,7 +47,7 @@ def intervals(measured: Campaign) -> Row:
     cells = [here["value"].to_numpy() for _, here in visits.groupby("cell")]
 
     def ours() -> None:
-        compare.over_boots(unit, boot, logs, len(cells)).interval()
+        pooling.over_boots(unit, boot, logs, len(cells)).interval()
 
     def scipys() -> None:
         for values in cells:

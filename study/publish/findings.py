@@ -7,16 +7,73 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from study.analyze import compare, cost, tables
+from study.analyze import compare, cost, history, tables
 from study.campaign import Campaign
 from study.design import MAIN
-from study.factors import HOST_STATES, KVM, RIG, kind_of
+from study.factors import HOST_STATES, IMPORTED, KVM, RIG, kind_of
 from study.publish.prose import with_first_line
 
+MODEL = "Emulated figures are instructions: a model of how much work each way does, not of how long a core takes for it."
+BLOCKS = "Visits, each a fresh process and VM, come in randomised blocks that hold every cell once, by a recorded seed."
+IMPORTED_SAYS = "The results were measured elsewhere and imported: a boot is what their tags or boot times say."
+RULE = "The 95 % intervals of a table hold together, and only what lies wholly more than {:.0%} away is called different."
+NOT_MODELLED = (
+    "It does not show trap latency, the cost of a system register access, or caches: an emulator does not model them, and on hardware a trap "
+    "and a register access cost far more than one instruction."
+)
+NOT_ELSEWHERE = "It shows nothing of other boards, kernels and workloads than these."
+UNJUDGED = "without intervals nobody can say whether it is told apart from itself"
 WHY_TRAPS_DIFFER = (
     "In Linux such a trap leaves the guest for the host, whose exit handling decodes it, and enters the guest again; the rig "
     "handles it in its exception vector, so that a guest which touches its registers pays less for each touch there."
 )
+
+
+def where(campaign: Campaign, timed: pd.DataFrame) -> str:
+    """Return on what it was measured: boards, modes and kernels; and that emulated figures are a model.
+
+    Parameters
+    ----------
+    campaign : Campaign
+        What was measured.
+    timed : DataFrame
+        The timed rows of its summary.
+    """
+    alike: dict[str, list[str]] = {}
+    for board, own in compare.in_order(timed).groupby("board", sort=False):
+        kernels = list(history.short(own["kernel"]).values()) if kind_of(str(board)) == KVM else []
+        linux = (
+            "with the kernels of the series"
+            if campaign.series()
+            else f"with Linux {', '.join(kernels)}"
+            if kernels
+            else "bare metal"
+        )
+        alike.setdefault(linux, []).append(f"{board} ({own['mode'].iloc[0]})")
+    said = f"Measured on {'; '.join(f'{prose_list(boards)} {linux}' for linux, boards in alike.items())}."
+    emulated = (timed["metric"] == "clock").any()
+    return f"{said} {MODEL}" if emulated else said
+
+
+def prose_list(words: list[str]) -> str:
+    """Return words as a sentence has them: a, b and c."""
+    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
+
+
+def measured(campaign: Campaign, timed: pd.DataFrame) -> str:
+    """Return how it was measured, for a letter of one page."""
+    named = sorted(
+        {facts["study"]["commit"] for facts in map(campaign.facts, campaign.boots()) if facts.get("study", {}).get("commit")}
+    )
+    kit = f"Measured with commit {', '.join(named)} of the kit." if named else ""
+    what = IMPORTED_SAYS if IMPORTED in campaign.designs else BLOCKS
+    return " ".join(filter(None, [f"{tables.sizes(timed)} {what} {RULE.format(timed['margin'].max())}", control_arm(timed), kit]))
+
+
+def silent(timed: pd.DataFrame) -> str:
+    """Return what the figures do not show."""
+    emulated = (timed["metric"] == "clock").any()
+    return NOT_MODELLED if emulated else NOT_ELSEWHERE
 
 
 def answers(summary: pd.DataFrame, boards: list[str]) -> dict[str, tuple[str, str]]:
@@ -78,14 +135,11 @@ def meetings(fits: Mapping[str, cost.Fit]) -> list[str]:
     """Return for each Linux board from where on another way of switching wins, a sentence each."""
     sentences = []
     for board, fitted in fits.items():
-        factor, word = tables.scale(fitted.unit)
         rate = fitted.interval(lambda costs: cost.touch_rate(costs, "lazy", "eager"))
         share = fitted.interval(lambda costs: cost.debugging(costs, "lazy", "control-scan", kept_on=True))
         if kind_of(board) == KVM and "control-scan" in set(fitted.cells["strategy"]) and 0 < rate[0] < 1 and 0 < share[0] < 1:
-            parts = ", ".join(f"{part} {getattr(fitted.costs, part) * factor:.0f}" for part in fitted.parts[1:])
             sentences.append(
-                f"On {board} the cost model ({word}: {parts}; no cell is off by more than {fitted.error:.1%}) says: with debugging "
-                f"off, eager costs less than lazy from {_with_interval(*rate)} accesses to debug registers per entry on. For a guest "
+                f"On {board} the cost model (no cell is off by more than {fitted.error:.1%}) says: with debugging off, eager costs less than lazy from {_with_interval(*rate)} accesses to debug registers per entry on. For a guest "
                 "that keeps monitor debug mode on and hardly touches the registers, control-scan costs less than lazy until "
                 f"something is enabled in {_with_interval(*share)} of all entries."
             )
@@ -102,6 +156,10 @@ def ranks(summary: pd.DataFrame) -> str:
     table = cost.rankings(summary).dropna()
     if table.empty:
         return ""
+    sure = ~table.apply(lambda ranked: ranked.str.contains("~")).any(axis=1)
+    if not sure.any():
+        return ""
+    table = table[sure]
     alike = table.nunique(axis=1) == 1
     same, apart = (", ".join(table.index[chosen]) for chosen in (alike, ~alike))
     if not apart:
@@ -155,18 +213,22 @@ def control_arm(summary: pd.DataFrame) -> str:
     rows = compare.control_arm(compare.timed(summary)).dropna(subset="ratio")
     if rows.empty:
         return "The control arm was not measured."
-    worst = (rows["ratio"] - 1).abs().max()
     if (rows["visits"] == 1).all():
         return "Control arm: with a single visit of each cell it cannot say how far the baseline is from itself."
-    said = (
-        f"Control arm: {rows['baseline'].iloc[0]}, measured a second time under another name, differs from itself by at most "
-        f"{worst:.2%} in {len(rows)} cells"
-    )
-    judged = rows.dropna(subset="ratio_low")
-    if judged.empty:
-        return f"{said}; without intervals nobody can say whether it is told apart from itself."
-    told = int((judged["verdict"] != compare.CANNOT).sum())
-    return f"{said}, and is told apart from itself in {told} of {'them' if len(judged) == len(rows) else len(judged)}."
+    name, exact = rows["baseline"].iloc[0], rows["ratio_low"] == rows["ratio_high"]
+    said = []
+    if exact.any():
+        apart = int((rows.loc[exact, "ratio"] != 1).sum())
+        said.append(
+            f"gives {'the same counts' if not apart else f'other counts in {apart}'} of {exact.sum()} cells that repeat exactly"
+        )
+    judged, others = rows[~exact].dropna(subset="ratio_low"), rows[~exact]
+    if len(others):
+        far = f"differs from itself by at most {(others['ratio'] - 1).abs().max():.2%} in {len(others)}{' others' if said else ' cells'}"
+        told = int((judged["verdict"] != compare.CANNOT).sum())
+        all_of = "them" if len(judged) == len(others) else len(judged)
+        said.append(f"{far}, and is told apart from itself in {told} of {all_of}" if len(judged) else f"{far}; {UNJUDGED}")
+    return f"Control arm: {name}, measured a second time under another name, {'; it '.join(said)}."
 
 
 def built(campaign: Campaign) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -20,11 +21,55 @@ from study.campaign.names import system
 from study.design import options
 from study.errors import BadData, BadRequest
 from study.factors import GUESTS, IMPORTED, KVM, RIG, STRATEGIES
-from study.publish import findings
+from study.publish import answer, findings, headline
 from study.publish.prose import LINK, WIDTH, broken, check, shown_folder, with_first_line, wrap
 
+LETTERS = ("letter.txt", "letter-more.txt")
+PAGE = {False: 90, True: 60}  # lines of a letter beside the author's words; with a series fewer
+DISPENSABLE = ("excerpt", "explained", "changes")  # what of a letter that is too long is in letter-more.txt alone, in this order
 ASKED = ("untouched", "mde")  # the guests of the question, which the chart shows
 MARKS = 24  # lines of marks that a chart in a letter may have
+
+
+@dataclass(frozen=True)
+class Letter:
+    """What a letter says beside the figures.
+
+    Parameters
+    ----------
+    title : str
+        Of the series.
+    version : int
+        Of the series, from 1 up.
+    words : str
+        What the author says of the series, as own_words() reads it.
+    changes : str
+        What moved since the last version, as changes() says it.
+    url : str
+        Where data and page are; empty if that is nowhere.
+
+    Raises
+    ------
+    BadRequest
+        If title, version or URL cannot be in a letter.
+    """
+
+    title: str
+    version: int = 1
+    words: str = ""
+    changes: str = ""
+    url: str = ""
+
+    def __post_init__(self) -> None:
+        title, version = self.title, self.version
+        if not title.strip() or not title.isascii() or not title.isprintable() or len(title) > WIDTH or title != title.strip():
+            raise BadRequest(f"title is {title!r}: it must be one line of ASCII, at most {WIDTH} columns")
+        if title.startswith("["):
+            raise BadRequest(f"title is {title!r}: git and b4 take what is in brackets for a prefix; leave it out")
+        if isinstance(version, bool) or not isinstance(version, int) or version < 1:
+            raise BadRequest(f"version is {version!r}: it must be a whole number of at least 1")
+        if self.url and not re.fullmatch(r"https?://[!-~]+", self.url):
+            raise BadRequest(f"url is {self.url!r}: it must be an address that starts with https:// or http://")
 
 
 def render(
@@ -33,12 +78,11 @@ def render(
     summary: pd.DataFrame,
     fits: Mapping[str, cost.Fit] = MappingProxyType({}),
     *,
-    title: str,
-    version: int,
-    words: str = "",
-    changes: str = "",
-) -> str:
-    """Return the letter: its first line is the subject, the rest the body, as git's branch descriptions want it.
+    letter: Letter,
+) -> dict[str, str]:
+    """Return the letter, one page, and all that does not fit on it, by the names of their files.
+
+    The first line of the letter is its subject, the rest the body, as git's branch descriptions want it.
 
     Parameters
     ----------
@@ -48,40 +92,35 @@ def render(
         Of that campaign.
     fits : mapping of str to Fit
         The cost model of each board that has one.
-    title : str
-        Of the series.
-    version : int
-        Of the series, from 1 up.
-    words : str
-        What the author says of the series, as own_words() reads it.
-    changes : str
-        What moved since the last version, as changes() says it.
+    letter : Letter
+        What it says beside the figures.
 
     Raises
     ------
-    BadRequest
-        If title or version cannot be in a letter.
     StudyError
         If the letter would not be accepted by a list.
     """
-    if not title.strip() or not title.isascii() or not title.isprintable() or len(title) > WIDTH or title != title.strip():
-        raise BadRequest(f"title is {title!r}: it must be one line of ASCII, at most {WIDTH} columns")
-    if title.startswith("["):
-        raise BadRequest(f"title is {title!r}: git and b4 take what is in brackets for a prefix; leave it out")
-    if isinstance(version, bool) or not isinstance(version, int) or version < 1:
-        raise BadRequest(f"version is {version!r}: it must be a whole number of at least 1")
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(paths.TEMPLATES), undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
         keep_trailing_newline=True, autoescape=False,
     )  # fmt: skip
     environment.filters |= {"wrap": wrap, "plural": tables.plural, "underlined": lambda text: f"{text}\n{'-' * len(text)}"}
-    said, links = split_links(words)
-    text = environment.get_template("letter.txt.j2").render(
-        contents(campaign, values, summary, fits), title=title, version=version, words=said, links=links, changes=changes
-    )
-    text = re.sub(r"\n{3,}", "\n\n", text.encode("ascii", "replace").decode())  # b4 drops the second of two empty lines
-    check(text)
-    return text
+    said, links = split_links(letter.words)
+    known = contents(campaign, values, summary, fits) | {
+        "title": letter.title,
+        "version": letter.version,
+        "changes": letter.changes,
+    }
+    known |= {"words": said, "links": links, "url": letter.url}
+    found = {}
+    for name in LETTERS:
+        text = environment.get_template(f"{name}.j2").render(known)
+        text = (
+            re.sub(r"\n{3,}", "\n\n", text.encode("ascii", "replace").decode()).rstrip("\n") + "\n"
+        )  # b4 drops the second of two empty lines
+        check(text)
+        found[name] = text
+    return found
 
 
 def own_words(path: Path) -> str:
@@ -114,7 +153,7 @@ def split_links(words: str) -> tuple[str, str]:
 def contents(campaign: Campaign, values: pd.DataFrame, summary: pd.DataFrame, fits: Mapping[str, cost.Fit]) -> dict[str, Any]:
     """Return what the template of the letter is filled with."""
     series, visits, lived = campaign.series(), compare.medians(values), lives.frame(campaign)
-    moved = patches.moves(visits, series)
+    moved, judged = patches.moves(visits, series), lives.judged(lived, visits)
     grown = history.NOTHING if series else history.generations(visits)
     timed = compare.timed(summary)
     focus = timed if IMPORTED in campaign.designs else compare.in_focus(timed)
@@ -127,7 +166,21 @@ def contents(campaign: Campaign, values: pd.DataFrame, summary: pd.DataFrame, fi
         f"{row.board}, {'kernels of the series' if series else system(row.board, row.kernel)} ({row.mode})"
         for row in compare.in_order(timed.drop_duplicates(["board"] if series else ["board", "kernel"])).itertuples()
     )
+    excerpts = {
+        "receipts": receipt_tables.excerpt(receipts.telling(receipts.frame(campaign), series)),
+        "lives": life_tables.excerpt(lived, judged),
+    }
+    top = headline.headline(summary, grown, moved, series)
+    first = answer.answer(summary, moved if series else answer.NO_MOVES, judged)
     return {
+        "answer": first,
+        "where": findings.where(campaign, timed),
+        "headline": top,
+        "explained": headline.explained(" ".join([first, *(part for part in top if "\n" in part)]), summary),
+        "excerpt": excerpts["lives"] or excerpts["receipts"],
+        "measured": findings.measured(campaign, timed),
+        "silent": findings.silent(timed),
+        **excerpts,
         "emulated": list(dict.fromkeys(timed[timed["metric"] == "clock"]["board"])),
         "all_emulated": bool((timed["metric"] == "clock").all()),
         "imported": IMPORTED in campaign.designs,
@@ -144,14 +197,12 @@ def contents(campaign: Campaign, values: pd.DataFrame, summary: pd.DataFrame, fi
         "sizes": "" if shown.empty else tables.sizes(shown),
         "generations": texts.generations(grown),
         "history": tables.generations(grown[grown["exit"].isin(list(grown["exit"])[:1])]).rstrip("\n"),
-        "receipts": receipt_tables.excerpt(receipts.telling(receipts.frame(campaign), series)),
-        "lives": life_tables.excerpt(lived, lives.judged(lived, visits)),
         "hosts": findings.hosts(timed),
         "cases": tables.CASES,
         "answers": list(answered.values()),
         "traps": findings.traps(summary),
         "meetings": findings.meetings(fits),
-        "could_see": tables.could_see(shown),
+        "lacking": tables.lacking(shown),
         "control_arm": findings.control_arm(summary),
         "boards": list(dict.fromkeys(machines)),
         "linux": on_linux if not linux.empty else None,
@@ -160,7 +211,7 @@ def contents(campaign: Campaign, values: pd.DataFrame, summary: pd.DataFrame, fi
         "fair": on_linux is not None and STRATEGIES[on_linux.baseline].module,
         "baseline": on_linux.baseline if on_linux else "",
         "agreement": compare.agreement(summary),
-        "draw": broken(f"make setup figures mail CAMPAIGN={shlex.quote(shown_folder(campaign))}"),
+        "draw": broken(f"make figures mail CAMPAIGN={shlex.quote(shown_folder(campaign))}"),
         "measure": measuring(campaign, list(dict.fromkeys(lived["board"]))),
         "digest": campaign.digest(),
     }
@@ -191,7 +242,7 @@ def ratio_chart(rows: pd.DataFrame) -> str:
     groups = {
         str(guest): [
             chart.Mark(tables.compared_name(row), row.ratio, row.ratio_low, row.ratio_high,
-                       f"{row.ratio:.3f} {tables.SHORT.get(row.verdict, row.verdict)}")
+                       f"{row.ratio:.3f} {tables.verdict(row)}")
             for row in cells.itertuples()
         ]
         for guest, cells in compared.groupby("guest", sort=False)

@@ -373,7 +373,7 @@ def _board(campaign: Campaign, board: str, rows: pd.DataFrame) -> dict[str, Any]
         "counts": counts,
         "told": f"{told} of {len(control)}" if len(control) else "not known",
         "baseline": shown["baseline"].iloc[0],
-        "verdicts": "{} lower, {} higher, {} indistinct".format(*counts) + f" than {shown['baseline'].iloc[0]}",
+        "verdicts": "{} lower, {} higher, {} cannot be distinguished".format(*counts) + f" than {shown['baseline'].iloc[0]}",
     }
 
 

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from study.analyze import compare
-from study.analyze.compare import CANNOT, HIGHER, LOWER, Spread
+from study.analyze import compare, pooling
+from study.analyze.compare import CANNOT, HIGHER, LOWER
+from study.analyze.pooling import Spread
 from tests.analyze.frames import TAGS, tidy
 from tests.conftest import drawn
 
@@ -129,11 +130,12 @@ def test_counters_that_are_zero_have_a_mean_and_no_ratio() -> None:
     assert math.isnan(eager["ratio"])
 
 
-def test_boots_that_are_not_shared_are_compared_by_welch_s_t() -> None:
-    lazy, eager = [100.0, 103.0, 99.0, 101.0], [121.0, 118.0, 130.0]
+def test_boots_that_are_not_shared_are_compared_by_student_s_t() -> None:
+    """Of cells that are alike in their noise, as here, the variance is one."""
+    lazy, eager = [100.0, 103.0, 99.0, 101.0], [121.0, 118.0, 123.0]
     rows = pd.concat([tidy(boots="a", lazy=[[x] for x in lazy]), tidy(boots="e", eager=[[x] for x in eager])])
     found = row(compare.summarise(rows, {"b": "lazy"}), "eager")
-    expected = stats.ttest_ind(np.log(eager), np.log(lazy), equal_var=False).confidence_interval(0.95)
+    expected = stats.ttest_ind(np.log(eager), np.log(lazy)).confidence_interval(0.95)
     assert (found["ratio_low"], found["ratio_high"]) == pytest.approx((math.exp(expected.low), math.exp(expected.high)))
 
 
@@ -149,27 +151,54 @@ def test_a_baseline_on_another_kernel_is_found_and_named() -> None:
     assert eager["baseline"] == "lazy"
 
 
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=30))
-def test_holm_s_correction(p: list[float]) -> None:
-    corrected = compare.holm(np.array(p), np.zeros(len(p), int))
-    order = np.argsort(p, kind="stable")
-    expected = np.minimum(np.maximum.accumulate([p[at] * (len(p) - rank) for rank, at in enumerate(order)]), 1)
-    assert corrected[order] == pytest.approx(expected)
-    assert (corrected >= np.array(p) - 1e-15).all()
+@drawn(200)
+@given(
+    st.lists(st.tuples(st.floats(-0.2, 0.2), st.floats(0, 0.05), st.floats(1, 100), st.integers(0, 2)), min_size=1, max_size=30),
+    st.floats(0, 0.1),
+)
+def test_no_row_says_what_its_interval_does_not(cells: list[tuple[float, float, float, int]], smallest: float) -> None:
+    middle, error, freedom, family = map(np.array, zip(*cells, strict=True))
+    rows = compare.judge(Spread(middle, error, freedom), family, smallest)
+    for row in rows.itertuples():
+        assert row.ratio_low <= row.ratio * (1 + 1e-7) and row.ratio <= row.ratio_high * (1 + 1e-7)
+        assert (row.verdict == HIGHER) == (row.ratio_low > 1 + row.margin)
+        assert (row.verdict == LOWER) == (row.ratio_high < 1 / (1 + row.margin))
+        if row.verdict != CANNOT:
+            assert row.p <= 1 - pooling.LEVEL + 1e-4
+    assert (rows["margin"] == np.where(error == 0, 0.0, smallest)).all()
 
 
-def test_holm_corrects_each_family_by_itself_and_leaves_what_is_not_tested() -> None:
-    assert compare.holm(np.array([0.02, math.nan, 0.03, 0.04]), np.array([0, 0, 0, 1])) == pytest.approx(
-        [0.04, math.nan, 0.04, 0.04], nan_ok=True
+@drawn(30)
+@given(st.integers(1, 20), st.floats(1, 50), st.floats(0.001, 0.1))
+def test_intervals_of_one_question_hold_together(others: int, freedom: float, error: float) -> None:
+    count = others + 1
+    alone, together = (
+        compare.judge(Spread(np.zeros(count), np.full(count, error), np.full(count, freedom)), np.array(family))
+        for family in (range(count), [0] * count)
     )
+    half = stats.t.ppf(1 - 0.025 / count, freedom) * error
+    assert np.log(together["ratio_high"]).to_numpy() == pytest.approx(half, abs=1e-7)
+    assert (alone["ratio_high"] < together["ratio_high"]).all()
+
+
+def test_where_counts_repeat_exactly_a_difference_is_a_difference() -> None:
+    rows = summary(lazy=[[1000.0, 1000.0]] * 3, eager=[[1001.0, 1001.0]] * 3, lazy_control=[[1000.0, 1000.0]] * 3)
+    assert (row(rows, "eager")["verdict"], row(rows, "eager")["margin"]) == (HIGHER, 0)
+    assert row(rows, "lazy", "control")["verdict"] == CANNOT
+
+
+def test_the_share_that_matters_can_be_chosen() -> None:
+    cells = tidy(lazy=[[100, 101], [100, 99], [100, 101]], eager=[[104, 105], [104, 103], [104, 105]])
+    found = [row(compare.summarise(cells, {"b": "lazy"}, smallest), "eager")["verdict"] for smallest in (0.0, 0.01, 0.1)]
+    assert found == [HIGHER, HIGHER, CANNOT]
 
 
 @given(st.floats(0.001, 0.05), st.integers(3, 12), st.integers(1, 40))
 def test_the_least_difference_is_found_with_the_stated_chance(error: float, boots: int, tests: int) -> None:
-    """A difference as large as `least` gives a p that is significant with a chance of POWER, after the harshest correction."""
+    """A difference as large as `least` gives a p that is significant with a chance of POWER, after its correction."""
     judged = compare.judge(Spread(np.zeros(tests), np.full(tests, error), np.full(tests, boots - 1.0)), np.zeros(tests, int))
     shift = np.log1p(judged["least"][0]) - np.log1p(compare.SMALLEST_EFFECT)
-    needed = stats.t.ppf(1 - (1 - compare.LEVEL) / (2 * tests), boots - 1)
+    needed = stats.t.ppf(1 - (1 - pooling.LEVEL) / (2 * tests), boots - 1)
     assert stats.t.sf(needed - shift / error, boots - 1) == pytest.approx(compare.POWER, rel=1e-3)
 
 
@@ -180,7 +209,7 @@ def test_widths_are_of_what_is_timed_and_infinite_without_interval() -> None:
     assert compare.widest(summary(lazy=[[1.0]], eager=[[2.0]])) == math.inf
 
 
-def test_every_metric_is_a_family() -> None:
+def test_every_metric_is_a_question() -> None:
     """A counter that is compared too does not make the verdicts on time harsher."""
     clock = tidy(lazy=[[100, 101], [100, 99], [100, 101]], eager=[[120, 121], [118, 122], [119, 121]])
     alone = row(compare.summarise(clock, {"b": "lazy"}), "eager")["p"]
@@ -188,10 +217,21 @@ def test_every_metric_is_a_family() -> None:
     assert row(with_counts[with_counts["metric"] == "clock"], "eager")["p"] == alone
 
 
-def test_more_comparisons_make_each_harder() -> None:
-    lazy, eager = [[100, 101], [100, 99], [100, 101]], [[106, 107], [105, 108], [107, 106]]
-    p = [row(summary(lazy=lazy, eager=eager, **{f"none{n}": lazy for n in range(others)}), "eager")["p"] for others in (0, 5)]
-    assert p[1] > p[0]
+def test_cells_beside_say_how_noisy_the_board_is() -> None:
+    """Three boots leave two degrees of freedom to a cell alone; those of all cells count together, quiet or noisy."""
+    noise = np.random.default_rng(1)
+
+    def boots(level: float, size: float) -> list[list[float]]:
+        return (level * np.exp(noise.normal(0, size, (3, 2)))).tolist()
+
+    lazy, eager = boots(100, 0.01), boots(106, 0.01)
+    few = row(summary(lazy=lazy, eager=eager), "eager")
+    quiet, noisy = (
+        row(summary(lazy=lazy, eager=eager, **{f"none{n}": boots(100, size) for n in range(20)}), "eager") for size in (0.01, 0.1)
+    )
+    assert few["verdict"] == CANNOT and quiet["verdict"] == HIGHER
+    widths = [np.log(found["ratio_high"] / found["ratio_low"]) for found in (quiet, noisy)]
+    assert 2 * widths[0] < widths[1]
 
 
 def test_rows_come_in_the_order_of_the_tables_with_the_control_arm_last() -> None:
@@ -235,7 +275,8 @@ def by_the_book(frame: pd.DataFrame) -> pd.DataFrame:
     first = ~pd.Series(of_visit.ngroup().to_numpy()).duplicated().to_numpy()
     visits = counted.loc[first, [*compare.CELL, "boot", "visit", "block", "position"]].reset_index(drop=True)
     visits["value"], visits["values"] = of_visit.median().to_numpy(), of_visit.size().to_numpy()
-    return visits.assign(cell=visits.groupby(compare.CELL, sort=False, observed=True).ngroup())
+    numbers = {"cell": compare.CELL, "pool": compare.POOL, "room": compare.ROOM}
+    return visits.assign(**{name: visits.groupby(tags, sort=False, observed=True).ngroup() for name, tags in numbers.items()})
 
 
 VALUES = st.floats(-1e18, 1e18) | st.just(math.nan)

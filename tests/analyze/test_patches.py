@@ -163,9 +163,9 @@ def test_a_verdict_is_sure_of_what_it_says(steps: list[float], at_most: float, n
                 "arm": "main",
             }
             rows.append({**tags, "metric": "clock", "unit": "instructions", "kernel": kernel, "boot": f"{kernel}.{boot}", "visit": f"{kernel}{boot}",
-                         "block": 1, "position": 1, "value": 1000 * np.exp(middle + off), "values": 1})  # fmt: skip
+                         "room": 0,                         "block": 1, "position": 1, "value": 1000 * np.exp(middle + off), "values": 1})  # fmt: skip
     visits = pd.DataFrame(rows)
-    visits["cell"] = visits.groupby(compare.CELL, sort=False).ngroup()
+    visits["cell"] = visits["pool"] = visits.groupby(compare.CELL, sort=False).ngroup()
     found = verdict.verdict(visits, "v2", "base", "", at_most)
     beyond = steps[0] - np.log1p(at_most)
     assert found.status in (verdict.NOT_WORSE, verdict.WORSE, verdict.CANNOT_BE_SAID)

@@ -7,7 +7,7 @@ import numpy as np
 import pyperf
 import pytest
 
-from study.analyze import compare, simulate
+from study.analyze import pooling, simulate
 from study.analyze.simulate import EFFECTS, NOISES, Noise, Size
 from study.errors import BadRequest
 from tests.conftest import run
@@ -105,6 +105,6 @@ def test_nonsense_is_refused(campaigns: int, seed: int, says: str) -> None:
 def test_simulated_visits_look_like_measured_ones() -> None:
     visits = simulate.visits(simulate.draw(NOISES["clustered"], FIVE, 2, seed=1))
     assert set(visits) <= {"cell", "boot", "block", "value", "values"}
-    assert compare.over_boots(
+    assert pooling.over_boots(
         visits["cell"].to_numpy(), visits["boot"].to_numpy(), visits["value"].to_numpy(), 10
     ).error.shape == (10,)

@@ -35,7 +35,7 @@ def control(visits: pd.DataFrame, summary: pd.DataFrame) -> Figure:
         for axis, room in zip(axes[:, 0], rooms, strict=True):
             here, dots = inside(rows, room), inside(wide, room)
             names = [cell_name(row) for row in here.itertuples()]
-            axis.axhspan(-100 * compare.SMALLEST_EFFECT, 100 * compare.SMALLEST_EFFECT, color="0.93", zorder=0)
+            axis.axhspan(-100 * rows["margin"].max(), 100 * rows["margin"].max(), color="0.93", zorder=0)
             axis.axhline(0, color="0.4", lw=0.8)
             axis.vlines(names, (here["ratio_low"] - 1) * 100, (here["ratio_high"] - 1) * 100, color=COLOURS[0], lw=6, alpha=0.45)
             sns.stripplot(

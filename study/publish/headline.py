@@ -1,0 +1,148 @@
+"""The one table of a letter, of at most MOST rows, and what is to be read in it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from study.analyze import compare, history, patches, tables
+from study.analyze.tables import scale
+from study.design import MAIN
+from study.factors import GUEST_STATES, STRATEGIES
+from study.publish.prose import with_first_line
+
+MOST = 10  # rows
+# Of the guests, those that the question is about come first; what others pay is in the tables.
+FIRST = ("untouched", history.ASKED, history.TOUCHING, "one", "all")
+# What a column of kernels is called, by guest and exit.
+PAYS = {
+    (history.ASKED, "hvc"): "monitor mode",
+    (history.TOUCHING, "hvc"): "each writes",
+    (history.TOUCHING, "mmio"): "writes, mmio",
+}
+PAYS_NOTE = (
+    "What a guest pays above an untouched one, on each kernel as it is. Monitor mode: it keeps monitor debug mode (MDSCR_EL1.MDE) on and "
+    "enables nothing. Writes: it writes a debug register in every round trip; mmio: one to user space, the others are hvc."
+)
+
+
+def headline(summary: pd.DataFrame, grown: pd.DataFrame, moved: pd.DataFrame, series: Mapping[str, Any]) -> list[str]:
+    """Return the paragraphs of the table: what it is, the table, and what is to be read in it.
+
+    Parameters
+    ----------
+    summary : DataFrame
+        Of a campaign.
+    grown, moved : DataFrame
+        As history.generations() and patches.moves() return them; what is not empty is the table.
+    series : mapping
+        As Campaign.series() returns it; empty if there is none.
+    """
+    if len(moved):
+        return _patches(moved, series)
+    if len(grown):
+        return [PAYS_NOTE, _kernels(grown), *_worse(grown)]
+    return _cells(compare.in_focus(compare.timed(summary)))
+
+
+def _patches(moved: pd.DataFrame, series: Mapping[str, Any]) -> list[str]:
+    """Return what each patch moves in the cell that it moves most, and the series as a whole; of many, those that move most."""
+    rows = patches.leading(moved)
+    steps = rows[rows["than"] == patches.BEFORE]
+    whole = rows[(rows["than"] == patches.BASE) & (rows["patch"] == rows["patch"].max())]
+    again = rows[rows["than"] == patches.AGAIN]
+    room = max(MOST - len(whole) - len(again), 1)
+    shown = steps.loc[steps["size"].sort_values(ascending=False, kind="stable").index[:room]]
+    kept = pd.concat([again, shown, whole]).sort_index()
+    names = {place: row["label"] for place, row in enumerate([series["base"], *series["patches"]])}
+    body: list[list[str]] = []
+    for board, own in kept.groupby("board", sort=False):
+        body.append([tables.shorten(str(board)), "", "", "", ""])
+        body += [[f"  {_step(row, names)}", *patches.words_of(row)[:4]] for row in own.itertuples()]
+    left = f" {len(steps) - len(shown)} steps that move less are in the tables." if len(shown) < len(steps) else ""
+    told = tables.table(["board, patch", "cell", "moved", "interval", "verdict"], body, "llrrl", "text")
+    return [f"{patches.SHORT_NOTE}{left}", with_first_line(moved, told)]
+
+
+def _step(row: Any, names: Mapping[int, str]) -> str:
+    """Return what a row is of: a patch, the base measured again, or the whole series."""
+    name = {patches.AGAIN: "base again", patches.BASE: "all"}.get(row.than, names[row.patch])
+    return tables.shorten(name, 12)
+
+
+def _kernels(grown: pd.DataFrame) -> str:
+    """Return a row for each board and kernel: an untouched guest, and what others pay on top."""
+    body = []
+    for (board, _), own in grown.groupby(["board", "kernel"], sort=False):
+        names = history.short(grown.loc[grown["board"] == board, "kernel"])
+        cells = {(row.guest, row.exit): row for row in own.itertuples()}
+        idle = next((row for (_, leave), row in cells.items() if leave == "hvc"), own.iloc[0])
+        pays = [_pays(cells[key]) if key in cells else "-" for key in PAYS]
+        body.append(
+            [tables.shorten(str(board), 16), names[own["kernel"].iloc[0]], tables.number(idle.untouched, idle.unit), *pays]
+        )
+    told = tables.table(["board", "Linux", "untouched", *PAYS.values()], body[:MOST], "llr" + "r" * len(PAYS), "text")
+    return with_first_line(grown.assign(metric="clock" if (grown["unit"] == "instructions").all() else "time"), told)
+
+
+def _pays(row: Any) -> str:
+    return f"{row.more * scale(row.unit)[0]:+.0f} {row.ratio - 1:.0%}"
+
+
+def _worse(grown: pd.DataFrame) -> list[str]:
+    """Say where the newest kernel charges more, or less, than the oldest: only where their intervals do not overlap."""
+    said: dict[tuple[str, str], list[str]] = {}
+    for (board, leave), own in grown[grown["guest"] == history.TOUCHING].groupby(["board", "exit"], sort=False):
+        first, last = own.iloc[0], own.iloc[-1]
+        apart = last["more_low"] > first["more_high"] or last["more_high"] < first["more_low"]
+        if apart and len(own) > 1:
+            way = "more" if last["more"] > first["more"] else "less"
+            names, factor = history.short(own["kernel"]), scale(first["unit"])[0]
+            spoken = f"{last['more'] * factor:+.0f} on {names[last['kernel']]}, {first['more'] * factor:+.0f} on {names[first['kernel']]} ({board})"
+            said.setdefault((leave, way), []).append(spoken)
+    return [
+        f"The newest kernel charges a guest that writes in every {leave} round trip {way} than the oldest: {'; '.join(boards)}."
+        for (leave, way), boards in sorted(said.items(), key=lambda item: item[0][1] == "less")
+    ]
+
+
+def _cells(rows: pd.DataFrame) -> list[str]:
+    """Return the comparison of one exit of each board, guest by guest, as far as there is room."""
+    parts, room = [], MOST
+    boards = list(dict.fromkeys(rows["board"]))
+    for number, board in enumerate(boards):
+        _, own = next(iter(tables.contexts(rows[rows["board"] == board])))
+        known = [name for name in FIRST if name in set(own["guest"])] or list(dict.fromkeys(own["guest"]))
+        shown = own[:0]
+        for guest in known:
+            here = own[own["guest"] == guest]
+            if len(shown) + len(here) <= max(room // (len(boards) - number), 1):
+                shown = pd.concat([shown, here])
+        shown = shown if len(shown) else own.head(max(room // (len(boards) - number), 1))
+        room -= len(shown)
+        if len(shown):
+            parts += [tables.place(own), with_first_line(own, tables.comparison(own.loc[shown.index], "text"))]
+    return parts
+
+
+def explained(text: str, summary: pd.DataFrame) -> list[str]:
+    """Return for each name of a strategy or a guest that a letter uses what it means.
+
+    Parameters
+    ----------
+    text : str
+        The letter.
+    summary : DataFrame
+        Of the campaign: what is not of it is not explained.
+    """
+    words = set(summary.loc[summary["arm"] == MAIN, "strategy"])
+    known = {name: STRATEGIES[name].says for name in STRATEGIES if name in words and name != "stock"}
+    known |= {name: state.says for name, state in GUEST_STATES.items() if name in set(summary["guest"]) and name != "untouched"}
+    return [f"{name}: {says}" for name, says in known.items() if _used(name, text)]
+
+
+def _used(name: str, text: str) -> bool:
+    return re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", text) is not None
