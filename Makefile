@@ -45,7 +45,7 @@ STUDY_CC      := $(if $(filter command,$(firstword $(origin CC))),$(CC))
 STUDY_LLVM    := $(LLVM)
 STUDY_KCONFIG := $(KCONFIG)
 export STUDY_CC STUDY_LLVM STUDY_KCONFIG ENDS
-export BOARD PROFILE FLEET KERNEL CAMPAIGN TITLE VERSION SINCE REPO BRANCH BASE TOOL KEEP TO COPY CELLS GUESTS WORKLOADS LONGER TABLE PIXELS PORT PYTHON OUT PAGES NEWCOMER
+export BOARD PROFILE FLEET KERNEL CAMPAIGN TITLE VERSION SINCE URL REPO BRANCH BASE TOOL KEEP TO COPY CELLS GUESTS WORKLOADS LONGER TABLE PIXELS PORT PYTHON OUT PAGES NEWCOMER
 
 .DEFAULT_GOAL := help
 .PHONY: help study series fleet setup setup-python setup-system setup-board doctor collect receipts guests analyze figures mail reply html serve lab module simulation bench \
@@ -65,7 +65,7 @@ help:  ## explain every target
 	@echo "  REPO=../linux BASE=v7.3 BRANCH=topic   with make series: what is built; ENDS=1 leaves out what is between base and tip"
 	@echo "  PROFILE=$$PROFILE   quick (1 min), default (3 min) or full (20 min a board); a rig takes half a minute"
 	@echo "  CAMPAIGN=$$CAMPAIGN   folder of the data; results go to $$OUT"
-	@echo "  TITLE, VERSION   of the series, for the letter; SINCE=data/v1 is what its last version reported"
+	@echo "  TITLE, VERSION   of the series, for the letter; SINCE=data/v1 is what its last version reported; URL= is where data and page are"
 	@echo "  BRANCH=topic REPO=../linux BASE=v7.3   with make mail: put the letter into that series; TOOL=git or b4, TO=, COPY="
 	@echo "  KEEP=description or commit   where b4 keeps the letter of a branch that it does not know yet; else as it is configured"
 	@echo "  CELLS='board=qemu-neoverse-n1 exit=hvc guest=mde'   what make reply shows, and make receipts traces"
@@ -161,7 +161,7 @@ analyze: setup-python  ## figures and tables of CAMPAIGN, with notebooks/analyze
 figures: analyze  ## the same: the figures are made with the tables
 
 mail: setup-python  ## the cover letter of CAMPAIGN, with notebooks/cover-letter.ipynb; with BRANCH= into its series
-	@$(STUDY) notebook cover-letter "$$PAGES/cover-letter.ipynb" -p campaign "$$CAMPAIGN" -p title "$$TITLE" -p version "$$VERSION" -p since "$$SINCE"
+	@$(STUDY) notebook cover-letter "$$PAGES/cover-letter.ipynb" -p campaign "$$CAMPAIGN" -p title "$$TITLE" -p version "$$VERSION" -p since "$$SINCE" -p url "$$URL"
 	@[ -z "$$BRANCH" ] || $(STUDY) mail "$$OUT/letter.txt" "$$OUT/series" --repo "$$REPO" --branch="$$BRANCH" --base="$$BASE" \
 	  --tool "$$TOOL" --keep "$$KEEP" --version "$$VERSION" --to="$$TO" --cc="$$COPY"
 

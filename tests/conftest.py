@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pandas as pd
 import pytest
@@ -191,12 +191,27 @@ def summary(reference: Campaign, values: pd.DataFrame) -> pd.DataFrame:
     return compare.summarise(values, reference.baselines())
 
 
-@pytest.fixture(scope="session")
-def posted(reference: Campaign, values: pd.DataFrame, summary: pd.DataFrame) -> str:
-    """The letter of the shipped data, without words of an author."""
+def letters(campaign: Campaign, values: pd.DataFrame, summary: pd.DataFrame, **says: Any) -> list[str]:
+    """The letter of a campaign, and all that does not fit on its page."""
     from study.publish import letter
 
-    return letter.render(reference, values, summary, title="A title", version=2)
+    return list(letter.render(campaign, values, summary, letter=letter.Letter(**says)).values())
+
+
+@pytest.fixture(scope="session")
+def page_and_posted(reference: Campaign, values: pd.DataFrame, summary: pd.DataFrame) -> list[str]:
+    """The letter of the shipped data, without words of an author, and all that is behind it."""
+    return letters(reference, values, summary, title="A title", version=2)
+
+
+@pytest.fixture(scope="session")
+def one_page(page_and_posted: list[str]) -> str:
+    return page_and_posted[0]
+
+
+@pytest.fixture(scope="session")
+def posted(page_and_posted: list[str]) -> str:
+    return page_and_posted[1]
 
 
 @pytest.fixture(scope="session")

@@ -26,8 +26,7 @@ from study.collect.perfstat import parse
 from study.design import STATES, choose
 from study.errors import BadRequest
 from study.factors import EXITS, GUEST_STATES, HOST_STATES, KVM, RIG, STRATEGIES, names
-from study.publish import letter
-from tests.conftest import BOARDS, some
+from tests.conftest import BOARDS, letters, some
 
 # Facts of Debian's 6.1 kernel, measured apart from this study: instructions per hvc round trip of an untouched guest and
 # of one with monitor debug mode on.
@@ -197,7 +196,7 @@ def test_exits_are_the_loops_and_a_constant(reference: Campaign) -> None:
 
 
 def test_the_letter_is_one_that_a_list_takes(posted: str, reference: Campaign) -> None:
-    assert posted.splitlines()[:2] == ["A title", ""]
+    assert posted.splitlines()[:2] == ["A title: all figures", ""]
     assert posted.isascii()
     assert max(map(len, posted.splitlines())) <= 75
     assert not any(line.startswith("#") for line in posted.splitlines())
@@ -212,7 +211,7 @@ def test_a_letter_that_git_would_not_take_is_refused(
     reference: Campaign, values: pd.DataFrame, summary: pd.DataFrame, title: str, version: int
 ) -> None:
     with pytest.raises(BadRequest):
-        letter.render(reference, values, summary, title=title, version=version)
+        letters(reference, values, summary, title=title, version=version)[1]
 
 
 def test_tables_fit_a_mail_and_show_the_control_arm(summary: pd.DataFrame) -> None:
@@ -361,7 +360,7 @@ def test_a_campaign_of_both_kinds_says_which_figure_is_a_time(reference: Campaig
         assert all(axis.get_ylim()[1] < 20_000 for axis in drawing.figure.axes)
         assert "in instructions (emulated, not time)" in drawing.alt
         assert "in ns:" in drawing.alt
-    text = " ".join(letter.render(mixed, values, summary, title="x", version=1).split())
+    text = " ".join(letters(mixed, values, summary, title="x", version=1)[1].split())
     assert (
         "The figures of qemu-cortex-a57 and rig-cortex-a15 and rig-cortex-a57 come from emulation: they are path length" in text
     )
@@ -374,7 +373,7 @@ def test_a_letter_says_what_was_measured_and_not_what_was_planned(reference: Cam
     part = Campaign(tmp_path / "c")
     values = frame.tidy(part)
     summary = compare.summarise(values, part.baselines())
-    text = " ".join(letter.render(part, values, summary, title="x", version=1).split())
+    text = " ".join(letters(part, values, summary, title="x", version=1)[1].split())
     assert "n of a cell: 1 boot, 1 visit, 5 values." in text
     assert f"not complete: {GUESTS_AND_HOSTS * 5} of {CELLS * 3} visits of qemu-cortex-a57 are there" in text
     assert "3 boots" not in text.replace("fewer than 3 boots", "").replace("measure on 3 boots", "")

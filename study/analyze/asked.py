@@ -36,7 +36,7 @@ def asked(summary: pd.DataFrame) -> pd.DataFrame:
     same = ["board", "kernel", "mode", "strategy", "exit", "metric", "unit"]
     idle, kept = (rows[rows["guest"] == guest].set_index(same)[ENDS] for guest in (UNTOUCHED, ASKED))
     found = (
-        idle.join(kept, how="inner", lsuffix="_idle")
+        idle.join(kept, how="inner", suffixes=("_idle", ""))
         .rename(columns={"median_idle": "untouched", "median": "asked"})
         .reset_index()
     )

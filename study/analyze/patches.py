@@ -163,7 +163,7 @@ def _narrow(known: Known, series: Mapping[str, Any], than: str) -> str:
     body = []
     for place, commit in enumerate([series["base"], *series["patches"]]):
         cell, number, ends, verdict, _ = words_of(known.get((place, than if place else AGAIN)))
-        name = f"{commit['label']} again" if not place else tables.shorten(commit["label"], 20)
+        name = f"{commit['label']} again" if not place else tables.shorten(commit["label"], 17)
         body.append([name, cell, number, ends, "unmeasured" if verdict == MISSING else verdict])
     return tables.table([f"than {than.rpartition(' ')[2]}", "cell", "moved", "interval", "verdict"], body, "llrrl", "text")
 

@@ -24,6 +24,7 @@ from study.design import LEAST_BOOTS
 from study.errors import BadRequest
 from study.terminal import progress
 
+Told = npt.NDArray[np.bool_]
 Draw = Callable[[np.random.Generator, tuple[int, ...]], Array]
 
 
@@ -169,20 +170,20 @@ def intervals(values: Array) -> tuple[Array, Array]:
     return low, high
 
 
-def ours(values: Array) -> Array:
+def ours(values: Array) -> Told:
     """Return the study's verdicts: shape (campaigns, questions, effects), whether an arm is told from its baseline."""
     campaigns, *_, questions, arms, _ = values.shape
     verdicts = compare.judge(effects_of(values), np.repeat(np.arange(campaigns * questions), arms))["verdict"]
     return np.asarray(verdicts != compare.CANNOT).reshape(campaigns, questions, arms)[:, :, 1:]
 
 
-def by_interval(values: Array) -> Array:
+def by_interval(values: Array) -> Told:
     """Return whether the study's interval leaves 1 out: without a smallest effect, and each comparison by itself."""
     low, high = intervals(values)
     return np.asarray((low > 0) | (high < 0))
 
 
-def by_pyperf(values: Array) -> Array:
+def by_pyperf(values: Array) -> Told:
     """Return what pyperf calls significant: its own function, on the flattened values of each arm."""
     found = [
         [[is_significant(base, arm)[0] for arm in arms] for base, *arms in campaign] for campaign in _flattened(values).tolist()
@@ -190,7 +191,7 @@ def by_pyperf(values: Array) -> Array:
     return np.array(found)
 
 
-def by_welch(values: Array) -> Array:
+def by_welch(values: Array) -> Told:
     """Return what Welch's test at 5 % calls different, on the flattened values of each arm."""
     flat = _flattened(values)
     return np.asarray(stats.ttest_ind(flat[:, :, :1], flat[:, :, 1:], axis=-1, equal_var=False).pvalue < 1 - pooling.LEVEL)
@@ -202,7 +203,7 @@ def _flattened(values: Array) -> Array:
     return np.moveaxis(values, (3, 4), (1, 2)).reshape(campaigns, questions, arms, boots * visits * size)
 
 
-JUDGES: dict[str, Callable[[Array], Array]] = {"study": ours, "interval": by_interval, "pyperf": by_pyperf, "Welch": by_welch}
+JUDGES: dict[str, Callable[[Array], Told]] = {"study": ours, "interval": by_interval, "pyperf": by_pyperf, "Welch": by_welch}
 
 
 def prove(noise: str, size: Size, campaigns: int, seed: int, questions: int = QUESTIONS) -> dict[str, Any]:
@@ -233,8 +234,8 @@ def prove(noise: str, size: Size, campaigns: int, seed: int, questions: int = QU
         "width": np.median(np.expm1(high - low)),
     }
     told: dict[str, float] = {}
-    steady = np.ptp(values, axis=(1, 2, 5)) == 0
-    exact: npt.NDArray[np.bool_] = steady[:, :, :1] & steady[:, :, 1:]  # here every difference is one
+    steady: npt.NDArray[np.bool_] = np.ptp(values, axis=(1, 2, 5)) == 0
+    exact = steady[:, :, :1] & steady[:, :, 1:]  # here every difference is one
     nothing = np.array(EFFECTS) <= np.where(exact, 0.0, compare.SMALLEST_EFFECT)
     for name, judge in JUDGES.items():
         says = judge(values)

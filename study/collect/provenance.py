@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import platform
 import subprocess
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -49,3 +50,18 @@ def _commit() -> str:
     except OSError:
         return ""
     return commit.stdout.strip() + "+" * bool(code.stdout) if commit.returncode == 0 else ""
+
+
+def another_kit(boots: Iterable[Mapping[str, Any]]) -> str:
+    """Say in a line that boots were measured by other commits of the kit than the one that speaks; empty where none was.
+
+    Parameters
+    ----------
+    boots : iterable of mapping
+        The facts of boots, as of_the_host() is part of them.
+    """
+    measured = {commit for facts in boots if (commit := facts.get("study", {}).get("commit"))}
+    here = _commit()
+    if not here or measured <= {here}:
+        return ""
+    return f"Note: this was measured with commit {', '.join(sorted(measured))} of the kit, and is drawn with {here}.\n\n"

@@ -112,15 +112,20 @@ def render(
         "changes": letter.changes,
     }
     known |= {"words": said, "links": links, "url": letter.url}
-    found = {}
-    for name in LETTERS:
-        text = environment.get_template(f"{name}.j2").render(known)
-        text = (
-            re.sub(r"\n{3,}", "\n\n", text.encode("ascii", "replace").decode()).rstrip("\n") + "\n"
-        )  # b4 drops the second of two empty lines
+
+    def made(name: str, known: Mapping[str, Any]) -> str:
+        text = environment.get_template(f"{name}.j2").render(known).encode("ascii", "replace").decode()
+        text = re.sub(r"\n{3,}", "\n\n", text).rstrip("\n") + "\n"  # b4 drops the second of two empty lines
         check(text)
-        found[name] = text
-    return found
+        return text
+
+    page, more = LETTERS
+    most = PAGE[bool(known["series"])] + len(letter.words.splitlines())
+    for count in range(len(DISPENSABLE) + 1):
+        text = made(page, known | dict.fromkeys(DISPENSABLE[:count], ""))
+        if len(text.splitlines()) <= most:
+            break
+    return {page: text, more: made(more, known)}
 
 
 def own_words(path: Path) -> str:

@@ -22,6 +22,7 @@ from study.errors import BadRequest, MissingTool, StudyError
 from study.process import need, run
 from study.publish.prose import LARGEST
 
+TO_EDIT = "EDITME"  # what is in the author's words until they are written, as b4 has it
 BODY = 3  # line of a letter on which its body begins: below the subject and an empty line
 COVER_COMMIT = "--- b4-submit-tracking ---"  # b4 keeps the letter in a commit with this line (b4/ez.py, MAGIC_MARKER)
 UNTRACKED = "not a prep-managed branch"  # how b4 says that it does not know a branch yet
@@ -256,6 +257,10 @@ def check_letter(letter: str) -> None:
     for number, line in enumerate(lines, 1):
         if not line.isascii() or not line.replace("\t", " ").isprintable():
             raise BadRequest(f"line {number} of the letter has characters that are not plain ASCII text: {line!r}")
+        if TO_EDIT in line:
+            raise BadRequest(
+                f"line {number} of the letter still says {TO_EDIT}: say in series.txt beside it what the series does, and make the letter again"
+            )
     if len(lines) < BODY or lines[0] != lines[0].strip() or not lines[0] or lines[1] or not lines[2]:
         raise BadRequest("the letter must be a line that is the subject, an empty line, and the body")
     if len(letter) > LARGEST:

@@ -20,9 +20,8 @@ from study.collect.imports import microbench
 from study.collect.imports.imported import import_files
 from study.errors import BadData, BadRequest
 from study.factors import EXITS, MICRO_BENCH
-from study.publish import letter
 from tests import made_logs
-from tests.conftest import refused, run, some
+from tests.conftest import letters, refused, run, some
 from tests.made_logs import TIMES, TITLES, WELL, row
 
 KERNELS = ("6.12", "6.18")
@@ -103,7 +102,7 @@ def test_tables_and_the_letter_say_what_a_test_is(tmp_path: Path) -> None:
     campaign = two_kernels(tmp_path, dict(zip(KERNELS, (1.0, 1.1), strict=True)))
     values = frame.tidy(campaign)
     rows = compare.summarise(values, campaign.baselines())
-    for text in (tables.all_tables(rows), letter.render(campaign, values, rows, title="x", version=1)):
+    for text in (tables.all_tables(rows), letters(campaign, values, rows, title="x", version=1)[1]):
         words = " ".join(text.split())
         assert "lab, Linux 6.18 (unknown), hvc round trip" in words
         for test in some(set(TIMES) - set(EXITS), 6):

@@ -21,8 +21,7 @@ from study.campaign import Campaign
 from study.collect.boards.emulated import EmulatedBoard
 from study.kernels import archive, cache, image, module
 from study.process import run
-from study.publish import letter
-from tests.conftest import some
+from tests.conftest import letters, some
 
 pytestmark = pytest.mark.board
 
@@ -162,7 +161,7 @@ def test_a_board_that_is_not_emulated_reports_time(local: Campaign) -> None:
     assert "path length" not in text
     cost = {(row.strategy, row.guest): row.median * 1e9 for row in compare.timed(summary).itertuples() if row.arm == "main"}
     assert cost["stock", "mde"] - cost["stock", "untouched"] == pytest.approx(363, abs=30)
-    posted = letter.render(local, values, summary, title="x", version=1)
+    posted = letters(local, values, summary, title="x", version=1)[1]
     assert "emulated" not in posted
     assert "in ns over an untouched guest" in " ".join(posted.split())
     drawing = next(drawing for drawing in figures.draw_all(values, summary) if drawing.name == "cost-hvc")

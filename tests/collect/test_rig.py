@@ -34,8 +34,7 @@ from study.collect.rig.script import GUEST, HOST, HOSTS, LANDMARKS, LEAVE, STRID
 from study.design import PROFILES, STATES, Cell, Factors, Visit, choose
 from study.errors import BoardFailed
 from study.factors import EXITS, GUEST_STATES, HOST_STATES, RIG, STRATEGIES, names
-from study.publish import letter
-from tests.conftest import refused, run, some
+from tests.conftest import letters, refused, run, some
 
 pytestmark = pytest.mark.board
 
@@ -270,7 +269,7 @@ def test_a_campaign_of_a_rig_alone_makes_a_letter(matrix: Campaign, tmp_path: Pa
     for campaign, table in ((Campaign(short), "guest"), (matrix, "strategy +case 1 +case 2 +case 3 +monitor mode")):
         values = frame.tidy(campaign)
         summary = compare.summarise(values, campaign.baselines())
-        text = letter.render(campaign, values, summary, title="x", version=1)
+        text = letters(campaign, values, summary, title="x", version=1)[1]
         assert re.search(rf"^{table}|^strategy +untouched +mde +touch", text, re.MULTILINE)
         assert "path length in instructions, not time" in " ".join(text.split())
         assert "Linux boards" not in text

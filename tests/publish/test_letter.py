@@ -11,17 +11,104 @@ import pandas as pd
 import pytest
 
 from study import paths
-from study.analyze import compare, frame, life_tables, lives, patches, receipt_tables, receipts, tables
+from study.analyze import compare, frame, history, life_tables, lives, patches, receipt_tables, receipts, tables
 from study.campaign import Campaign
+from study.collect import provenance
 from study.collect.imports import imported
 from study.errors import BadData, BadRequest, StudyError
-from study.publish import changes, findings, letter, prose, reply
+from study.publish import answer, changes, findings, letter, prose, reply, series
 from tests import made_lives, made_receipts, made_series
-from tests.conftest import BOARDS, refused, run, some
+from tests.conftest import BOARDS, letters, refused, run, some
 
 
 def one_line(text: str) -> str:
     return " ".join(text.split())
+
+
+def numbers(text: str) -> set[str]:
+    """The numbers of a text that stand for something measured: of two digits or more, or with a fraction."""
+    return set(re.findall(r"(?<![\w.])\d{2,}(?:\.\d+)?(?![\w.]*[\w])", text))
+
+
+def test_the_letter_is_a_page_that_opens_with_the_answer(one_page: str) -> None:
+    lines = one_page.splitlines()
+    assert len(lines) <= 90
+    first = one_line("\n".join(lines[:12]))
+    assert "pays 358 to 394 instructions more (17 to 32 %) on each hvc round trip" in first
+    assert all(f"{board} (" in first for board in BOARDS) and "Linux 6.1, 6.12, 6.18, 7.3" in first
+    assert "path length in instructions, not time" in first and "a model" in first
+    assert max(map(len, lines)) <= 75
+
+
+def test_the_rows_in_which_a_kernel_got_worse_are_in_the_letter(one_page: str) -> None:
+    assert "every mmio round trip more than the oldest: +3055 on 7.3, +2171 on 6.1 (qemu-cortex-a57)" in one_line(one_page)
+
+
+def test_no_number_of_the_letter_is_of_its_own(one_page: str, posted: str, summary: pd.DataFrame, values: pd.DataFrame) -> None:
+    """What is measured stands in the tables, or in what is computed of them, with the same digits."""
+    grown = history.generations(compare.medians(values))
+    parts = [posted, tables.all_tables(summary), tables.generations(grown, "markdown"), answer.answer(summary)]
+    known = numbers(" ".join(parts).replace("+", " ")) | numbers(
+        " ".join(f"{row.ratio - 1:.0%} {row.more:.0f}" for row in grown.itertuples())
+    )
+    said = numbers(one_page.replace("+", " ").partition("How it was measured")[0])
+    some(said, 40)
+    assert said <= known, said - known
+
+
+def test_a_trap_costs_one_number(posted: str) -> None:
+    assert "trap 2128" not in one_line(posted)
+    assert "2163 instructions on qemu-cortex-a57" in one_line(posted)
+
+
+def test_names_that_are_no_plain_words_are_explained(one_page: str) -> None:
+    used = [name for name in ("lazy", "control-scan") if re.search(rf"(?<![\w-]){name}(?![\w-])", one_page)]
+    assert used == ["lazy", "control-scan"]
+    for name in used:
+        assert re.search(rf"^  {name}: \w+", one_page, re.MULTILINE)
+    assert not re.search(r"\b(one-no-mde|touch-20|eager)\b", one_page)
+
+
+def test_what_does_not_fit_a_letter_of_a_series_is_behind_it(tmp_path: Path) -> None:
+    rows = [made_series.row(f"{n}-patch", n, f"{n}-patch") for n in range(1, 13)]
+    known = {"branch": "topic", "ends": False, "base": made_series.row("base", 0), "patches": rows}
+    campaign = made_series.make(tmp_path / "c", {"base": 0, **{row["label"]: 50 * n for n, row in enumerate(rows, 1)}}, known)
+    values = frame.tidy(campaign)
+    summary = compare.summarise(values, campaign.baselines())
+    changed = "v1: data/x.\n" + "what moved\n" * 30
+    page, more = letters(
+        campaign, values, summary, title="x", version=2, changes=changed, words="What it does.\n\nLink: https://a.org/"
+    )
+    assert len(page.splitlines()) <= 60 + 3
+    assert "what moved" not in page and "what moved" in more
+    assert re.search(r"\d+ steps that move less are in the tables", one_line(page))
+    assert "What it does." in page and page.endswith("Link: https://a.org/\n")
+
+
+def test_where_data_and_page_are_is_said(reference: Campaign, values: pd.DataFrame, summary: pd.DataFrame) -> None:
+    page, _ = letters(reference, values, summary, title="x", url="https://example.org/kvm")
+    assert "Data and page: https://example.org/kvm" in one_line(page)
+    for url in ("example.org", "https://exa mple.org", "javascript:alert(1)"):
+        with pytest.raises(BadRequest, match="url is"):
+            letters(reference, values, summary, title="x", url=url)
+
+
+def test_words_that_were_never_edited_do_not_leave_the_house(tmp_path: Path) -> None:
+    text = "x\n\n" + letter.own_words(tmp_path / "series.txt") + "\n"
+    with pytest.raises(BadRequest, match=r"line 3 of the letter still says EDITME: say in series\.txt"):
+        series.check_letter(text)
+    shipped = paths.PAPER / "reference"
+    assert all("EDITME" not in (shipped / name).read_text() for name in ("series.txt", "letter.txt"))
+
+
+def test_another_kit_says_so(reference: Campaign) -> None:
+    facts = list(map(reference.facts, reference.boots()))
+    (measured,) = {fact["study"]["commit"] for fact in facts}
+    assert provenance.another_kit(facts).startswith(
+        f"Note: this was measured with commit {measured} of the kit, and is drawn with "
+    )
+    here = provenance.of_the_host()["study"]["commit"]
+    assert here and provenance.another_kit([{"study": {"commit": here}}]) == ""
 
 
 def test_the_author_s_words_links_and_tags_are_in_the_letter_as_they_were_written(
@@ -30,12 +117,10 @@ def test_the_author_s_words_links_and_tags_are_in_the_letter_as_they_were_writte
     path = tmp_path / "series.txt"
     words = "Patch 1 does this,\n  - and that.\n\nLink: https://lore.kernel.org/r/" + "x" * 80 + "\nSuggested-by: A B <a@b.org>\n"
     path.write_text(words)
-    text = letter.render(reference, values, summary, title="x", version=1, words=letter.own_words(path))
+    text, _ = letters(reference, values, summary, title="x", version=1, words=letter.own_words(path))
     assert path.read_text() == words
-    assert text.startswith("x\n\nPatch 1 does this,\n  - and that.\n\n")
-    links = text.index("Links and tags")
-    assert words.partition("\n\n")[2].strip() in text[links:]
-    assert links < text.index("How to reproduce"), "prose comes last"
+    assert "\n\nPatch 1 does this,\n  - and that.\n\n" in text
+    assert text.endswith("\n\n" + words.partition("\n\n")[2]), "links and tags come last"
 
 
 def test_the_file_of_the_author_s_words_is_made_once(tmp_path: Path) -> None:
@@ -98,7 +183,7 @@ def test_the_chart_says_what_the_summary_says(posted: str, summary: pd.DataFrame
             key=lambda name: rows.set_index(rows.apply(lambda row: tables.label(row.strategy, row.arm), axis=1))["ratio"][name],
         )  # type: ignore[arg-type]
         for row in rows.itertuples():
-            assert f"{row.ratio:.3f} {tables.SHORT.get(row.verdict, row.verdict)}" in shown[tables.label(row.strategy, row.arm)]
+            assert f"{row.ratio:.3f} {tables.verdict(row)}" in shown[tables.label(row.strategy, row.arm)]
 
 
 def test_a_control_arm_that_could_not_be_told_apart_is_not_praised(reference: Campaign, values: pd.DataFrame) -> None:
@@ -158,8 +243,8 @@ def test_what_one_boot_cannot_say_is_not_said(reference: Campaign, values: pd.Da
 def test_the_notebook_takes_the_last_version(reference: Campaign, tmp_path: Path) -> None:
     given = ["-p", "paper", tmp_path, "-p", "since", "data/reference", "-p", "version", "3", "-p", "title", "Third"]
     assert run("notebook", "cover-letter", tmp_path / "x.ipynb", *given).returncode == 0
-    text = (tmp_path / "reference" / "letter.txt").read_text()
-    assert text.startswith("Third\n")
+    page, text = ((tmp_path / "reference" / name).read_text() for name in letter.LETTERS)
+    assert page.startswith("Third\n")
     assert "\nChanges since v2\n----------------\n\nv2: data/reference (digest " in text
     assert "Result (v3)" in text
     assert "is no campaign" in refused(run("notebook", "cover-letter", tmp_path / "y.ipynb", "-p", "since", "data/none"))
@@ -168,7 +253,7 @@ def test_the_notebook_takes_the_last_version(reference: Campaign, tmp_path: Path
 def test_the_commands_of_the_letter_mean_something(posted: str) -> None:
     lines = re.findall(r"^    (?:.*\\\n)*.*", posted[posted.index("How to reproduce") :], re.MULTILINE)
     assert len(lines) == 3  # a design for each kind of board
-    assert lines[0].strip() == "make setup figures mail CAMPAIGN=data/reference"
+    assert lines[0].strip() == "make figures mail CAMPAIGN=data/reference"
     shown = 0
     for line in lines[1:]:
         plan = line.replace(" \\\n        ", " ").replace(" collect ", " plan ").replace("--campaign data/again", "").strip()
@@ -195,7 +280,7 @@ def test_imported_results_have_a_letter_too(tmp_path: Path) -> None:
     campaign = Campaign(tmp_path / "c")
     values = frame.tidy(campaign)
     summary = compare.summarise(values, campaign.baselines())
-    text = letter.render(campaign, values, summary, title="x", version=1)
+    text = letters(campaign, values, summary, title="x", version=1)[1]
     assert text.isascii()
     assert "na?ve" in text
     assert re.search(r"^  after +.*o.* 0\.900 lower$", text, re.MULTILINE)
@@ -261,7 +346,7 @@ def test_a_series_has_a_letter_whose_table_is_of_its_patches(tmp_path: Path) -> 
     campaign = made_series.make(tmp_path / "c", {"base": 0, "1-burn": 100, "3-unburn": 0}, known)
     values = frame.tidy(campaign)
     summary = compare.summarise(values, campaign.baselines())
-    text = letter.render(campaign, values, summary, title="x", version=1)
+    text = letters(campaign, values, summary, title="x", version=1)[1]
     assert tables.EMULATED.partition(":")[0] in text
     for line in patches.table(patches.moves(compare.medians(values), known), known).splitlines():
         assert line.rstrip() in text.splitlines(), line
@@ -288,7 +373,7 @@ def test_letter_and_reply_say_what_round_trips_differ_in_and_nothing_else_change
     pairs = receipts.telling(receipts.frame(with_receipts), {})
     excerpt = receipt_tables.excerpt(some(pairs))
     assert "__debug_save_state +170" in excerpt
-    text = letter.render(with_receipts, values, summary, title="A title", version=2)
+    text = letters(with_receipts, values, summary, title="A title", version=2)[1]
     assert text.count(f"\n\n{excerpt}\n\n") == 1
     told, known = (whole.partition("How to reproduce")[0] for whole in (text, posted))
     assert told.replace(f"{excerpt}\n\n", "") == known
@@ -312,7 +397,7 @@ def test_a_letter_says_what_real_guests_pay_and_nothing_else_changes(
     found = lives.frame(campaign)
     excerpt = life_tables.excerpt(found, lives.judged(found, compare.medians(values)))
     assert re.search(r"^  timer +2\d+ +100% ", excerpt, re.MULTILINE)
-    text = letter.render(campaign, values, summary, title="A title", version=2)
+    text = letters(campaign, values, summary, title="A title", version=2)[1]
     assert text.count(f"\n\n{excerpt}\n\n") == 1
     told, known = (whole.partition("How to reproduce")[0] for whole in (text, posted))
     assert told.replace(f"{excerpt}\n\n", "") == known
