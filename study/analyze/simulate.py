@@ -105,7 +105,7 @@ class Size:
         return f"{self.boots} x {self.visits} x {self.values}"
 
 
-SIZES = [Size(2), Size(3), Size(5), Size(10)]
+SIZES = [Size(3), Size(5), Size(10)]
 MANY = 20_000  # boots, to find a true median by
 # True differences from the baseline of a question. The first is the control arm.
 EFFECTS = (0.0,) * 8 + (0.01,) * 3 + (0.02,) * 2 + (0.05,) * 2
@@ -164,26 +164,26 @@ def effects_of(values: Array) -> Spread:
     return pooling.effects(visits(values), np.where(cell % arms == 0, -1, cell - cell % arms))
 
 
-def intervals(values: Array) -> tuple[Array, Array]:
+def intervals(values: Array, effect: Spread) -> tuple[Array, Array]:
     """Return the ends of the intervals of effects_of(), each by itself: shape (campaigns, questions, effects)."""
-    low, high = (end.reshape(values.shape[0], *values.shape[3:5])[:, :, 1:] for end in effects_of(values).interval())
+    low, high = (end.reshape(values.shape[0], *values.shape[3:5])[:, :, 1:] for end in effect.interval())
     return low, high
 
 
-def ours(values: Array) -> Told:
+def ours(values: Array, effect: Spread) -> Told:
     """Return the study's verdicts: shape (campaigns, questions, effects), whether an arm is told from its baseline."""
     campaigns, *_, questions, arms, _ = values.shape
-    verdicts = compare.judge(effects_of(values), np.repeat(np.arange(campaigns * questions), arms))["verdict"]
+    verdicts = compare.judge(effect, np.repeat(np.arange(campaigns * questions), arms))["verdict"]
     return np.asarray(verdicts != compare.CANNOT).reshape(campaigns, questions, arms)[:, :, 1:]
 
 
-def by_interval(values: Array) -> Told:
+def by_interval(values: Array, effect: Spread) -> Told:
     """Return whether the study's interval leaves 1 out: without a smallest effect, and each comparison by itself."""
-    low, high = intervals(values)
+    low, high = intervals(values, effect)
     return np.asarray((low > 0) | (high < 0))
 
 
-def by_pyperf(values: Array) -> Told:
+def by_pyperf(values: Array, _: Spread) -> Told:
     """Return what pyperf calls significant: its own function, on the flattened values of each arm."""
     found = [
         [[is_significant(base, arm)[0] for arm in arms] for base, *arms in campaign] for campaign in _flattened(values).tolist()
@@ -191,7 +191,7 @@ def by_pyperf(values: Array) -> Told:
     return np.array(found)
 
 
-def by_welch(values: Array) -> Told:
+def by_welch(values: Array, _: Spread) -> Told:
     """Return what Welch's test at 5 % calls different, on the flattened values of each arm."""
     flat = _flattened(values)
     return np.asarray(stats.ttest_ind(flat[:, :, :1], flat[:, :, 1:], axis=-1, equal_var=False).pvalue < 1 - pooling.LEVEL)
@@ -203,7 +203,12 @@ def _flattened(values: Array) -> Array:
     return np.moveaxis(values, (3, 4), (1, 2)).reshape(campaigns, questions, arms, boots * visits * size)
 
 
-JUDGES: dict[str, Callable[[Array], Told]] = {"study": ours, "interval": by_interval, "pyperf": by_pyperf, "Welch": by_welch}
+JUDGES: dict[str, Callable[[Array, Spread], Told]] = {
+    "study": ours,
+    "interval": by_interval,
+    "pyperf": by_pyperf,
+    "Welch": by_welch,
+}
 
 
 def prove(noise: str, size: Size, campaigns: int, seed: int, questions: int = QUESTIONS) -> dict[str, Any]:
@@ -219,8 +224,8 @@ def prove(noise: str, size: Size, campaigns: int, seed: int, questions: int = QU
         like ``pyperf 0 %``: false verdicts for 0 %, power for the others.
     """
     values = draw(NOISES[noise], size, campaigns, seed, questions=questions)
-    truth, table = np.log1p(EFFECTS), visits(values)
-    low, high = intervals(values)
+    truth, table, effect = np.log1p(EFFECTS), visits(values), effects_of(values)
+    low, high = intervals(values, effect)
     logs = np.log(table["value"].to_numpy())
     cells = pooling.over_boots(table["cell"].to_numpy(), table["boot"].to_numpy(), logs, campaigns * questions * values.shape[4])
     lowest, highest = (end[:: values.shape[4]] for end in cells.interval())
@@ -238,7 +243,7 @@ def prove(noise: str, size: Size, campaigns: int, seed: int, questions: int = QU
     exact = steady[:, :, :1] & steady[:, :, 1:]  # here every difference is one
     nothing = np.array(EFFECTS) <= np.where(exact, 0.0, compare.SMALLEST_EFFECT)
     for name, judge in JUDGES.items():
-        says = judge(values)
+        says = judge(values, effect)
         told[f"{name} any false"] = float((says & nothing).any(axis=(1, 2)).mean())
         told |= {
             f"{name} {effect:.0%}".replace("%", " %"): float(says[..., np.equal(EFFECTS, effect)].mean())
@@ -295,13 +300,14 @@ def stopped(noise: str, until: float, size: Size, campaigns: int, seed: int) -> 
     used, covered, false = np.full(campaigns, size.boots), np.zeros(campaigns), np.zeros(campaigns)
     for boots in range(LEAST_BOOTS, size.boots + 1):
         sofar = values[going, :boots]
-        low, high = intervals(sofar)
+        effect = effects_of(sofar)
+        low, high = intervals(sofar, effect)
         stop = ((np.exp(high - low) - 1).max(axis=(1, 2)) <= until) | (boots == size.boots)
         at = np.flatnonzero(going)[stop]
         used[at] = boots
         covered[at] = ((low <= truth) & (truth <= high)).mean(axis=(1, 2))[stop]
         if len(at):
-            false[at] = ours(sofar[stop])[:, 0, 0]
+            false[at] = ours(sofar, effect)[stop][:, 0, 0]
         going[at] = False
         if not going.any():
             break

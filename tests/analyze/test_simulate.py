@@ -8,90 +8,97 @@ import pyperf
 import pytest
 
 from study.analyze import pooling, simulate
-from study.analyze.simulate import EFFECTS, NOISES, Noise, Size
+from study.analyze.pooling import Array
+from study.analyze.simulate import EFFECTS, NOISES, QUESTIONS, Noise, Size
 from study.errors import BadRequest
 from tests.conftest import run
 
 FIVE = Size(5)
-CAMPAIGNS = 600
 
 
 def test_what_is_simulated_is_what_was_asked_for() -> None:
     values = simulate.draw(Noise("quiet", value=1e-6), FIVE, 3, seed=1)
-    assert values.shape == (3, 5, 4, 1 + len(EFFECTS), 10)
-    assert np.median(values, axis=(0, 1, 2, 4)) == pytest.approx([1.0, *(1 + effect for effect in EFFECTS)], abs=1e-5)
+    assert values.shape == (3, 5, 4, QUESTIONS, 1 + len(EFFECTS), 10)
+    assert np.median(values, axis=(0, 1, 2, 3, 5)) == pytest.approx([1.0, *(1 + effect for effect in EFFECTS)], abs=1e-5)
     assert (simulate.draw(NOISES["clustered"], FIVE, 3, seed=2) == simulate.draw(NOISES["clustered"], FIVE, 3, seed=2)).all()
 
 
-@pytest.mark.parametrize(("level", "alike"), [("boot", (2, 3, 4)), ("visit", (4,)), ("layout", (2, 4))])
+@pytest.mark.parametrize(("level", "alike"), [("boot", (2, 3, 4, 5)), ("visit", (5,)), ("layout", (2, 5))])
 def test_each_level_of_noise_is_shared_by_what_it_holds(level: str, alike: tuple[int, ...]) -> None:
     values = simulate.draw(Noise("one level", value=0.0, **{level: 0.1}), FIVE, 2, seed=1, effects=(0.0,))  # type: ignore[arg-type]
-    for axis in range(5):
+    for axis in range(6):
         spread = np.ptp(values, axis=axis).max()
         assert (spread < 1e-12) == (axis in alike)
 
 
+def test_cells_and_questions_differ_in_noise_and_some_repeat() -> None:
+    def noise(**how: float) -> Array:
+        values = simulate.draw(Noise("x", **how), FIVE, 40, seed=1, effects=(0.0,) * 7)  # type: ignore[arg-type]
+        return np.log(np.log(values).std(axis=(1, 2, 5)) + 1e-12)
+
+    assert noise(cells=0.5).std(axis=2).mean() == pytest.approx(0.5, abs=0.1)
+    assert noise(questions=0.5).mean(axis=2).std(axis=1, ddof=1).mean() == pytest.approx(0.5, abs=0.12)
+    assert (noise(steady=0.25) < -20).mean() == pytest.approx(0.25, abs=0.04)
+
+
 def test_a_boot_drifts_from_its_first_visit_to_its_last() -> None:
-    values = simulate.draw(Noise("drift", value=0.0, drift=0.1), FIVE, 4, seed=1, effects=(0.0,))
-    assert (np.diff(values.mean(axis=(3, 4)), axis=2) > 0).all()
+    values = simulate.draw(Noise("drift", value=0.0, drift=0.1), FIVE, 4, seed=1, effects=(0.0,), questions=1)
+    assert (np.diff(values.mean(axis=(4, 5)), axis=2) > 0).all()
     assert np.ptp(np.log(values)) == pytest.approx(0.1 * 7 / 8)  # of eight places, from the first to the last
-    first = values[:, :, :, 0, 0] < values[:, :, :, 1, 0]
+    first = values[:, :, :, 0, 0, 0] < values[:, :, :, 0, 1, 0]
     assert 0.2 < first.mean() < 0.8, "arms do not change places within blocks"
 
 
 @pytest.mark.parametrize("noise", NOISES)
-def test_intervals_hold_the_truth_as_often_as_they_say_and_the_control_arm_is_itself(noise: str) -> None:
-    values = simulate.draw(NOISES[noise], FIVE, CAMPAIGNS, seed=1)
-    low, high = (end.reshape(CAMPAIGNS, -1)[:, 1:] for end in simulate.effects_of(values).interval())
-    truth = np.log1p(EFFECTS)
-    assert 0.93 <= ((low <= truth) & (truth <= high)).mean() <= 0.97
-    told = simulate.ours(values).mean(axis=0)
-    assert told[0] <= 0.05
-    assert told[-1] > 0.85, "a difference of 5 % is hardly ever found"
+def test_three_boots_hold_the_truth_as_often_as_they_say_and_tell_five_per_cent(
+    noise: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sixty comparisons, 3 boots x 4 visits x 10 values, of which a hundred are seen: shares are sure to two or three per cent."""
+    monkeypatch.setattr(simulate, "JUDGES", {"study": simulate.ours})
+    found = simulate.prove(noise, Size(3), 100, seed=1)
+    assert found["comparisons"] == 60
+    assert 0.92 <= found["covered"] <= 0.98
+    assert found["study any false"] <= 0.1 and found["study 0 %"] <= 0.001
+    assert found["study 5 %"] >= {"spikes": 0.8, "exits differ": 0.75, "cells differ": 0.88}.get(noise, 0.93)
 
 
 def test_two_boots_support_nothing() -> None:
     values = simulate.draw(NOISES["clustered"], Size(2), 20, seed=1)
-    assert not simulate.ours(values).any()
-    assert np.isnan(simulate.prove("clustered", Size(2), 20, seed=1)["covered"])
+    assert not simulate.ours(values, simulate.effects_of(values)).any()
+    assert np.isnan(simulate.prove("clustered", Size(2), 5, seed=1)["covered"])
 
 
 def test_other_tests_take_clustered_noise_for_a_difference() -> None:
-    row = simulate.prove("clustered", FIVE, 200, seed=1)
-    assert row["study 0 %"] <= 0.05 < 0.12 < row["pyperf 0 %"]
-    assert row["Welch 0 %"] > 0.12
-    independent = simulate.prove("independent", FIVE, 200, seed=1)
+    row = simulate.prove("clustered", FIVE, 10, seed=1)
+    assert row["study 0 %"] == 0 < 0.12 < row["pyperf 0 %"]
+    assert row["Welch 0 %"] > 0.12 and row["pyperf any false"] == 1
+    independent = simulate.prove("independent", FIVE, 10, seed=1)
     assert independent["pyperf 0 %"] < 0.12, "where values are independent, pyperf's test is right"
 
 
 def test_pyperf_is_judged_by_what_its_command_says(tmp_path: Path) -> None:
-    values = simulate.draw(NOISES["clustered"], Size(3, 2, 5), 8, seed=3)
-    told = simulate.by_pyperf(values)
+    values = simulate.draw(NOISES["clustered"], Size(3, 2, 5), 8, seed=3, effects=(0.0, 0.01), questions=1)
+    told = simulate.by_pyperf(values, simulate.effects_of(values))
     for arm, path in ((0, tmp_path / "base.json"), (2, tmp_path / "other.json")):
         runs = [
             [
                 pyperf.Run(list(visit), metadata={"name": f"c{number}"}, collect_metadata=False)
-                for visit in campaign[:, :, arm].reshape(-1, 5)
+                for visit in campaign[:, :, 0, arm].reshape(-1, 5)
             ]
             for number, campaign in enumerate(values)
         ]
         pyperf.BenchmarkSuite([pyperf.Benchmark(benchmark) for benchmark in runs]).dump(str(path))
     said = run("compare_to", "-v", tmp_path / "base.json", tmp_path / "other.json", program="pyperf").stdout
     found = [bool(re.search(rf"^c{number}\n=+\n\n.*\nSignificant", said, re.MULTILINE)) for number in range(8)]
-    assert found == told[:, 1].tolist(), said
+    assert found == told[:, 0, 1].tolist(), said
     assert 0 < sum(found) < 8
 
 
 def test_stopping_at_a_width_keeps_what_intervals_promise() -> None:
-    found = simulate.stopped("clustered", 0.02, Size(12), 300, seed=1)
-    assert 3 < found["boots"] < 12
+    found = simulate.stopped("clustered", 0.02, Size(8), 60, seed=1)
+    assert 3 < found["boots"] < 8
     assert 0.92 < found["covered"] < 0.98
     assert found["false"] <= 0.05
-
-
-def test_of_many_control_arms_hardly_any_is_told_from_the_baseline() -> None:
-    any_of_twelve = simulate.family("clustered", FIVE, 60, seed=1)
-    assert any_of_twelve["study"] <= 0.05 < 0.5 < any_of_twelve["pyperf"]
 
 
 @pytest.mark.parametrize(
@@ -104,7 +111,7 @@ def test_nonsense_is_refused(campaigns: int, seed: int, says: str) -> None:
 
 def test_simulated_visits_look_like_measured_ones() -> None:
     visits = simulate.visits(simulate.draw(NOISES["clustered"], FIVE, 2, seed=1))
-    assert set(visits) <= {"cell", "boot", "block", "value", "values"}
+    assert set(visits) == {"cell", "boot", "block", "value", "values", "pool", "room"}
     assert pooling.over_boots(
-        visits["cell"].to_numpy(), visits["boot"].to_numpy(), visits["value"].to_numpy(), 10
-    ).error.shape == (10,)
+        visits["cell"].to_numpy(), visits["boot"].to_numpy(), visits["value"].to_numpy(), 128
+    ).error.shape == (128,)
