@@ -244,10 +244,9 @@ TOOLS = {"git": with_git, "b4": with_b4}
 
 def sending(series: Series, out: Path, tool: str) -> str:
     """Return the command that sends the mails, wherever it is run: by the settings of the series' repository, from whole paths."""
-    repo = shlex.quote(str(series.repo.absolute()))
     return {
-        "git": f"git -C {repo} send-email {shlex.quote(str(out.absolute()))}/*.patch",
-        "b4": f"cd {repo} && {shlex.join(['b4', 'send', *_people(series)])}",
+        "git": f"{_command(series, 'send-email', str(out.absolute()))}/*.patch",
+        "b4": f"{shlex.join(['cd', str(series.repo.absolute())])} && {shlex.join(['b4', 'send', *_people(series)])}",
     }[tool]
 
 
@@ -419,7 +418,7 @@ def _check_person(person: str) -> None:
 
 def _check_for_b4(series: Series) -> None:
     if _asked(series, "symbolic-ref", "--quiet", "HEAD") != series.ref:
-        raise BadRequest(f"b4 works on the branch that is checked out; run: git -C {series.repo} switch {series.branch}")
+        raise BadRequest(f"b4 works on the branch that is checked out; run: {_command(series, 'switch', series.branch)}")
     if _git(series, "status", "--porcelain", "--untracked-files=no"):
         raise BadRequest(f"{series.repo} has changes that are not committed; commit or stash them, b4 wants none")
     kept = _setting(series, STRATEGY)
@@ -475,7 +474,7 @@ def _start(series: Series) -> str:
     commit = _commit(series, base)
     shared = _asked(series, "merge-base", commit, series.ref)
     if shared != commit and _asked(series, "rev-parse", "--is-shallow-repository") == "true":
-        fetch = shlex.join(["git", "-C", str(series.repo), "fetch", "--unshallow"])
+        fetch = _command(series, "fetch", "--unshallow")
         raise BadRequest(f"{base} is no ancestor of {series.branch} that this shallow clone can see; run: {fetch}")
     if not shared:
         raise BadRequest(f"{series.branch} and {base} have no commit in common; give what it starts from with BASE=")
@@ -494,6 +493,11 @@ def _setting(series: Series, key: str) -> str:
 
 def _git(series: Series, *words: str, env: Mapping[str, str] | None = None) -> str:
     return git(series.repo, *words, env=env).removesuffix("\n")
+
+
+def _command(series: Series, *words: str) -> str:
+    """Return what a user types, wherever, to run git in the repository."""
+    return shlex.join(["git", "-C", str(series.repo.absolute()), *words])
 
 
 def _asked(series: Series, *words: str) -> str:
@@ -536,7 +540,7 @@ def _enrol(b4: str, series: Series, env: Mapping[str, str]) -> None:
     keep = ["-c", f"b4.prep-cover-strategy={KEEP[series.keep]}"] if series.keep else []
     run([b4, *keep, "prep", f"--enroll={_base(series)}"], cwd=series.repo, env=env)
     if mine and _setting(series, STRATEGY) == KEEP["description"]:
-        unset = shlex.join(["git", "-C", str(series.repo), "config", "--unset", f"branch.{series.branch}.description"])
+        unset = _command(series, "config", "--unset", f"branch.{series.branch}.description")
         raise BadRequest(f"{series.branch} has a description, where b4 would put the letter; give KEEP=commit, or run: {unset}")
 
 
