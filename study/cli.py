@@ -705,7 +705,7 @@ def mail(
     mails = series.put(text, meant, out, tool)
     for path in mails:
         print(path)
-    print(series.SENDING[tool].format(folder=shlex.quote(str(out)), repo=shlex.quote(str(repo))))
+    print(f"read them, and send them with: {series.sending(meant, out, tool)}")
 
 
 @study.command()

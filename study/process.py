@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -13,21 +14,14 @@ from pathlib import Path
 from study.errors import MissingTool, StudyError
 from study.paths import PACKAGES
 
-# What a git hook, or rebase --exec, tells of its own repository. We say which one we mean.
-OF_A_HOOK = (
-    "GIT_DIR",
-    "GIT_WORK_TREE",
-    "GIT_INDEX_FILE",
-    "GIT_PREFIX",
-    "GIT_COMMON_DIR",
-    "GIT_OBJECT_DIRECTORY",
-    "GIT_NAMESPACE",
-)
+# Of git's own variables those that say who commits, and how git and diff are set up. All others lead to a repository, an index or
+# objects that are not those of the one that is named, as hooks and rebase --exec set them.
+OF_GIT = re.compile(r"GIT_(?!((AUTHOR|COMMITTER|CONFIG)_\w+|DIFF_OPTS|EXEC_PATH)$)\w+")
 
 
 def environment() -> dict[str, str]:
     """Return what programs find in their environment: ours, without what would lead git to another repository than is named."""
-    return {name: value for name, value in os.environ.items() if name not in OF_A_HOOK}
+    return {name: value for name, value in os.environ.items() if not OF_GIT.fullmatch(name)}
 
 
 def need(program: str) -> str:
@@ -93,6 +87,11 @@ def run(
     if done.returncode != 0:
         raise _failed(program, done.returncode, done.stderr.decode(errors="replace") or printed)
     return printed
+
+
+def git(folder: Path, *words: str | os.PathLike[str], env: Mapping[str, str] | None = None) -> str:
+    """Run git in the repository that is in a folder, and in no other, and return what it printed; failure as with run()."""
+    return run(["git", "-C", folder, *words], env=env)
 
 
 def follow(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from study import paths
 from tests import reliability
-from tests.conftest import LONG, run, some
+from tests.conftest import LONG, files_of_checkout, run, some
 
 STUDY = paths.ROOT / "study"
 # The rooms, each with those below it that it may import: arrows run down, and none of collect's leads into a campaign's analysis.
@@ -119,6 +119,16 @@ def test_a_board_needs_the_standard_library_and_pyperf_alone() -> None:
     assert {"pyperf", "os"} <= set().union(*found.values())
     for path, names in found.items():
         assert names <= sys.stdlib_module_names | {"pyperf", "study"}, path  # of the study, its own folder: see the arrows
+
+
+def test_no_setting_of_git_changes_a_file_of_a_checkout() -> None:
+    """A filter or a conversion of whoever checks out would break the sums of campaigns."""
+    names = files_of_checkout()
+    done = subprocess.run(
+        ["git", "-c", "core.autocrlf=true", "check-attr", "-z", "--stdin", "text"],
+        cwd=paths.ROOT, input="\0".join(names), capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.split("\0")[2::3] == ["unset"] * len(names)
 
 
 def test_environment_yml_is_what_pyproject_says(tmp_path: Path) -> None:

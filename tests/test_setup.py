@@ -12,7 +12,7 @@ import pytest
 
 from study import paths
 from study.process import package
-from tests.conftest import copy_of_checkout
+from tests.conftest import copy_of_checkout, run, some
 
 # What every Linux has. Of all else, a machine here has what a test gives it.
 COMMON = ("make", "sh", "uname", "sed", "tr", "touch", "grep", "sleep", "mkdir", "cp", "basename")
@@ -116,6 +116,19 @@ def test_without_a_python_that_will_do_there_is_one_line(tmp_path: Path, stubs: 
     assert done.returncode != 0
     assert len(done.stderr.splitlines()) == 2  # ours, and that of make
     assert says in done.stderr
+
+
+def test_pip_takes_the_whole_study_and_leaves_nothing_in_the_checkout(tmp_path: Path) -> None:
+    checkout, installed = copy_of_checkout(tmp_path / "checkout"), tmp_path / "installed"
+    before = some(sorted(checkout.rglob("*")), 100)
+    words = ["install", "--quiet", "--no-deps", "--no-index", "--no-build-isolation", "--target", installed, checkout]
+    done = run(*words, program="pip", env={"TMPDIR": str(tmp_path)})
+    assert done.returncode == 0, done.stderr
+    assert sorted(checkout.rglob("*")) == before
+    assert {path.name for path in tmp_path.iterdir()} == {"checkout", "installed"}
+    for path in before:
+        if path.is_relative_to(checkout / "study") and path.is_file():
+            assert (installed / path.relative_to(checkout)).read_bytes() == path.read_bytes()
 
 
 def test_what_is_missed_later_is_named_by_the_same_table() -> None:

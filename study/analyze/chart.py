@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.ticker import MaxNLocator
 
 from study.analyze.tables import WIDTH, shorten
@@ -87,7 +88,8 @@ class Axis:
         """Return the axis that holds two values and has a tick at every seventh column or so."""
         pad = 0.02 * ((high - low) or abs(high) or 1.0)
         pad = pad if high + pad > low - pad else 1.0  # around a number next to the smallest that there is
-        found = MaxNLocator(max(2, columns // 7), steps=[1, 2, 5, 10]).tick_values(low - pad, high + pad)
+        with rc_context({"axes.autolimit_mode": "data"}):  # which a matplotlibrc may have changed
+            found = MaxNLocator(max(2, columns // 7), steps=[1, 2, 5, 10]).tick_values(low - pad, high + pad)
         inside = tuple(float(tick) for tick in found if low - pad <= tick <= high + pad)
         return cls(low - pad, high + pad, inside, columns)
 

@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 
 from study.analyze import chart
 from study.analyze.figures import Drawing, save_all
-from study.analyze.figures.look import STYLE, WIDTH
+from study.analyze.figures.look import STYLE, blank
 from study.bench.rows import Row
 
 HEIGHT = 0.32  # inches of a row
@@ -18,7 +18,8 @@ def draw(rows: list[Row]) -> Drawing:
     """Draw the rows that have a bound: a dot for the value, a line for its spread, on a logarithmic axis with 1 for the bound."""
     shown = [row for row in rows if row.bound]
     with plt.style.context(STYLE):
-        figure, axes = plt.subplots(figsize=(WIDTH, 1.1 + HEIGHT * len(shown)), layout="constrained")
+        figure = blank(1.1 + HEIGHT * len(shown))
+        axes = figure.subplots()
         for at, row in enumerate(shown):
             assert row.bound
             axes.plot([row.low / row.bound, row.high / row.bound], [at, at], color="0.55", linewidth=2, solid_capstyle="butt")

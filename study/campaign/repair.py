@@ -3,7 +3,8 @@
 Nothing is deleted: what is taken out goes to ``<campaign>/aside/<n>/``, under the name that it had, with why.txt beside it.
 What decides is what a file can prove of itself. A visit's line has its own digest, so whole lines stay where others around
 them are bad. What a boot was has none but that in SHA256SUMS: if it does not match, nobody knows what its visits are of, and
-the boot goes as a whole. Boots that are not closed, because their command was killed, are left to ``study collect``.
+the boot goes as a whole. Where nothing but CRLF for line ends is wrong, they are LF again. Boots that are not closed, because
+their command was killed, are left to ``study collect``.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from study.campaign.files import cut_torn_line, in_use, sync_folder, write_whole
 from study.campaign.store import ASIDE, BOOT, BOOTS, DESIGN, LINES, MORE_DESIGNS, WHY, Campaign, Judge, Problem, Seen, is_plan
-from study.campaign.sums import SUMS, digest_of, read_sums, write_sums
+from study.campaign.sums import SUMS, before_crlf, digest_of, read_sums, write_sums
 from study.errors import BadData, BadRequest
 
 MISMATCH, LINK = f"its bytes do not match {SUMS}", "it is a link, and a campaign has none"
@@ -42,6 +43,7 @@ def repair(folder: Path) -> list[Problem]:
         Campaign(folder)  # says that it is none
     with in_use(folder, alone=True):
         work = _Repair(folder)
+        work.line_ends()
         work.designs()
         campaign = Campaign(folder)
         seen: Seen = {}
@@ -64,6 +66,19 @@ class _Repair:
         self._folder, self._aside = folder, folder / ASIDE / str(max(numbers, default=0) + 1)
         self._sums, self.problems = read_sums(folder), list[Problem]()
         self._closed = {name.rpartition("/")[0] for name in self._sums}
+
+    def line_ends(self) -> None:
+        """Put LF back where something made CRLF of it: the sums say that it was that, and nothing else."""
+        found = [path for path in sorted(self._folder.rglob("*")) if path.is_file() and not path.is_symlink()]
+        wrong = {path: before_crlf(path, self._sums[self._name(path)]) for path in found if not self._matches(path)}
+        mended = {path: data for path, data in wrong.items() if data}
+        for path, data in mended.items():
+            write_whole(path, data)
+        if mended:
+            write_sums(self._folder, self._sums)  # whose own lines had it, too
+            self.problems.append(
+                Problem(self._folder, f"{len(mended)} files had CRLF for line ends, and are as they were written again")
+            )
 
     def designs(self) -> None:
         """Take a design that is no longer what was asked for; without it nothing else can be judged."""

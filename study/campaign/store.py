@@ -37,7 +37,7 @@ from study.campaign import files, schema, sense
 from study.campaign.files import write_whole
 from study.campaign.lines import line_digest, parse_line
 from study.campaign.names import by_number, legible, slug, system
-from study.campaign.sums import SUMS, digest_of, read_sums, write_sums
+from study.campaign.sums import SUMS, before_crlf, digest_of, read_sums, write_sums
 from study.design import Cell, Design, Factors, Visit, differences, draw
 from study.errors import BadData, BadRequest
 from study.factors import GUESTS, IMPORTED, kind_of
@@ -435,13 +435,20 @@ class Campaign:
     def damaged(self) -> list[Problem]:
         """Compare every file that has a sum with it."""
         present = {self._name(path): path for path in self.raw_files()}
-        problems = []
+        problems, ends = [], 0
         for name, value in sorted(read_sums(self.folder).items()):
             if name not in present:
                 problems.append(Problem(self.folder / name, "it is missing"))
-            elif digest_of(present[name]) != value:
+            elif digest_of(present[name]) == value:
+                continue
+            elif before_crlf(present[name], value):
+                ends += 1
+            else:
                 problems.append(Problem(present[name], f"its bytes do not match {SUMS}"))
-        return problems
+        says = (
+            f"{ends} files are whole but for CRLF line ends, such as git's core.autocrlf makes; study repair makes them LF again"
+        )
+        return [*([Problem(self.folder, says)] if ends else []), *problems]
 
     def verify(self) -> list[Problem]:
         """Compare every file with its sum, and every visit with its digest and the design; an empty list means that all is whole."""

@@ -25,6 +25,12 @@ def write_sums(folder: Path, sums: dict[str, str]) -> None:
     write_whole(folder / SUMS, "".join(f"{value}  {name}\n" for name, value in sorted(sums.items())))
 
 
+def before_crlf(path: Path, value: str) -> bytes:
+    """Return what a file with this sum held before its line ends became CRLF; nothing, if it is not that which is wrong with it."""
+    data = path.read_bytes().replace(b"\r\n", b"\n")
+    return data if hashlib.sha256(data).hexdigest() == value else b""
+
+
 def digest_of(path: Path) -> str:
     """Return the SHA-256 of a file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()

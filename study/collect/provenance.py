@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import functools
 import platform
-import subprocess
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from study import __version__, paths
+from study.errors import StudyError
 from study.kernels.cache import agent_digest, digest, tree_digest
-from study.process import environment
+from study.process import git
 
 
 def of_the_host() -> dict[str, Any]:
@@ -41,15 +41,16 @@ def _of_the_study() -> dict[str, str]:
 
 
 def _commit() -> str:
-    """Return the commit of the checkout, with a plus sign if the code has changes; empty where there is no git."""
+    """Return the commit of the checkout, with a plus sign if the code has changes; empty where there is no git, or no checkout.
+
+    A copy of the study inside of somebody else's repository is none: what is above it is a commit of something else.
+    """
     try:
-        commit, code = (
-            subprocess.run(["git", "-C", str(paths.ROOT), *words], env=environment(), capture_output=True, text=True, check=False)
-            for words in (["rev-parse", "--short=12", "HEAD"], ["status", "--porcelain", "--", "study", "notebooks"])
-        )
-    except OSError:
+        above, commit = git(paths.ROOT, "rev-parse", "--show-prefix", "--short=12", "HEAD").split("\n", 1)
+        changes = git(paths.ROOT, "status", "--porcelain", "--untracked-files=normal", "--", "study", "notebooks")
+    except StudyError:
         return ""
-    return commit.stdout.strip() + "+" * bool(code.stdout) if commit.returncode == 0 else ""
+    return "" if above else commit.strip() + "+" * bool(changes)
 
 
 def another_kit(boots: Iterable[Mapping[str, Any]]) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from study import paths
+from study.errors import StudyError
 from study.terminal import progress
 
 
@@ -49,8 +50,13 @@ def kept(kind: str, recipe: str) -> Path:
 
 def folder_for_kbuild(name: str) -> Path:
     """Return a folder of the cache that kbuild can work in: it takes paths apart at blanks and colons."""
-    folder = paths.cache() / name
-    return Path(tempfile.gettempdir(), f"study-{os.getuid()}-{name}") if re.search(r"[\s:]", str(folder)) else folder
+    if not re.search(r"[\s:]", str(folder := paths.cache() / name)):
+        return folder
+    place = Path(tempfile.gettempdir(), f"study-{os.getuid()}-{name}")
+    place.mkdir(mode=0o700, exist_ok=True)
+    if place.lstat().st_uid != os.getuid():  # in a folder of everyone's, anyone may have made it first
+        raise StudyError(f"{place} is somebody else's: set STUDY_CACHE to a folder of yours whose path has no blank and no colon")
+    return place
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from typing import Any
 
 from study.errors import BadRequest, StudyError
 from study.kernels.cache import alone, folder_for_kbuild
-from study.process import run
+from study.process import git, run
 
 WORKING = "."  # names what is in the working tree, committed or not
 DIRTY = "-dirty"
@@ -103,7 +103,8 @@ class Repository:
 
     def describe(self, commit: str) -> tuple[str, str, str]:
         """Return of a commit its tree, what ``git describe`` says, and its subject."""
-        tree, subject = self._git("log", "-1", "--no-show-signature", "--format=%T%n%s", commit).split("\n", 1)
+        words = ["log", "-1", "--no-show-signature", "--encoding=UTF-8", "--format=%T%n%s", commit]
+        tree, subject = self._git(*words).split("\n", 1)
         return tree, self._git("describe", "--always", "--tags", "--abbrev=12", commit), subject
 
     def series(self, base: str, branch: str) -> list[str]:
@@ -121,14 +122,16 @@ class Repository:
         ]
         if not rows:
             raise BadRequest(f"{base}..{branch} is empty: {branch} has no commit that {base} does not have")
-        merges = [row[0] for row in rows if len(row) != 2]
+        merges = [row[0] for row in rows if len(row) > 2]
         if merges:
             raise BadRequest(
                 f"{base}..{branch} has a merge, {merges[0][:12]}: a series is one commit after the other; rebase it first"
             )
-        if rows[0][1] != start:
+        first, below = rows[0][0], rows[0][1:]
+        if below != [start]:
+            under = below[0][:12] if below else "nothing that is here (git fetch --unshallow fetches what a shallow clone lacks)"
             raise BadRequest(
-                f"{branch} does not start at {base}: its first commit, {rows[0][0][:12]}, is on top of {rows[0][1][:12]}; "
+                f"{branch} does not start at {base}: its first commit, {first[:12]}, is on top of {under}; "
                 f"name that, or git merge-base {base} {branch}"
             )
         return [row[0] for row in rows]
@@ -152,7 +155,7 @@ class Repository:
             raise BadRequest(f"{self.folder} has no working tree: name a commit instead of git:{WORKING}") from None
 
     def _git(self, *words: str) -> str:
-        return run(["git", "-C", self.folder, *words]).strip()
+        return git(self.folder, *words).strip()
 
 
 class Clone:

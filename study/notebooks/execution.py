@@ -67,12 +67,12 @@ def run(name: str, out: Path, parameters: Mapping[str, Any], again: bool = False
     os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
     words = aside.with_suffix(".log")
     try:
-        with ending.quiet(), progress.Retold() as told, tempfile.TemporaryDirectory(prefix="study-") as sockets:
-            papermill_engines.register(ENGINE, _engine(f"running {source.name}", told, words))
+        with ending.quiet(), progress.Retold() as told, tempfile.TemporaryDirectory(prefix="study-") as own:
+            papermill_engines.register(ENGINE, _engine(f"running {source.name}", told, words, own))
             papermill.execute_notebook(
                 str(source), str(aside), parameters=dict(parameters), cwd=str(paths.ROOT), kernel_name="python3",
                 engine_name=ENGINE, progress_bar=False, log_output=False, stdout_file=told, record_timing=False,
-                config=Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}}),
+                config=Config({"KernelManager": {"transport": "ipc", "ip": f"{own}/kernel"}}),
             )  # fmt: skip
     except (PapermillException, CellControlSignal, RuntimeError, TimeoutError) as error:  # a cell failed; its kernel did
         why = getattr(error, "evalue", "") or str(error) or type(error).__name__
@@ -98,20 +98,23 @@ def run(name: str, out: Path, parameters: Mapping[str, Any], again: bool = False
     return True
 
 
-def _engine(name: str, told: progress.Retold, words: Path) -> Any:
+def _engine(name: str, told: progress.Retold, words: Path, own: str) -> Any:
     """Return an engine for papermill that tells how far the notebook is, and what its cells tell of their progress.
 
     What a kernel says of its own affairs goes to the file `words`: being shut down, it would say so, beside the one line of what
-    is wrong.
+    is wrong. The kernel is the one of this Python, with IPython's folder in `own`: no start-up file of the user's runs in it.
     """
     from jupyter_client import AsyncKernelManager  # type: ignore[attr-defined]
+    from jupyter_client.kernelspec import KernelSpecManager
     from papermill.clientwrap import PapermillNotebookClient
     from papermill.engines import NBClientEngine
 
     class Quiet(AsyncKernelManager):
         async def start_kernel(self, **how: Any) -> None:  # type: ignore[override]
+            self.kernel_spec_manager = KernelSpecManager(kernel_dirs=[])
+            env = {**os.environ, "IPYTHONDIR": f"{own}/ipython", "PYTHONSTARTUP": ""}
             with open(words, "wb") as said:
-                await super().start_kernel(stderr=said, **how)
+                await super().start_kernel(stderr=said, **{**how, "env": env})
 
     class Client(PapermillNotebookClient):  # type: ignore[misc]
         def process_message(self, message: dict[str, Any], cell: Any, index: int) -> Any:

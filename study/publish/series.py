@@ -19,7 +19,7 @@ from email.message import EmailMessage
 from pathlib import Path
 
 from study.errors import BadRequest, MissingTool, StudyError
-from study.process import need, run
+from study.process import git, need, run
 from study.publish.prose import LARGEST
 
 TO_EDIT = "EDITME"  # what is in the author's words until they are written, as b4 has it
@@ -37,6 +37,21 @@ WITHOUT_COVER = ("--fixed-strings", f"--grep={COVER_COMMIT}", "--invert-grep")
 OF_COVER = re.compile(rb"^prerequisite-patch-id: \w+\n", re.MULTILINE)
 # What a tool puts after the letter: b4 a line of dashes, git the first author of the shortlog.
 AFTER = re.compile(r"---|.+ \(\d+\):")
+# How patches are written, whatever diff.* and GIT_DIFF_OPTS say: as git am takes them, with the lines around that reviewers know.
+AS_MAILED = (
+    "--src-prefix=a/",
+    "--dst-prefix=b/",
+    "--unified=3",
+    "--inter-hunk-context=0",
+    "--no-relative",
+    "--submodule=short",
+    "--no-ext-diff",
+    "--no-textconv",
+)
+DIFF_OPTS = "GIT_DIFF_OPTS"
+OF_DIFFS = r"^(diff|format|core\.attributesfile)"  # the settings on which it depends what a patch looks like
+# Where of a repository git is told to look when it works on an index of ours.
+PLACES = {"git": ("--git-dir",), "objects": ("--git-path", "objects")}
 COMMA = re.compile(r',(?=(?:[^"]*"[^"]*")*[^"]*$)')  # with an even number of quotes after it
 BASE, PREREQUISITE = "base-commit: ", "prerequisite-"  # how the lines begin that say what a series applies to
 COUNTER = re.compile(r"(?:\bv(\d+) )?\b0+/(\d+)\] $")  # the end of a cover letter's prefix: [PATCH v2 0/3]
@@ -170,8 +185,9 @@ def with_git(letter: str, series: Series, out: Path) -> Iterator[list[Path]]:
     people = [f"--to={_encoded(person)}" for person in series.to] + [f"--cc={_encoded(person)}" for person in series.cc]
     start = _start(series)
     _git(
-        series, "format-patch", "--quiet", "--cover-letter", "--numbered", "--suffix=.patch", f"--base={start}", *version, *people,
-        "-o", str(out.absolute()), *WITHOUT_COVER, f"{start}..{series.ref}", env=_configured(settings),
+        series, "format-patch", "--quiet", "--cover-letter", "--numbered", "--suffix=.patch", *AS_MAILED, f"--base={start}", *version,
+        *people, "-o", str(out.absolute()), *WITHOUT_COVER, f"{start}..{series.ref}",
+        env=_configured(settings) | {DIFF_OPTS: ""},
     )  # fmt: skip
     mails = sorted(out.glob("*.patch"))
     mails[0].write_bytes(OF_COVER.sub(b"", mails[0].read_bytes()))
@@ -220,23 +236,19 @@ def with_b4(letter: str, series: Series, out: Path) -> Iterator[list[Path]]:
         if not _tracked(b4, series, env):
             _enrol(b4, series, env)
         run([b4, "prep", f"--force-revision={series.version}", "--edit-cover"], cwd=series.repo, env=env)
-        # b4 takes the last --to and the last --cc only: all addresses follow one.
-        people = [
-            word
-            for option, given in (("--to", series.to), ("--cc", series.cc))
-            if given
-            for word in (option, *map(_encoded, given))
-        ]
-        run([b4, "send", "--output-dir", out.absolute(), "--no-sign", *people], cwd=series.repo, env=env)
+        run([b4, "send", "--output-dir", out.absolute(), "--no-sign", *_people(series)], cwd=series.repo, env=env)
         yield sorted(out.glob("*.eml"))
 
 
 TOOLS = {"git": with_git, "b4": with_b4}
-# What sends the mails of each, once their author has read them.
-SENDING = {
-    "git": "read them, and send them with: git send-email {folder}/*.patch",
-    "b4": "read them, and send them with: cd {repo} && b4 send",
-}
+
+
+def sending(series: Series, out: Path, tool: str) -> str:
+    """Return the command that sends the mails, wherever it is run: by the settings of the series' repository, from whole paths."""
+    return {
+        "git": f"{_command(series, 'send-email', str(out.absolute()))}/*.patch",
+        "b4": f"{shlex.join(['cd', str(series.repo.absolute())])} && {shlex.join(['b4', 'send', *_people(series)])}",
+    }[tool]
 
 
 def addresses(given: Iterable[str]) -> tuple[str, ...]:
@@ -291,6 +303,8 @@ def check_series(series: Series) -> None:
         raise BadRequest(
             f"not all commits of {series.branch} build on {_start(series)}, which it shares with {_base(series)}; rebase it"
         )
+    if merge := _git(series, "rev-list", "--merges", "--max-count=1", f"{_start(series)}..{series.ref}"):
+        raise BadRequest(f"{series.branch} has a merge, {merge[:12]}: a series is one commit after the other; rebase it")
 
 
 def check_mails(letter: str, series: Series, mails: list[Path], tool: str) -> None:
@@ -325,6 +339,33 @@ def check_mails(letter: str, series: Series, mails: list[Path], tool: str) -> No
         _check_recipients(series, mail)
         if mail.stat().st_size > LARGEST:
             raise StudyError(f"{mail.name} has {mail.stat().st_size} bytes, and a list takes {LARGEST}; split that patch")
+    _check_patches(series, mails[1:], tool)
+
+
+def _check_patches(series: Series, mails: list[Path], tool: str) -> None:
+    """Apply patches to what they start from, in an index and with objects that are beside the repository, and compare the trees."""
+    place = {name: _git(series, "rev-parse", "--path-format=absolute", *words) for name, words in PLACES.items()}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "objects/info").mkdir(parents=True)
+        (folder / "objects/info/alternates").write_text(f"{place['objects']}\n")
+        env = {"GIT_DIR": place["git"], "GIT_INDEX_FILE": str(folder / "index"), "GIT_OBJECT_DIRECTORY": str(folder / "objects")}
+        git(folder, "read-tree", _start(series), env=env)
+        for mail in mails:
+            try:
+                run(["git", "-C", folder, "mailinfo", "message", "patch"], stdin=mail.read_bytes(), env=env)
+                git(folder, "apply", "--cached", "--whitespace=nowarn", "patch", env=env)
+            except StudyError as error:
+                raise StudyError(f"{tool} wrote {mail.name}, which cannot be applied: {error}; {_bearing(series)}") from None
+        if git(folder, "write-tree", env=env).strip() != _git(series, "rev-parse", f"{series.ref}^{{tree}}"):
+            raise StudyError(f"{tool} wrote patches that do not make what {series.branch} holds; {_bearing(series)}")
+
+
+def _bearing(series: Series) -> str:
+    """Say which settings of the user bear on patches, or what else can be tried."""
+    found = _asked(series, "config", "--get-regexp", OF_DIFFS).splitlines()
+    found += [f"{name} {os.environ[name]}" for name in (DIFF_OPTS,) if name in os.environ]
+    return f"look at your settings: {', '.join(found)}" if found else f"another tool may do it: TOOL={' or '.join(TOOLS)}"
 
 
 def _check_subject(title: str, subject: str, version: int, patches: int, tool: str) -> None:
@@ -382,7 +423,7 @@ def _check_person(person: str) -> None:
 
 def _check_for_b4(series: Series) -> None:
     if _asked(series, "symbolic-ref", "--quiet", "HEAD") != series.ref:
-        raise BadRequest(f"b4 works on the branch that is checked out; run: git -C {series.repo} switch {series.branch}")
+        raise BadRequest(f"b4 works on the branch that is checked out; run: {_command(series, 'switch', series.branch)}")
     if _git(series, "status", "--porcelain", "--untracked-files=no"):
         raise BadRequest(f"{series.repo} has changes that are not committed; commit or stash them, b4 wants none")
     kept = _setting(series, STRATEGY)
@@ -404,6 +445,13 @@ def _text(mail: EmailMessage) -> str:
 def _encoded(person: str) -> str:
     """Return a person as a header holds it: names that are not ASCII encoded, which git does not do."""
     return email.utils.formataddr(email.utils.parseaddr(person))
+
+
+def _people(series: Series) -> list[str]:
+    """Return b4's options for recipients. It takes the last --to and the last --cc only: all addresses follow one."""
+    return [
+        word for option, given in (("--to", series.to), ("--cc", series.cc)) if given for word in (option, *map(_encoded, given))
+    ]
 
 
 def _plain(name: str) -> bool:
@@ -428,7 +476,11 @@ def _commit(series: Series, name: str) -> str:
 def _start(series: Series) -> str:
     """Return the commit that the patches start from: the last that the branch shares with its base, below b4's own commit."""
     base = _base(series)
-    shared = _asked(series, "merge-base", _commit(series, base), series.ref)
+    commit = _commit(series, base)
+    shared = _asked(series, "merge-base", commit, series.ref)
+    if shared != commit and _asked(series, "rev-parse", "--is-shallow-repository") == "true":
+        fetch = _command(series, "fetch", "--unshallow")
+        raise BadRequest(f"{base} is no ancestor of {series.branch} that this shallow clone can see; run: {fetch}")
     if not shared:
         raise BadRequest(f"{series.branch} and {base} have no commit in common; give what it starts from with BASE=")
     return _git(series, "rev-list", *WITHOUT_COVER, "--max-count=1", shared)
@@ -436,7 +488,7 @@ def _start(series: Series) -> str:
 
 def _patches(series: Series, *words: str) -> int:
     start = _start(series)
-    return int(_git(series, "rev-list", *WITHOUT_COVER, *words, "--no-merges", "--count", f"{start}..{series.ref}"))
+    return int(_git(series, "rev-list", *WITHOUT_COVER, *words, "--count", f"{start}..{series.ref}"))
 
 
 def _setting(series: Series, key: str) -> str:
@@ -445,7 +497,12 @@ def _setting(series: Series, key: str) -> str:
 
 
 def _git(series: Series, *words: str, env: Mapping[str, str] | None = None) -> str:
-    return run(["git", "-C", series.repo, *words], env=env).removesuffix("\n")
+    return git(series.repo, *words, env=env).removesuffix("\n")
+
+
+def _command(series: Series, *words: str) -> str:
+    """Return what a user types, wherever, to run git in the repository."""
+    return shlex.join(["git", "-C", str(series.repo.absolute()), *words])
 
 
 def _asked(series: Series, *words: str) -> str:
@@ -488,7 +545,7 @@ def _enrol(b4: str, series: Series, env: Mapping[str, str]) -> None:
     keep = ["-c", f"b4.prep-cover-strategy={KEEP[series.keep]}"] if series.keep else []
     run([b4, *keep, "prep", f"--enroll={_base(series)}"], cwd=series.repo, env=env)
     if mine and _setting(series, STRATEGY) == KEEP["description"]:
-        unset = shlex.join(["git", "-C", str(series.repo), "config", "--unset", f"branch.{series.branch}.description"])
+        unset = _command(series, "config", "--unset", f"branch.{series.branch}.description")
         raise BadRequest(f"{series.branch} has a description, where b4 would put the letter; give KEEP=commit, or run: {unset}")
 
 

@@ -50,6 +50,40 @@ def recorded(folder: Path, board: str = "b") -> Campaign:
     return campaign
 
 
+def with_crlf(folder: Path) -> dict[str, bytes]:
+    """What files held before all of their line ends became CRLF."""
+    before = {str(path): path.read_bytes() for path in some((path for path in folder.rglob("*") if path.is_file()), 6)}
+    for name, data in before.items():
+        Path(name).write_bytes(data.replace(b"\n", b"\r\n"))
+    return before
+
+
+def test_line_ends_that_became_crlf_are_told_in_one_line_and_made_lf_again(tmp_path: Path) -> None:
+    folder = recorded(tmp_path / "c").folder
+    before = with_crlf(folder)
+    files = len([name for name in before if not name.endswith("SHA256SUMS")])
+    said = refused(run("verify", folder))
+    assert f"{folder}: {files} files are whole but for CRLF line ends" in said
+    assert "study repair" in said
+    done = run("repair", folder, "--no-measure")
+    assert done.returncode == 0, done.stderr
+    assert f"{files} files had CRLF for line ends" in done.stdout
+    assert run("verify", folder).returncode == 0
+    assert not (folder / "aside").exists()
+    assert {name: Path(name).read_bytes() for name in before} == before
+
+
+def test_crlf_hides_no_other_damage(tmp_path: Path) -> None:
+    campaign = recorded(tmp_path / "c")
+    bad = campaign.boots()[0] / "console.log"
+    with_crlf(campaign.folder)
+    bad.write_bytes(b"something else\r\n")
+    assert [problem.file for problem in campaign.verify()] == [campaign.folder, bad]
+    assert [problem.file for problem in repair.repair(campaign.folder)] == [campaign.folder, bad]
+    assert (campaign.folder / "aside/1" / bad.relative_to(campaign.folder)).read_bytes() == b"something else\r\n"
+    assert campaign.again().verify() == []
+
+
 def change(path: Path, number: int, **changes: Any) -> None:
     """Change a visit's line and sign it again, as somebody could who knows how."""
     texts = path.read_text().splitlines(keepends=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import email
 import email.policy
 import os
+import shlex
 import shutil
 import string
 import subprocess
@@ -21,7 +22,7 @@ from study.collect import provenance
 from study.errors import BadRequest, MissingTool, StudyError
 from study.publish import series as subject
 from study.publish.series import Series, put
-from tests.conftest import copy_of_checkout, drawn, refused, run
+from tests.conftest import copy_of_checkout, drawn, refused, run, some
 
 LIST, MAINTAINER = "linux-arm-kernel@lists.infradead.org", "Jörg Größe <joerg@example.org>"
 SHIPPED = (paths.ROOT / "paper" / "reference" / "letter.txt").read_text(encoding="ascii")
@@ -250,15 +251,33 @@ def test_a_branch_into_which_its_base_was_merged_is_refused(topic: Series, tmp_p
         put(SMALL, topic, tmp_path / "out", tool)
 
 
-def test_a_merge_of_what_builds_on_the_base_is_no_patch(topic: Series, tmp_path: Path) -> None:
+def test_a_merge_of_what_builds_on_the_base_is_refused(topic: Series, tmp_path: Path) -> None:
     git(topic.repo, "switch", "--quiet", "--create", "side", "topic~1")
     commit(topic.repo, "patch-2")
     git(topic.repo, "switch", "--quiet", "topic")
     git(topic.repo, "merge", "--quiet", "--no-edit", "side")
+    before = state(topic.repo)
     for tool in subject.TOOLS:
-        mails = put(SMALL, replace(topic, keep="description"), tmp_path / tool, tool)
-        assert len(mails) == 4
-        assert base(mails[0]) == [f"base-commit: {git(topic.repo, 'rev-parse', 'master')}"]
+        with pytest.raises(
+            BadRequest, match="topic has a merge, [0-9a-f]{12}: a series is one commit after the other; rebase it"
+        ):
+            put(SMALL, replace(topic, keep="description"), tmp_path / tool, tool)
+    assert state(topic.repo) == before
+
+
+def test_a_shallow_clone_that_hides_where_the_branch_left_its_base_is_refused(topic: Series, tmp_path: Path) -> None:
+    git(topic.repo, "tag", "v7.3", "master")
+    commit(topic.repo, "patch-2")
+    shallow = tmp_path / "shallow"
+    git(tmp_path, "clone", "--quiet", "--depth=2", f"file://{topic.repo}", str(shallow))
+    git(shallow, "fetch", "--quiet", "--depth=1", "origin", "tag", "v7.3")
+    series = replace(topic, repo=shallow, base="v7.3")
+    with pytest.raises(BadRequest, match="v7.3 is no ancestor of topic that this shallow clone can see; run: (.*)") as raised:
+        put(SMALL, series, tmp_path / "out", "git")
+    subprocess.run(shlex.split(str(raised.value).partition("run: ")[2]), check=True, capture_output=True)
+    assert len(put(SMALL, series, tmp_path / "out", "git")) == 4
+    git(tmp_path, "clone", "--quiet", "--depth=4", f"file://{topic.repo}", str(tmp_path / "deep enough"))
+    assert len(put(SMALL, replace(series, repo=tmp_path / "deep enough", base="topic~3"), tmp_path / "out", "git")) == 4
 
 
 def test_a_branch_that_shares_nothing_with_its_base_is_refused(topic: Series, tmp_path: Path) -> None:
@@ -351,6 +370,89 @@ def test_whatever_git_is_configured_to_do(topic: Series, tmp_path: Path, config:
     assert "v2 0/2]" in prefix(cover)
 
 
+OF_DIFFS = ["diff.noprefix=true", "diff.context=0", "diff.mnemonicPrefix=true", "color.ui=always", "format.attach=parts",
+            "apply.whitespace=error", "GIT_DIFF_OPTS=-u0"]  # fmt: skip
+
+
+@pytest.fixture
+def edited(tmp_path: Path) -> Series:
+    """A branch whose patches change a line among others, with blanks at its end, move a file, and change a byte that is no text."""
+    repo = make(tmp_path / "edited", patches=0).repo
+    lines = [f"{number}\n" for number in range(40)]
+    git(repo, "switch", "--quiet", "master")
+    commit(repo, "text", "".join(lines))
+    git(repo, "switch", "--quiet", "topic")
+    git(repo, "reset", "--quiet", "--hard", "master")
+    commit(repo, "text", "".join([*lines[:20], "twenty \t\n", *lines[21:]]))
+    git(repo, "mv", "text", "moved")
+    (repo / "data").write_bytes(bytes(range(256)))
+    commit(repo, "moved", "".join(["zero\n", *lines[1:20], "twenty \t\n", *lines[21:]]))
+    git(repo, "add", "data")
+    git(repo, "commit", "--quiet", "--message", "arm64: data")
+    return Series(repo, "topic", "master")
+
+
+def give(repo: Path, setting: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set what a user may have set, in git's configuration or in the environment."""
+    name, value = setting.split("=", 1)
+    monkeypatch.setenv(name, value) if name.isupper() else git(repo, "config", name, value)
+
+
+@pytest.mark.parametrize("setting", OF_DIFFS)
+def test_patches_are_what_the_branch_is_whatever_diff_is_configured_to_do(
+    edited: Series, tmp_path: Path, setting: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = files(tmp_path / "plain") if put(SMALL, edited, tmp_path / "plain", "git") else {}
+    give(edited.repo, setting, monkeypatch)
+    patches = put(SMALL, edited, tmp_path / "out", "git")[1:]
+    assert [path.read_bytes() == plain[path.name] for path in patches] == [setting[:6] != "format"] * 3
+    git(edited.repo, "switch", "--quiet", "--detach", "master")
+    git(edited.repo, "am", "--quiet", "--whitespace=nowarn", *map(str, patches))
+    assert git(edited.repo, "rev-parse", "HEAD^{tree}") == git(edited.repo, "rev-parse", "topic^{tree}")
+
+
+@pytest.mark.parametrize("setting", ["diff.noprefix=true", "diff.context=0", "GIT_DIFF_OPTS=-u0"])
+def test_patches_that_nobody_could_apply_are_refused_with_what_spoils_them(
+    edited: Series, tmp_path: Path, setting: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """b4 sends by itself, so that nothing is changed for it alone: what it would send must be right."""
+    series, before = replace(edited, keep="description"), state(edited.repo)[0]
+    give(edited.repo, setting, monkeypatch)
+    with pytest.raises(StudyError, match=f"b4 wrote .*; look at your settings: {setting.replace('=', ' ')}$"):
+        put(SMALL, series, tmp_path / "out", "b4")
+    assert state(edited.repo)[0] == before
+    assert not (tmp_path / "out").exists()
+
+
+def test_b4_s_patches_are_what_the_branch_is(edited: Series, tmp_path: Path) -> None:
+    before = state(edited.repo)[0]
+    assert len(put(SMALL, replace(edited, keep="description"), tmp_path / "out", "b4")) == 4
+    assert state(edited.repo)[0] == before
+
+
+def test_line_ends_that_are_in_a_file_are_in_its_patch(edited: Series, tmp_path: Path) -> None:
+    commit(edited.repo, "text", "one\r\ntwo\r\n")
+    assert len(put(SMALL, edited, tmp_path / "out", "git")) == 5
+    with pytest.raises(
+        StudyError, match="b4 wrote patches that do not make what topic holds; another tool may do it: TOOL=git or b4"
+    ):
+        put(SMALL, replace(edited, keep="description"), tmp_path / "other", "b4")
+
+
+def test_nothing_is_written_into_the_repository(edited: Series, tmp_path: Path) -> None:
+    def held() -> dict[str, bytes]:
+        return {str(path): path.read_bytes() for path in edited.repo.rglob("*") if path.is_file()}
+
+    before = held()
+    put(SMALL, edited, tmp_path / "out", "git")
+    assert held() == before
+
+
+def test_a_folder_of_a_repository_is_the_repository(edited: Series, tmp_path: Path) -> None:
+    (edited.repo / "sub").mkdir()
+    assert len(put(SMALL, replace(edited, repo=edited.repo / "sub"), tmp_path / "out", "git")) == 4
+
+
 def test_settings_that_the_environment_gives_stay(topic: Series, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"COUNT": "1", "KEY_0": "format.subjectPrefix", "VALUE_0": "RFC PATCH"}.items():
         monkeypatch.setenv(f"GIT_CONFIG_{name}", value)
@@ -362,11 +464,28 @@ def test_in_a_hook_of_another_repository_the_one_that_is_named_is_meant(
 ) -> None:
     ours = git(paths.ROOT, "rev-parse", "--short=12", "HEAD")
     other = make(tmp_path / "another", "another", patches=1).repo
-    for name, place in {"GIT_DIR": other / ".git", "GIT_WORK_TREE": other, "GIT_INDEX_FILE": other / ".git/index"}.items():
-        monkeypatch.setenv(name, str(place))
+    git(other, "branch", "topic")
+    theirs = {"GIT_DIR": ".git", "GIT_WORK_TREE": ".", "GIT_INDEX_FILE": ".git/index", "GIT_OBJECT_DIRECTORY": ".git/objects"}
+    lead = dict.fromkeys(git(other, "rev-parse", "--local-env-vars").splitlines(), ".git/HEAD") | theirs
+    for name, place in some(lead.items(), 10):
+        if not name.startswith("GIT_CONFIG_"):
+            monkeypatch.setenv(name, str(other / place))
+    for name in ("GIT_LITERAL_PATHSPECS", "GIT_NAMESPACE", "GIT_ATTR_SOURCE"):
+        monkeypatch.setenv(name, "1")
     for tool in subject.TOOLS:
         assert holds(put(SMALL, topic, tmp_path / tool, tool)[0], SMALL)
     assert provenance._commit().rstrip("+") == ours
+
+
+def test_somebody_else_s_repository_around_the_study_is_not_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    repo = make(tmp_path / "theirs").repo
+    (repo / "study").mkdir()
+    monkeypatch.setattr(paths, "ROOT", repo)
+    assert provenance._commit() == git(repo, "rev-parse", "--short=12", "HEAD")
+    (repo / "study/new.py").write_text("")
+    assert provenance._commit() == git(repo, "rev-parse", "--short=12", "HEAD") + "+"
+    monkeypatch.setattr(paths, "ROOT", repo / "study")
+    assert provenance._commit() == ""
 
 
 LINES = st.text(string.ascii_letters + string.digits + string.punctuation + " ", min_size=1, max_size=75).map(str.rstrip)
@@ -544,9 +663,34 @@ def test_the_command_says_which_mails_there_are_and_how_to_send_them(topic: Seri
     assert [Path(mail).exists() for mail in mails] == [True] * 3
     assert git(topic.repo, "rev-parse", "topic") == tip
     assert {LIST, "jane@example.org"} <= {address.addr_spec for address in read(Path(mails[0]))["to"].addresses}
-    assert sending.startswith("read them, and send them with: ")
+    people = "--to linux-arm-kernel@lists.infradead.org 'Jane Doe <jane@example.org>'"
+    assert sending.partition(": ")[2] == {
+        "git": f"git -C '{topic.repo}' send-email {tmp_path}/out/*.patch", "b4": f"cd '{topic.repo}' && b4 send {people}"
+    }[tool]  # fmt: skip
     letter.write_bytes(b"x\n\n\xff\xfe\n")
     assert "line 3 of the letter has characters that are not plain ASCII" in refused(run(*words))
+
+
+def test_the_command_that_is_printed_sends_by_the_settings_of_the_repository(
+    topic: Series, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, sent = tmp_path / "server", tmp_path / "sent"
+    server.write_text(f'#!/bin/sh\n{{ echo "$*"; cat; }} >>"{sent}"\n')
+    server.chmod(0o755)
+    for name, value in {
+        "user.email": "jane@work.example",
+        "sendemail.smtpServer": str(server),
+        "sendemail.confirm": "never",
+    }.items():
+        git(topic.repo, "config", name, value)
+    monkeypatch.chdir(topic.repo.parent)
+    meant = replace(topic, repo=Path(topic.repo.name))
+    put(SHIPPED, meant, Path("out of here"), "git")
+    command = subject.sending(meant, Path("out of here"), "git")
+    subprocess.run(["sh", "-c", command], cwd="/", check=True, capture_output=True, stdin=subprocess.DEVNULL)
+    said = sent.read_text()
+    assert said.count("\nFrom: Jane Doe <jane@work.example>\n") == said.count("\nSubject: [PATCH") == 3
+    assert said.count("-i ") >= 3
 
 
 def test_make_puts_the_letter_into_a_branch(topic: Series, tmp_path: Path) -> None:

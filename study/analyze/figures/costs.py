@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from study.analyze import compare, history, texts
-from study.analyze.figures.look import COLOURS, MARKERS, STYLE, WIDTH, columns, looks, panels, wrapped
+from study.analyze.figures.look import COLOURS, MARKERS, STYLE, blank, columns, looks, panels, wrapped
 from study.analyze.tables import scale, shorten
 from study.analyze.texts import (
     BROKEN_DOWN,
@@ -177,7 +177,7 @@ def parts(shares: pd.DataFrame, measured: pd.DataFrame, title: Mapping[str, str]
     guests = [guest for guest in guests if guest in set(shares["guest"])]
     with plt.style.context(STYLE):
         height = 1.1 + 0.24 * shares["strategy"].nunique()
-        figure = plt.figure(figsize=(WIDTH, 0.5 + height * len(title)), layout="constrained")
+        figure = blank(0.5 + height * len(title))
         for room, (board, words) in zip(figure.subfigures(len(title), 1, squeeze=False)[:, 0], title.items(), strict=True):
             own = shares[shares["board"] == board]
             names = [name for name in STRATEGIES if name in set(own["strategy"])]
@@ -201,5 +201,4 @@ def parts(shares: pd.DataFrame, measured: pd.DataFrame, title: Mapping[str, str]
         dot = Line2D([], [], color="k", marker="o", ls="", ms=3.5, label="a visit, as measured")
         figure.supxlabel("per hvc round trip", fontsize="medium")
         figure.legend(handles=[*swatches, dot], loc="outside upper center", ncols=len(PARTS) + 1)
-        plt.close(figure)
     return figure

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import seaborn as sns
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
@@ -19,7 +18,7 @@ from study.analyze.tables import label
 from study.design import CONTROL
 from study.factors import STRATEGIES
 
-STYLE = Path(__file__).with_name("style.mplstyle")
+STYLE: list[str | Path | dict[str, Any]] = ["default", Path(__file__).with_name("style.mplstyle")]  # whatever a matplotlibrc says
 WIDTH = 11.0  # inches
 
 
@@ -55,9 +54,13 @@ class Drawing:
 
 def panels(rows: int, columns: int, height: float, more: float = 1.0, **how: Any) -> tuple[Figure, Any]:
     """Return a figure of the house's width with a grid of panels, each `height` inches high, and `more` for what is around."""
-    figure, axes = plt.subplots(rows, columns, figsize=(WIDTH, more + height * rows), squeeze=False, layout="constrained", **how)
-    plt.close(figure)
-    return figure, axes
+    figure = blank(more + height * rows)
+    return figure, figure.subplots(rows, columns, squeeze=False, **how)
+
+
+def blank(height: float) -> Figure:
+    """Return an empty figure of the house's width, so many inches high: no window is asked for, whatever MPLBACKEND says."""
+    return Figure(figsize=(WIDTH, height), layout="constrained")
 
 
 def wrapped(words: str) -> str:
