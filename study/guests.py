@@ -61,7 +61,8 @@ DEBUGGED = """dmesg | grep -q 'hw-breakpoint: found' || {{ dmesg | grep hw-break
 gdb -q -nx -batch -ex 'set pagination off' -ex starti {arm} -ex continue \\
   --args cyclictest -q -t 1 -i 500 -l $((400 * LONGER)) > /tmp/out 2>&1
 grep -q 'exited normally' /tmp/out && return
-! grep -q 'No such device' /tmp/out || return $CANNOT"""
+grep -q 'No such device' /tmp/out && return $CANNOT
+return 1"""
 
 WORKLOADS = {
     "marks": Workload("nothing: what two marks cost", ":"),

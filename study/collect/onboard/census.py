@@ -40,6 +40,7 @@ TRIGGERS = {
     "monitored": ("kvm_arm_set_dreg32", (), f'name == "MDSCR_EL1" && value & {MONITOR}'),
     "accesses": ("trap_reg", (), ""),
     "enabling": ("trap_reg", (), f"is_write == 1 && write_value & 1 && {CONTROL}"),
+    "registers": ("kvm_handle_sys_reg", ("hsr",), ""),
 }
 # Lines of a histogram: its trigger, and how often each combination of keys was met.
 TRIGGER = re.compile(r"trigger info: hist:keys=([^:\s]*)\S*(?: if (.*?))? \[active\]")
