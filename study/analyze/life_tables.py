@@ -24,6 +24,7 @@ KEY = (
     "module's counts and the cost model, in a life and for each exit that the guest's own work causes; of kernel: of what the host's kernel does for that guest then. Measured: how much more the "
     "kernel executes per exit under control-scan than under lazy, and the half of the 95 % interval over boots."
 )
+NO_BASELINE = "no baseline"  # the verdict where what others are compared with could not do it
 NONE = "No real guest has lived in this campaign: study guests lets some live."
 DID = (
     "Counted by tracepoints, and what is enabled by the module, in lives under {strategies} that are not compared. Monitor mode: entries "
@@ -155,9 +156,8 @@ def _about(here: pd.DataFrame, own: pd.DataFrame, shown: pd.DataFrame) -> Iterab
     for guest, phases in shown.groupby("guest", sort=False):
         if registers := _registers(phases):
             yield f"System registers that {guest} was left for most, in a life: {registers}."
-    unable = own[own["cannot"] != ""].drop_duplicates(["guest", "phase"])
-    for row in unable.itertuples():
-        yield f"{row.guest} cannot do {row.phase}: {row.cannot}"
+    for (guest, phase, why), unable in own[own["cannot"] != ""].groupby(["guest", "phase", "cannot"], sort=False):
+        yield f"{guest} cannot do {phase} under {', '.join(unable['strategy'])}: {why}"
 
 
 def _registers(phases: pd.DataFrame) -> str:
@@ -232,6 +232,8 @@ def _compared(rows: pd.DataFrame, question: str, style: str) -> str:
 
 
 def _verdict(row: Any, style: str) -> str:
+    if math.isnan(row.ratio) and row.verdict != compare.BASELINE:
+        return NO_BASELINE
     if row.verdict == compare.CANNOT and math.isnan(row.ratio_low):
         return tables.NO_INTERVAL
     return str(tables.SHORT.get(row.verdict, row.verdict) if style == "text" else row.verdict)
@@ -264,7 +266,7 @@ def _reservations(rows: pd.DataFrame) -> Iterable[str]:
         who = ", ".join(dict.fromkeys(own["strategy"]))
         command = COLLECT.format(**own.iloc[0])
         yield command if why == lives.NO_FIT else f"No prediction for {who}: {why}."
-    compared = rows[rows["verdict"] != compare.BASELINE]
+    compared = rows[(rows["verdict"] != compare.BASELINE) & rows["ratio"].notna()]
     if len(compared) and compared["ratio_low"].isna().any():
         yield tables.TOO_FEW
 

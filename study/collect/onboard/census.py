@@ -208,7 +208,10 @@ def _tracing() -> Iterator[tuple[Path, set[str]]]:
     try:
         instance.mkdir()
     except OSError as error:
-        raise BoardError(f"{INSTANCES} gives no instance to count in: {error.strerror}; run the study as root") from None
+        raise BoardError(
+            f"{INSTANCES} gives no instance to count in: {error.strerror}; run the study as root, "
+            "where it is not mounted after: sudo mount -t tracefs none /sys/kernel/tracing"
+        ) from None
     try:
         lacking = set()
         for name, (event, keys, condition) in TRIGGERS.items():

@@ -89,6 +89,19 @@ def live(
     return {"phases": phases, "lacking": sorted(reading.lacking), "vmm": version()}
 
 
+def check() -> None:
+    """Try what every life needs: QEMU, and to count in each way.
+
+    Raises
+    ------
+    BoardError
+        If something is missing or forbidden.
+    """
+    version()
+    with census.counting(traced=True):
+        pass
+
+
 def settings(root: Path) -> list[tuple[str, str]]:
     """Return what is to be set while guests live, unless it is set already: KVM puts a virtual CPU that waits to sleep at once.
 
@@ -121,9 +134,14 @@ def vmm() -> list[str]:
 
 
 def version() -> str:
-    """Return what QEMU says of its version."""
+    """Return what QEMU says of its version; a QEMU that does not run is refused."""
     said = subprocess.run([*vmm(), "--version"], capture_output=True, text=True, check=False)
-    return (said.stdout.splitlines() or ["unknown"])[0]
+    if said.returncode != 0:
+        raise BoardError(
+            f"{VMM} does not run on the board: {(said.stderr.splitlines() or ['it says nothing'])[-1]}; install it again with: "
+            f"sudo apt-get install --reinstall {PACKAGE}"
+        )
+    return said.stdout.splitlines()[0]
 
 
 @dataclass
