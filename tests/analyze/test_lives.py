@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
@@ -94,8 +95,36 @@ def test_the_census_says_what_each_guest_did(measured: Campaign) -> None:
 
 def test_what_a_guest_cannot_do_is_said_with_its_reason(measured: Campaign) -> None:
     text = shown(measured)
-    assert f"linux-armmp cannot do debugger: {NO_BREAKPOINTS}" in " ".join(text.split())
+    assert f"linux-armmp cannot do debugger under stock, lazy, control-scan: {NO_BREAKPOINTS}" in " ".join(text.split())
     assert all("debugger" not in phase for name, rows in sections(text).items() if "armmp" in name for phase in rows)
+
+
+def test_what_only_another_strategy_lets_a_guest_do_has_no_baseline_whatever_the_boots() -> None:
+    does = {"linux-armmp": {"debugger": Doing(1400, 5000), "timer": Doing(2400, 5400)}}
+    found = lives.frame(held(1, 0.001, does, strategies="lazy,eager"))
+    unable = (found["phase"] == "debugger") & (found["strategy"] == "lazy")
+    text = life_tables.page(*(made := found.assign(cannot=np.where(unable, NO_BREAKPOINTS, "")), lives.judged(made, None)))
+    assert f"linux-armmp cannot do debugger under lazy: {NO_BREAKPOINTS}" in " ".join(text.split())
+    assert sections(text)["linux-armmp, 2"]["debugger, eager"][-2] == life_tables.NO_BASELINE
+    assert tables.TOO_FEW[:30] not in text
+
+
+def test_the_registers_that_a_guest_was_left_for_are_named(measured: Campaign) -> None:
+    text = " ".join(shown(measured).split())
+    (times,) = re.findall(
+        r"System registers that linux-arm64 was left for most, in a life: MDSCR_EL1 (\d+) \(\1 in debugger\)\.", text
+    )
+    assert abs(int(times) - 0.7 * 840) <= 2
+    assert "System registers that linux-armmp" not in text
+
+
+@pytest.mark.parametrize(
+    ("syndrome", "name"),
+    [(made_lives.WRITES_MDSCR, "MDSCR_EL1"), (0x6232_C061, "CTR_EL0"), (0x6232_C0A1, "CTR_EL0"), (0x6228_07E0, "OSLAR_EL1"),
+     (0x622A_0040, "DBGBCR0_EL1"), (0x6230_0003, "S3_0_C0_C1_0")],
+)  # fmt: skip
+def test_a_register_has_the_name_of_the_manual_or_its_encoding(syndrome: int, name: str) -> None:
+    assert lives.register(str(syndrome)) == name
 
 
 def test_programs_get_a_row_for_each_strategy_guest_and_phase(measured: Campaign) -> None:
@@ -309,6 +338,7 @@ def test_whatever_guests_do_is_said_as_it_was(doings: list[Doing]) -> None:
         assert row.monitor_mode == pytest.approx(doing.monitored, abs=0.6 / (doing.exits - 2))
         assert row.enabled == pytest.approx(doing.enabled, abs=0.6 / (doing.exits - 2))
         assert sum(row.exits_by_class.values()) == row.entries
+        assert sum(row.system_registers.values()) == row.accesses
     places = lives.places(lives.behaviour(lives.census(rows)))
     assert sorted(phase for says in places["says"] for phase in says.partition(": ")[2].split(", ")) == sorted(
         does["linux-arm64"]
