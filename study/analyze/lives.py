@@ -80,6 +80,7 @@ REGISTERS = {
 # What could not be counted, and why.
 UNTRACED = "nothing was counted by tracepoints under this strategy"
 LACKS = "the kernel has no tracepoint that says it"
+NO_HISTOGRAMS = "the kernel counts by no tracepoint, which takes CONFIG_HIST_TRIGGERS"
 MODULE_ONLY = "only the module sees it, and it did not look"
 
 STRATEGIES, KERNELS = "strategies", "kernels"  # what is compared
@@ -233,9 +234,10 @@ def _census(tags: dict[str, Any], own: pd.DataFrame) -> dict[str, Any]:
     lacking = {name for names in counted["lacking"] for name in names}
     cannot = own["cannot"].iloc[0] if (own["cannot"] != "").all() else ""
     why = UNTRACED if counted.empty else ""
+    lacks = NO_HISTOGRAMS if "entries" in lacking else LACKS
     reasons = {
-        "monitor_mode": why or (LACKS if "monitored" in lacking else ""),
-        "accesses": why or (LACKS if "accesses" in lacking else ""),
+        "monitor_mode": why or (lacks if "monitored" in lacking else ""),
+        "accesses": why or (lacks if "accesses" in lacking else ""),
         "enabled": why or MODULE_ONLY,
     }
     known = {**shares, "accesses": counted["accesses"].mean()}
