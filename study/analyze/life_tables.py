@@ -149,7 +149,8 @@ def _about(here: pd.DataFrame, own: pd.DataFrame, shown: pd.DataFrame) -> Iterab
     agree = "all agree, entry for entry" if wrong.empty else "; ".join(
         f"in {row.phase} of {row.guest} ({row.life}) {row.who} counted {row.count:.0f} and {row.other} {row.counted:.0f}" for row in wrong.itertuples()
     )  # fmt: skip
-    yield CHECKED.format(made=tables.plural(len(made), "count"), agree=agree)
+    if len(made):
+        yield CHECKED.format(made=tables.plural(len(made), "count"), agree=agree)
     unseen = {f"{name.replace('_', ' ')}: {why}": None for row in shown.itertuples() for name, why in row.unseen.items()}
     if unseen:
         yield f"Not counted: {'; '.join(unseen)}."

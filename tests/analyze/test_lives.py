@@ -210,7 +210,9 @@ def test_a_kernel_that_cannot_count_something_says_why(names: list[str], why: st
     assert lazy.monitor_mode == 1, "the module has seen it"
     assert abs(stock.entries - 2400) <= 2, "KVM has counted them"
     alone = lives.frame(Held(alive.designs, [record for record in alive.records if record.line["cell"]["strategy"] == "stock"]))
-    assert f"Not counted: monitor mode: {why}" in " ".join(life_tables.census(alone).split())
+    text = " ".join(life_tables.census(alone).split())
+    assert f"Not counted: monitor mode: {why}" in text
+    assert ("all agree" in text) == (why == lives.LACKS), "where nothing was counted twice, nothing agrees"
 
 
 # --- what it cost -------------------------------------------------------------------------------------------------------
