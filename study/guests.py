@@ -56,12 +56,16 @@ class Workload:
 
 
 # A program that sleeps often, under gdb with breakpoints and watchpoints at places that nothing reaches: whenever it is put on the
-# CPU, or taken off it, the kernel writes debug registers.
-DEBUGGED = """dmesg | grep -q 'hw-breakpoint: found' || {{ dmesg | grep hw-breakpoint > /tmp/out; return $CANNOT; }}
+# CPU, or taken off it, the kernel writes debug registers. gdb 13 for 32-bit ARM
+# asserts that it finds a breakpoint again, and may not: such a guest cannot do it.
+DEBUGGED = """dmesg | grep -q 'hw-breakpoint: found' || {{ dmesg | sed -n 's/.*hw-breakpoint: //p' > /tmp/out; return $CANNOT; }}
 gdb -q -nx -batch -ex 'set pagination off' -ex starti {arm} -ex continue \\
   --args cyclictest -q -t 1 -i 500 -l $((400 * LONGER)) > /tmp/out 2>&1
 grep -q 'exited normally' /tmp/out && return
-! grep -q 'No such device' /tmp/out || return $CANNOT"""
+grep -q 'No such device' /tmp/out && return $CANNOT
+sed -n 's/.*internal-error: /gdb: /p' /tmp/out > /tmp/why
+[ -s /tmp/why ] && mv /tmp/why /tmp/out && return $CANNOT
+return 1"""
 
 WORKLOADS = {
     "marks": Workload("nothing: what two marks cost", ":"),

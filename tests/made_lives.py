@@ -22,6 +22,7 @@ BOARD, KERNEL = "qemu-cortex-a57", "6.1.0-56-arm64"
 # What a trap, a switch and a scan cost, and the base of the kit's own guest.
 TRUE = Costs(base=1200.0, trap=1700.0, switch=355.0, scan=52.0)
 VMM, GUEST = 150_000, 1_500_000  # instructions of QEMU and of the guest in each phase
+WRITES_MDSCR = 0x18 << 26 | 1 << 25 | 2 << 20 | 2 << 17 | 3 << 5 | 2 << 1  # ESR_EL2 of MSR MDSCR_EL1, X3
 NO_BREAKPOINTS = "Unexpected error setting watchpoint: No such device."
 
 
@@ -80,6 +81,7 @@ def phase(name: str, doing: Doing | str, strategy: str, counted: bool, noise: ra
         found["tracepoints"] = {
             "entries": entries, "exits": {"2,24": times["traps"], "2,1": exits // 3, "0,0": 5, "2,36": exits - exits // 3 - 5},
             "monitored": monitored, "accesses": times["traps"], "enabling": 0,
+            "registers": {str(WRITES_MDSCR): times["traps"]},
         }  # fmt: skip
         found["census"] = {} if strategy == "stock" else {"monitored": monitored, "enabled": enabled, "both": enabled}
     return found

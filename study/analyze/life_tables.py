@@ -14,7 +14,8 @@ from study.campaign.names import system
 from study.design import CONTROL, MAIN
 
 INSTRUCTIONS = {True: "instructions (emulated: path length, not time)", False: "instructions"}
-NAMED = 3  # kinds of exits that text names of each phase
+# Kinds of exits that text names of each phase, and system registers of each guest; and of all of them the least share that it names.
+NAMED, LEAST = 3, 0.005
 MOST = 12  # rows of an excerpt
 HELD = ("lazy", "control-scan")  # the strategies that it holds against each other
 EXCERPT = ["guest", "phase", "exits", "mode", "lazy,\nlife", "lazy,\nexit", "of\nkernel", "scan,\nexit", "measured"]
@@ -108,7 +109,7 @@ def _kinds(exits: dict[str, float], style: str) -> str:
     if style != "text":
         return ", ".join(f"{name} {count:.0f}" for name, count in exits.items() if count)
     total = sum(exits.values())
-    return ", ".join(f"{name} {count / total:.0%}" for name, count in list(exits.items())[:NAMED] if count >= total / 200)
+    return ", ".join(f"{name} {count / total:.0%}" for name, count in list(exits.items())[:NAMED] if count >= LEAST * total)
 
 
 def _took(rows: pd.DataFrame, style: str) -> str:
@@ -146,13 +147,27 @@ def _about(here: pd.DataFrame, own: pd.DataFrame, shown: pd.DataFrame) -> Iterab
     agree = "all agree, entry for entry" if wrong.empty else "; ".join(
         f"in {row.phase} of {row.guest} ({row.life}) {row.who} counted {row.count:.0f} and {row.other} {row.counted:.0f}" for row in wrong.itertuples()
     )  # fmt: skip
-    yield CHECKED.format(made=tables.plural(len(made), "count"), agree=agree)
+    if len(made):
+        yield CHECKED.format(made=tables.plural(len(made), "count"), agree=agree)
     unseen = {f"{name.replace('_', ' ')}: {why}": None for row in shown.itertuples() for name, why in row.unseen.items()}
     if unseen:
         yield f"Not counted: {'; '.join(unseen)}."
-    unable = own[own["cannot"] != ""].drop_duplicates(["guest", "phase"])
-    for row in unable.itertuples():
-        yield f"{row.guest} cannot do {row.phase}: {row.cannot}"
+    for guest, phases in shown.groupby("guest", sort=False):
+        if registers := _registers(phases):
+            yield f"System registers that {guest} was left for most, in a life: {registers}."
+    for (guest, phase, why), unable in own[own["cannot"] != ""].groupby(["guest", "phase", "cannot"], sort=False):
+        yield f"{guest} cannot do {phase} under {', '.join(unable['strategy'])}: {why}"
+
+
+def _registers(phases: pd.DataFrame) -> str:
+    """Return for which system registers a guest was left most, how often, and how often in the phase that has most of it."""
+    counts = pd.DataFrame(list(phases["system_registers"]), index=phases["phase"]).fillna(0.0)
+    most = counts.sum().sort_values(ascending=False, kind="stable").head(NAMED)
+    return ", ".join(
+        f"{name} {count:.0f} ({counts[name].max():.0f} in {counts[name].idxmax()})"
+        for name, count in most.items()
+        if count >= LEAST * counts.to_numpy().sum()
+    )
 
 
 # --- what it costs ------------------------------------------------------------------------------------------------------

@@ -41,7 +41,9 @@ COUNTS = {
     "seen_monitored": ("census", "monitored"),
     "enabled": ("census", "enabled"),
 }
-COLUMNS = [*CELL, "arm", "boot", "life", "block", "baseline", "emulated", "cannot", "lacking", *COUNTS, "classes", "traced_exits"]
+COLUMNS = [
+    *CELL, "arm", "boot", "life", "block", "baseline", "emulated", "cannot", "lacking", *COUNTS, "classes", "registers", "traced_exits",
+]  # fmt: skip
 NOTHING = pd.DataFrame(columns=COLUMNS)
 # Who must have counted the same: KVM's own statistics, the module, and tracepoints; and of monitor debug mode the last two.
 SAME = {"exits": ("entries", "traced_entries", "traced_exits"), "monitored": ("seen_monitored",)}
@@ -59,9 +61,26 @@ EXCEPTIONS = {
     56: "debug", 60: "debug",
 }  # fmt: skip
 
+# Where the ISS of such a trap has Op0, Op1, CRn, CRm and Op2 of a system register (Arm ARM, ESR_ELx, EC 0x18): bits, and how many.
+FIELDS = ((20, 2), (14, 3), (10, 4), (1, 4), (17, 3))
+ENCODED = "S{}_{}_C{}_C{}_{}"  # as an assembler calls a register that it has no name for
+# The registers of breakpoints and watchpoints, by Op2.
+BANKS = {4: "DBGBVR", 5: "DBGBCR", 6: "DBGWVR", 7: "DBGWCR"}
+# Names of registers that guests are left for (Arm ARM, D24).
+REGISTERS = {
+    **{ENCODED.format(2, 0, 0, number, op2): f"{bank}{number}_EL1" for op2, bank in BANKS.items() for number in range(16)},
+    "S2_0_C0_C2_2": "MDSCR_EL1", "S2_0_C1_C0_4": "OSLAR_EL1", "S2_0_C1_C3_4": "OSDLR_EL1", "S3_3_C0_C0_1": "CTR_EL0",
+    "S3_0_C0_C4_0": "ID_AA64PFR0_EL1", "S3_0_C0_C4_1": "ID_AA64PFR1_EL1", "S3_0_C0_C5_0": "ID_AA64DFR0_EL1",
+    "S3_0_C0_C6_0": "ID_AA64ISAR0_EL1", "S3_0_C0_C6_1": "ID_AA64ISAR1_EL1", "S3_0_C0_C6_2": "ID_AA64ISAR2_EL1",
+    "S3_0_C0_C7_0": "ID_AA64MMFR0_EL1", "S3_0_C0_C7_1": "ID_AA64MMFR1_EL1", "S3_0_C0_C7_2": "ID_AA64MMFR2_EL1",
+    "S3_1_C0_C0_0": "CCSIDR_EL1", "S3_1_C0_C0_1": "CLIDR_EL1", "S3_2_C0_C0_0": "CSSELR_EL1", "S3_3_C9_C12_0": "PMCR_EL0",
+    "S3_0_C12_C11_5": "ICC_SGI1R_EL1", "S3_3_C14_C0_1": "CNTPCT_EL0", "S3_3_C14_C0_2": "CNTVCT_EL0",
+}  # fmt: skip
+
 # What could not be counted, and why.
 UNTRACED = "nothing was counted by tracepoints under this strategy"
 LACKS = "the kernel has no tracepoint that says it"
+NO_HISTOGRAMS = "the kernel counts by no tracepoint, which takes CONFIG_HIST_TRIGGERS"
 MODULE_ONLY = "only the module sees it, and it did not look"
 
 STRATEGIES, KERNELS = "strategies", "kernels"  # what is compared
@@ -94,7 +113,7 @@ def frame(campaign: Campaign) -> pd.DataFrame:
     -------
     DataFrame
         COLUMNS, in the order of measurement. `in_kernel`, `in_vmm` and `in_guest` are instructions, `classes` the exits by what they
-        are in words, where tracepoints counted them; `cannot` is why a guest could not do it, empty if it could; `baseline` is the
+        are in words, and `registers` those for a system register by its name, where tracepoints counted them; `cannot` is why a guest could not do it, empty if it could; `baseline` is the
         strategy that others are compared with.
     """
     starts: dict[tuple[str, str], str] = {}
@@ -134,15 +153,27 @@ def _rows(campaign: Campaign, record: Record, boot: str) -> list[dict[str, Any]]
 
 def _counted(phase: Mapping[str, Any]) -> dict[str, Any]:
     """Return what is known of a phase, by column."""
-    exits = phase.get("tracepoints", {}).get("exits", {})
-    classes = Counter[str]()
-    for key, count in exits.items():
-        classes[in_words(key)] += count
+    traced = phase.get("tracepoints", {})
+    exits = traced.get("exits", {})
     counts = {name: float(phase.get(group, {}).get(key, math.nan)) for name, (group, key) in COUNTS.items()}
     return {
         "phase": legible(phase["phase"]), "cannot": legible(phase.get("cannot", "")), **counts,
-        "classes": dict(classes.most_common()), "traced_exits": float(sum(exits.values())) if exits else math.nan,
+        "classes": _named_by(in_words, exits), "registers": _named_by(register, traced.get("registers", {})), "traced_exits": float(sum(exits.values())) if exits else math.nan,
     }  # fmt: skip
+
+
+def _named_by(name: Callable[[str], str], counts: Mapping[str, int]) -> dict[str, int]:
+    """Return counts by what their keys are called, the largest first, and none that is 0."""
+    named = Counter[str]()
+    for key, count in counts.items():
+        named[name(key)] += count
+    return dict((+named).most_common())
+
+
+def register(syndrome: str) -> str:
+    """Return the system register whose access trapped with this ESR_EL2, as kvm_handle_sys_reg has it."""
+    encoded = ENCODED.format(*(int(syndrome) >> first & (1 << bits) - 1 for first, bits in FIELDS))
+    return REGISTERS.get(encoded, encoded)
 
 
 def in_words(key: str) -> str:
@@ -185,7 +216,7 @@ def census(found: pd.DataFrame) -> pd.DataFrame:
     DataFrame
         CELL; `workload`, empty for a boot. Of lives in the arm census: `entries`; `exits_by_class`, by what they are in words;
         `monitor_mode` and `enabled`, shares of the entries with monitor debug mode on and with something enabled; `accesses` that
-        trapped. Of the others: `exits`; by the module `switches` and `traps`; `instructions` of the host's kernel, `vmm_instructions`,
+        trapped; `system_registers` that it was left for, by name. Of the others: `exits`; by the module `switches` and `traps`; `instructions` of the host's kernel, `vmm_instructions`,
         `guest_instructions`. All are means of a life. `lives` and `counted` are how many there were of either, `cannot` is why the
         guest could not do it, and `unseen` says of each share that is NaN why.
     """
@@ -196,7 +227,6 @@ def census(found: pd.DataFrame) -> pd.DataFrame:
 def _census(tags: dict[str, Any], own: pd.DataFrame) -> dict[str, Any]:
     counted, plain = own[own["arm"] == CENSUS], own[own["arm"] == MAIN]
     entries = counted["traced_entries"].fillna(counted["exits"]).mean() if len(counted) else plain["exits"].mean()
-    classes = pd.DataFrame(list(counted["classes"])).fillna(0.0).mean() if len(counted) else pd.Series(dtype=float)
     shares = {
         "monitor_mode": (counted["monitored"].fillna(counted["seen_monitored"]) / counted["exits"]).mean(),
         "enabled": (counted["enabled"] / counted["exits"]).mean(),
@@ -204,19 +234,26 @@ def _census(tags: dict[str, Any], own: pd.DataFrame) -> dict[str, Any]:
     lacking = {name for names in counted["lacking"] for name in names}
     cannot = own["cannot"].iloc[0] if (own["cannot"] != "").all() else ""
     why = UNTRACED if counted.empty else ""
+    lacks = NO_HISTOGRAMS if "entries" in lacking else LACKS
     reasons = {
-        "monitor_mode": why or (LACKS if "monitored" in lacking else ""),
-        "accesses": why or (LACKS if "accesses" in lacking else ""),
+        "monitor_mode": why or (lacks if "monitored" in lacking else ""),
+        "accesses": why or (lacks if "accesses" in lacking else ""),
         "enabled": why or MODULE_ONLY,
     }
     known = {**shares, "accesses": counted["accesses"].mean()}
     return {
         **tags, "workload": tags["phase"] if tags["phase"] in WORKLOADS else "", "entries": entries,
-        "exits_by_class": {str(name): float(count) for name, count in classes.sort_values(ascending=False, kind="stable").items()}, **known,
+        "exits_by_class": _mean(counted["classes"]), **known, "system_registers": _mean(counted["registers"]),
         "exits": plain["exits"].mean(), "switches": plain["switches"].mean(), "traps": plain["traps"].mean(), "instructions": plain["in_kernel"].mean(),
         "vmm_instructions": plain["in_vmm"].mean(), "guest_instructions": plain["in_guest"].mean(), "lives": len(plain),
         "counted": len(counted), "cannot": cannot, "unseen": {name: reasons[name] for name in known if math.isnan(known[name]) and not cannot},
     }  # fmt: skip
+
+
+def _mean(lives: pd.Series) -> dict[str, float]:
+    """Return the means of counts by name, the largest first; one that a life has not is 0 in it."""
+    means = pd.DataFrame(list(lives)).fillna(0.0).mean() if len(lives) else pd.Series(dtype=float)
+    return {str(name): float(count) for name, count in means.sort_values(ascending=False, kind="stable").items()}
 
 
 def behaviour(rows: pd.DataFrame, baseline: str = "lazy") -> pd.DataFrame:

@@ -28,7 +28,7 @@ EMULATED = "emulated: path length in instructions, not a time"  # the first line
 ENDINGS = {"text": "txt", "markdown": "md", "html": "html"}
 FORMATS = {"text": "simple", "markdown": "pipe", "html": "html"}
 
-NO_INTERVAL = "no interval"
+NO_INTERVAL, NO_BASELINE = "no interval", "no baseline"
 NOTE = (
     "Medians of boots, these of visits, these of values; n is boots/visits/values. A ratio's 95 % intervals hold together for all of a "
     f"table, and they decide the verdict: {compare.HIGHER} or {compare.LOWER} where the interval is wholly more than {{smallest:.0%}} away "
@@ -193,7 +193,9 @@ def comparison(rows: pd.DataFrame, style: str = "text") -> str:
 
 
 def verdict(row: Any) -> str:
-    """Return the verdict on a row; in its place that there is none, where it has too few boots for an interval."""
+    """Return the verdict on a row; in its place that there is none, without anything to compare with or too few boots."""
+    if math.isnan(row.ratio) and row.verdict != compare.BASELINE:
+        return NO_BASELINE
     return NO_INTERVAL if row.verdict == compare.CANNOT and math.isnan(row.ratio_low) else str(row.verdict)
 
 

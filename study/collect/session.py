@@ -128,7 +128,8 @@ def collect(
         print(f"{campaign.name}: all {len(campaign.asked(board))} {way.noun} of {board} are there, nothing to measure")
         return campaign
     images = {kernel.name: source.find(kernel.release) for kernel in map(Kernel.of, factors.kernels) if kernel.own}
-    turns = Turns(machine, images) if images and not reboot and isinstance(machine, RunningBoard) else None
+    runs_on = boards.find(board)  # what puts kernels in force takes no real guests along
+    turns = Turns(runs_on, images) if images and not reboot and isinstance(runs_on, RunningBoard) else None
     with campaign.recording(board), turns or contextlib.nullcontext():
         return _collect(machine, campaign.again(), factors, widest, tune, reboot, turns, way)
 

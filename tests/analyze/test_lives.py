@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
@@ -20,6 +21,7 @@ from study.analyze.figures.look import STYLE
 from study.analyze.figures.prices import break_even
 from study.campaign import Campaign
 from study.campaign.store import Record
+from study.collect.onboard import census
 from study.guests import BOOT
 from tests import made_lives
 from tests.analyze.test_cost import campaign
@@ -94,8 +96,36 @@ def test_the_census_says_what_each_guest_did(measured: Campaign) -> None:
 
 def test_what_a_guest_cannot_do_is_said_with_its_reason(measured: Campaign) -> None:
     text = shown(measured)
-    assert f"linux-armmp cannot do debugger: {NO_BREAKPOINTS}" in " ".join(text.split())
+    assert f"linux-armmp cannot do debugger under stock, lazy, control-scan: {NO_BREAKPOINTS}" in " ".join(text.split())
     assert all("debugger" not in phase for name, rows in sections(text).items() if "armmp" in name for phase in rows)
+
+
+def test_what_only_another_strategy_lets_a_guest_do_has_no_baseline_whatever_the_boots() -> None:
+    does = {"linux-armmp": {"debugger": Doing(1400, 5000), "timer": Doing(2400, 5400)}}
+    found = lives.frame(held(1, 0.001, does, strategies="lazy,eager"))
+    unable = (found["phase"] == "debugger") & (found["strategy"] == "lazy")
+    text = life_tables.page(*(made := found.assign(cannot=np.where(unable, NO_BREAKPOINTS, "")), lives.judged(made, None)))
+    assert f"linux-armmp cannot do debugger under lazy: {NO_BREAKPOINTS}" in " ".join(text.split())
+    assert sections(text)["linux-armmp, 2"]["debugger, eager"][-2] == life_tables.NO_BASELINE
+    assert tables.TOO_FEW[:30] not in text
+
+
+def test_the_registers_that_a_guest_was_left_for_are_named(measured: Campaign) -> None:
+    text = " ".join(shown(measured).split())
+    (times,) = re.findall(
+        r"System registers that linux-arm64 was left for most, in a life: MDSCR_EL1 (\d+) \(\1 in debugger\)\.", text
+    )
+    assert abs(int(times) - 0.7 * 840) <= 2
+    assert "System registers that linux-armmp" not in text
+
+
+@pytest.mark.parametrize(
+    ("syndrome", "name"),
+    [(made_lives.WRITES_MDSCR, "MDSCR_EL1"), (0x6232_C061, "CTR_EL0"), (0x6232_C0A1, "CTR_EL0"), (0x6228_07E0, "OSLAR_EL1"),
+     (0x622A_0040, "DBGBCR0_EL1"), (0x6230_0003, "S3_0_C0_C1_0")],
+)  # fmt: skip
+def test_a_register_has_the_name_of_the_manual_or_its_encoding(syndrome: int, name: str) -> None:
+    assert lives.register(str(syndrome)) == name
 
 
 def test_programs_get_a_row_for_each_strategy_guest_and_phase(measured: Campaign) -> None:
@@ -160,24 +190,29 @@ def test_a_count_that_is_off_by_one_entry_is_found(found: pd.DataFrame, column: 
     assert told in " ".join(life_tables.census(wrong).split()) and "all agree" not in life_tables.census(wrong)
 
 
-def test_a_kernel_without_a_tracepoint_says_what_it_cannot_count() -> None:
-    alive = held(1, 0.0)
+def lacking(alive: Held, names: list[str]) -> Held:
+    """The same lives on kernels that cannot count so by tracepoints."""
     records = []
     for record in alive.records:
         phases = [dict(phase) for phase in record.line["phases"]]
-        for phase in phases:
-            phase |= (
-                {"tracepoints": {n: c for n, c in phase["tracepoints"].items() if n != "monitored"}}
-                if "tracepoints" in phase
-                else {}
-            )
-        records.append(Record(record.boot, record.facts, {**record.line, "phases": phases, "lacking": ["monitored"]}))
-    rows = lives.census(lives.frame(Held(alive.designs, records)))
+        for phase in [phase for phase in phases if "tracepoints" in phase]:
+            phase["tracepoints"] = {name: count for name, count in phase["tracepoints"].items() if name not in names}
+        records.append(Record(record.boot, record.facts, {**record.line, "phases": phases, "lacking": names}))
+    return Held(alive.designs, records)
+
+
+@pytest.mark.parametrize(("names", "why"), [(["monitored"], lives.LACKS), ([*census.TRIGGERS], lives.NO_HISTOGRAMS)])
+def test_a_kernel_that_cannot_count_something_says_why(names: list[str], why: str) -> None:
+    alive = lacking(held(1, 0.0), names)
+    rows = lives.census(lives.frame(alive))
     stock, lazy = (of(rows, "linux-armmp", "timer", name) for name in ("stock", "lazy"))
-    assert math.isnan(stock.monitor_mode) and stock.unseen["monitor_mode"] == lives.LACKS
+    assert math.isnan(stock.monitor_mode) and stock.unseen["monitor_mode"] == why
     assert lazy.monitor_mode == 1, "the module has seen it"
-    alone = lives.frame(Held(alive.designs, [record for record in records if record.line["cell"]["strategy"] == "stock"]))
-    assert f"Not counted: monitor mode: {lives.LACKS}" in " ".join(life_tables.census(alone).split())
+    assert abs(stock.entries - 2400) <= 2, "KVM has counted them"
+    alone = lives.frame(Held(alive.designs, [record for record in alive.records if record.line["cell"]["strategy"] == "stock"]))
+    text = " ".join(life_tables.census(alone).split())
+    assert f"Not counted: monitor mode: {why}" in text
+    assert ("all agree" in text) == (why == lives.LACKS), "where nothing was counted twice, nothing agrees"
 
 
 # --- what it cost -------------------------------------------------------------------------------------------------------
@@ -309,6 +344,7 @@ def test_whatever_guests_do_is_said_as_it_was(doings: list[Doing]) -> None:
         assert row.monitor_mode == pytest.approx(doing.monitored, abs=0.6 / (doing.exits - 2))
         assert row.enabled == pytest.approx(doing.enabled, abs=0.6 / (doing.exits - 2))
         assert sum(row.exits_by_class.values()) == row.entries
+        assert sum(row.system_registers.values()) == row.accesses
     places = lives.places(lives.behaviour(lives.census(rows)))
     assert sorted(phase for says in places["says"] for phase in says.partition(": ")[2].split(", ")) == sorted(
         does["linux-arm64"]

@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from study.collect.boards.emulated import EmulatedBoard
 from study.errors import StudyError
@@ -107,12 +108,20 @@ class Lab:
 
 
 @contextlib.contextmanager
-def lab(folder: Path, *, kernel: str = "", words: str = QUICK, cpus: int = 1, others: Sequence[str] = ()) -> Iterator[Lab]:
+def lab(
+    folder: Path,
+    *,
+    kernel: str = "",
+    words: str = QUICK,
+    cpus: int = 1,
+    others: Sequence[str] = (),
+    more: Mapping[str, Path] = MappingProxyType({}),
+) -> Iterator[Lab]:
     """Boot a board that answers to ssh, with keys of its own, until the end.
 
     `kernel` is how its release begins, and `words` are added to its command line. More than one CPU run at the same time, and no
     longer one instruction in each nanosecond: figures of such a board mean nothing. `others` are kernels that it can go on with: then
-    it has a /boot with its own, and kexec.
+    it has a /boot with its own, and kexec. `more` are folders whose files it has besides, by where it has them.
     """
     for key in ("key", "host_key", "other"):
         run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", folder / key])
@@ -126,7 +135,7 @@ def lab(folder: Path, *, kernel: str = "", words: str = QUICK, cpus: int = 1, ot
     initrd = Path(launch.argv[launch.argv.index("-initrd") + 1])
     systems = {release_of(system): system for system in map(archive.kernel, [kernel or archive.KERNEL, *others])}
     release = next(iter(systems))
-    _pack(folder, server(*systems), initrd, systems, cpus)
+    _pack(folder, {".": server(*systems), **more}, initrd, systems, cpus)
     argv = [str(folder / "initrd") if word == str(initrd) else word for word in launch.argv]
     network = ["-netdev", f"user,id=net,restrict=on,hostfwd=tcp:{address}:{port}-:22", "-device", "virtio-net-device,netdev=net"]
     if cpus > 1:
@@ -181,13 +190,14 @@ def server(*releases: str) -> Path:
     return cache.cached("sshd", cache.digest(*NETWORK, *LIBRARIES, *PROGRAMS, *releases), fetch)
 
 
-def _pack(folder: Path, base: Path, initrd: Path, systems: Mapping[str, Path], cpus: int) -> None:
-    """Write an image that is the board's, and after it the server: the kernel unpacks one after the other.
+def _pack(folder: Path, along: Mapping[str, Path], initrd: Path, systems: Mapping[str, Path], cpus: int) -> None:
+    """Write an image that is the board's, and after it folders by their places: the kernel unpacks one after the other.
 
     Of some kernels that it may run, by their releases, the first is its own.
     """
     tree = folder / "tree"
-    shutil.copytree(base, tree, symlinks=True)
+    for place, base in along.items():
+        shutil.copytree(base, tree / place, symlinks=True, dirs_exist_ok=True)
     for name in ("etc", "boot"):
         (tree / name).mkdir()
     texts = {"start": START, "etc/sshd_config": SETTINGS, "etc/passwd": USERS, "etc/group": "root:x:0:\nnogroup:x:65534:\n"}

@@ -356,6 +356,17 @@ Totals:
 """
 
 
+KEYED = """# event histogram
+#
+# trigger info: hist:keys=common_pid,hsr:vals=hitcount:sort=hitcount:size=2048 [active]
+#
+
+{ common_pid:        640, hsr: 1647493217 } hitcount:          4
+{ common_pid:         99, hsr: 1647493217 } hitcount:         17
+{ common_pid:        640, hsr: 1646788576 } hitcount:          1
+"""
+
+
 def test_a_histogram_is_read_thread_by_thread_and_refused_if_it_is_full(tmp_path: Path) -> None:
     from study.collect.onboard import BoardError, census
 
@@ -363,7 +374,11 @@ def test_a_histogram_is_read_thread_by_thread_and_refused_if_it_is_full(tmp_path
     event.mkdir(parents=True)
     lacking = {"entries", "exits", "told", "monitored"}
     (event / "hist").write_text(HIST.format(ours=12, dropped=0))
-    assert census._histograms(tmp_path, {640, 641}, lacking) == {"accesses": 12, "enabling": 3}
+    registers = tmp_path / "events/kvm/kvm_handle_sys_reg"
+    registers.mkdir()
+    (registers / "hist").write_text(KEYED)
+    counts = census._histograms(tmp_path, {640, 641}, lacking)
+    assert counts == {"accesses": 12, "enabling": 3, "registers": {"1647493217": 4, "1646788576": 1}}
     (event / "hist").write_text(HIST.format(ours=12, dropped=2))
     with pytest.raises(BoardError, match="the histogram of trap_reg is full"):
         census._histograms(tmp_path, {640}, lacking)

@@ -28,8 +28,9 @@ class LinuxBoard:
     guests: Mapping[str, Path] = MappingProxyType({})  # real guests that a boot takes along: a folder for each
 
     def describe(self, link: Link, factors: Factors) -> dict[str, Any]:
-        """Ask a boot what it is, after it has tried perf, KVM and every strategy."""
-        return link.ask("facts", events=factors.perf_events, strategies=list(factors.strategies))
+        """Ask a boot what it is, after it has tried KVM, every strategy, and what visits need, or real guests, which need no perf."""
+        guests = bool(self.guests)
+        return link.ask("facts", events=[] if guests else factors.perf_events, strategies=list(factors.strategies), guests=guests)
 
     def doctor(self, link: Link) -> list[dict[str, str]]:
         """Ask a boot what is good about it and what is not, after it has tried perf and KVM."""

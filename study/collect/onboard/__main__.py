@@ -46,8 +46,8 @@ PF_EXITING = 4  # of the flags of proc(5), stat: sched.h
 platform.platform(aliased=True)  # pyperf asks this for every suite, and Python keeps it: once for all forked processes
 
 
-def board_facts(events: list[list[str]], strategies: list[str]) -> dict[str, object]:
-    """Say what the board is, after trying perf, KVM and every strategy."""
+def board_facts(events: list[list[str]], strategies: list[str], guests: bool = False) -> dict[str, object]:
+    """Say what the board is, after trying perf, KVM and every strategy, and what real guests need if there are any."""
     for row in events:
         counting.check(row)
     result: dict[str, Any] = facts.collect()
@@ -56,6 +56,8 @@ def board_facts(events: list[list[str]], strategies: list[str]) -> dict[str, obj
     result["doctor"] = doctor.examine(board)
     for name in strategies:
         strategy.choose(name)
+    if guests:
+        life.check()
     return result
 
 

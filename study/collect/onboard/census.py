@@ -40,6 +40,7 @@ TRIGGERS = {
     "monitored": ("kvm_arm_set_dreg32", (), f'name == "MDSCR_EL1" && value & {MONITOR}'),
     "accesses": ("trap_reg", (), ""),
     "enabling": ("trap_reg", (), f"is_write == 1 && write_value & 1 && {CONTROL}"),
+    "registers": ("kvm_handle_sys_reg", ("hsr",), ""),
 }
 # Lines of a histogram: its trigger, and how often each combination of keys was met.
 TRIGGER = re.compile(r"trigger info: hist:keys=([^:\s]*)\S*(?: if (.*?))? \[active\]")
@@ -207,7 +208,10 @@ def _tracing() -> Iterator[tuple[Path, set[str]]]:
     try:
         instance.mkdir()
     except OSError as error:
-        raise BoardError(f"{INSTANCES} gives no instance to count in: {error.strerror}; run the study as root") from None
+        raise BoardError(
+            f"{INSTANCES} gives no instance to count in: {error.strerror}; run the study as root, "
+            "where it is not mounted after: sudo mount -t tracefs none /sys/kernel/tracing"
+        ) from None
     try:
         lacking = set()
         for name, (event, keys, condition) in TRIGGERS.items():

@@ -67,26 +67,38 @@ def live(
         If it does not live as it should: one line that says why.
     """
     strategy.choose(chosen)
-    ours, theirs = socket.socketpair()
     argv = [*vmm(), "-machine", "virt,gic-version=host,accel=kvm", "-cpu", f"host{cpu}", "-m", str(memory)]
     argv += ["-nodefaults", "-nographic", "-no-reboot", "-serial", "stdio", "-kernel", str(GUESTS / kernel)]
     argv += ["-initrd", str(GUESTS / initrd)] * bool(initrd) + ["-append", append] * bool(append)
-    argv += (
-        []
-        if marks
-        else ["-S", "-no-shutdown", "-chardev", f"socket,id=monitor,fd={theirs.fileno()}", "-mon", "chardev=monitor,mode=control"]
-    )
-    with ours, theirs, contextlib.ExitStack() as held:
+    with contextlib.ExitStack() as held:
         if lacking := settings(ROOT):
             held.enter_context(tuning.held(ROOT, lacking))
         reading = held.enter_context(census.counting(counted))
-        running = held.enter_context(_started(argv, theirs, limit))
-        phases = list(_phases(running, reading)) if marks else [_whole(running, ours, reading)]
+        if marks:
+            phases = list(_phases(held.enter_context(_started(argv, limit)), reading))
+        else:
+            ours, theirs = map(held.enter_context, _monitor())
+            argv += ["-S", "-no-shutdown", "-chardev", f"socket,id=monitor,fd={theirs.fileno()}"]
+            argv += ["-mon", "chardev=monitor,mode=control"]
+            phases = [_whole(held.enter_context(_started(argv, limit, theirs)), ours, reading)]
     if (now := strategy.in_force()) != chosen:
         raise BoardError(
             f"the strategy was changed to {now} while {chosen} was measured: something else uses the module dbgswitch"
         )
     return {"phases": phases, "lacking": sorted(reading.lacking), "vmm": version()}
+
+
+def check() -> None:
+    """Try what every life needs: QEMU, and to count in each way.
+
+    Raises
+    ------
+    BoardError
+        If something is missing or forbidden.
+    """
+    version()
+    with census.counting(traced=True):
+        pass
 
 
 def settings(root: Path) -> list[tuple[str, str]]:
@@ -121,9 +133,14 @@ def vmm() -> list[str]:
 
 
 def version() -> str:
-    """Return what QEMU says of its version."""
+    """Return what QEMU says of its version; a QEMU that does not run is refused."""
     said = subprocess.run([*vmm(), "--version"], capture_output=True, text=True, check=False)
-    return (said.stdout.splitlines() or ["unknown"])[0]
+    if said.returncode != 0:
+        raise BoardError(
+            f"{VMM} does not run on the board: {(said.stderr.splitlines() or ['it says nothing'])[-1]}; install it again with: "
+            f"sudo apt-get install --reinstall {PACKAGE}"
+        )
+    return said.stdout.splitlines()[0]
 
 
 @dataclass
@@ -199,9 +216,20 @@ class Running:
             self.process.stdin.flush()
 
 
+def _monitor() -> tuple[socket.socket, socket.socket]:
+    """Return our end and QEMU's of the line on which it says that a guest shut down."""
+    try:
+        return socket.socketpair()
+    except OSError as error:
+        raise BoardError(
+            f"a guest that marks no phases takes sockets, by which QEMU says that it shut down: {error.strerror}; build this kernel "
+            "with CONFIG_NET and CONFIG_UNIX"
+        ) from None
+
+
 @contextlib.contextmanager
-def _started(argv: list[str], monitor: socket.socket, limit: float) -> Iterator[Running]:
-    """Start a guest on the CPU that measures, and end it when this is left, or we are killed."""
+def _started(argv: list[str], limit: float, *theirs: socket.socket) -> Iterator[Running]:
+    """Start a guest on the CPU that measures, with its ends of sockets, and end it when this is left, or we are killed."""
     ready, measuring = tied.to_parent(signal.SIGKILL), facts.measuring_cpu()
 
     def before_exec() -> None:
@@ -210,9 +238,10 @@ def _started(argv: list[str], monitor: socket.socket, limit: float) -> Iterator[
 
     with subprocess.Popen(
         argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, preexec_fn=before_exec,
-        pass_fds=[monitor.fileno()],
+        pass_fds=[end.fileno() for end in theirs],
     ) as process:  # fmt: skip
-        monitor.close()
+        for end in theirs:
+            end.close()
         try:
             yield Running(process, limit)
         finally:
