@@ -26,7 +26,7 @@ import pandas as pd
 from study import paths
 from study.analyze import compare, cost, figures, frame, tables
 from study.bench.rows import PAIRS, Row, growth, in_turns, ratio
-from study.campaign import Campaign
+from study.campaign import Campaign, columns
 from study.campaign.store import DERIVED
 from study.design import STATES, Visit, choose
 from study.factors import KVM
@@ -198,7 +198,7 @@ def _beside_others(folder: Path, say: Callable[[str], None]) -> tuple[list[dict[
         return runs[-1]["seconds"]
 
     def first() -> float:
-        shutil.rmtree(paths.cache())
+        shutil.rmtree(columns.folder())
         return run("steps", folder)["seconds"]
 
     say("analysing it in turns with DuckDB and pandas")

@@ -33,6 +33,11 @@ JUDGED_BY = hashlib.sha256(
 ).hexdigest()
 
 
+def folder() -> Path:
+    """Return where copies are; all of them can be removed at any time."""
+    return paths.cache() / "columns"
+
+
 @dataclass(frozen=True)
 class Copy:
     """The copy of a file of lines: where it is or would be, and what is in it: nothing if it is not there, or is damaged.
@@ -49,7 +54,7 @@ class Copy:
         if not raw.exists() or raw.stat().st_size < LEAST:
             return cls(None, [])
         name = hashlib.sha256("\0".join([JUDGED_BY, digest_of(raw), *judged_by]).encode()).hexdigest()
-        place = paths.cache() / "columns" / name
+        place = folder() / name
         return cls(place, _read(place))
 
     def keep(self, lines: Sequence[dict[str, Any]]) -> None:

@@ -32,7 +32,7 @@ def campaign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Campaign:
 
 
 def copies() -> list[Path]:
-    return sorted((paths.cache() / "columns").iterdir())
+    return sorted(columns.folder().iterdir())
 
 
 @pytest.fixture
