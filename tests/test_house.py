@@ -24,7 +24,7 @@ ROOMS = {
     "process": ["errors", "paths"],
     "guests": ["errors"],
     "design": ["errors", "factors", "guests"],
-    "campaign": ["errors", "factors", "terminal", "design"],
+    "campaign": ["errors", "paths", "factors", "terminal", "design"],
     "kernels": BASE[:-1],
     "collect": [*BASE, "kernels"],
     "analyze": BASE,

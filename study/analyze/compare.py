@@ -99,17 +99,18 @@ def medians(frame: pd.DataFrame) -> pd.DataFrame:
     `value` is the median of the visit's values, `values` their number; what could not be counted is left out. Cells, and what they
     have in common by POOL and ROOM, are numbers.
     """
-    counted = np.flatnonzero(frame["value"].notna())
-    changes = np.zeros(len(counted), dtype=bool)
+    changes = np.zeros(len(frame), dtype=bool)
     changes[:1] = True
     for tag in VISIT:
-        codes = frame[tag].astype("category").cat.codes.to_numpy()[counted]
+        codes = frame[tag].astype("category").cat.codes.to_numpy()
         changes[1:] |= codes[1:] != codes[:-1]
-    starts = np.flatnonzero(changes)
-    runs = frame[[*CELL, "boot", "visit", "block", "position"]].iloc[counted[starts]]
+    starts, counted = np.flatnonzero(changes), frame["value"].notna().to_numpy()
+    lost = np.searchsorted(starts, np.flatnonzero(~counted), side="right") - 1
+    sizes = np.diff(starts, append=len(frame)) - np.bincount(lost, minlength=len(starts))
+    runs = frame[[*CELL, "boot", "visit", "block", "position"]].iloc[starts[sizes > 0]]
     number = runs.groupby(VISIT, sort=False, observed=True).ngroup().to_numpy()
     first = ~pd.Series(number).duplicated().to_numpy()
-    values, sizes = frame["value"].to_numpy()[counted], np.diff(starts, append=len(counted))
+    values, sizes = frame["value"].to_numpy()[counted], sizes[sizes > 0]
     if not first.all():  # rows of a visit are apart
         of_visit = np.repeat(number, sizes)
         values, sizes = values[np.argsort(of_visit, kind="stable")], np.bincount(of_visit)

@@ -7,9 +7,9 @@ import json
 import math
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -84,20 +84,22 @@ def tidy(campaign: Campaign) -> pd.DataFrame:
     BadData
         If a visit is damaged.
     """
-    campaign.recorded()
     starts: dict[tuple[str, str], str] = {}
     places = Counter[tuple[str, str]]()
     visits: list[tuple[Any, ...]] = []
     series: list[tuple[int, Series]] = []
-    for record in campaign.records():
+    for record in campaign.measured():
         board, boot = record.facts["board"], start_of(record, starts)
         places[board, boot] += 1
         tags, measured = _read(record, boot, places[board, boot], campaign.design_of(board).factors)
         series += [(len(visits), one) for one in measured]
         visits.append(tags)
+    if not visits:
+        campaign.recorded()  # says so
     sizes = np.array([len(one.values) for _, one in series])
     of_visit = np.bincount([number for number, _ in series], sizes, len(visits)).astype(int)
-    columns = {name: _column(values, of_visit) for name, values in zip(TAGS, zip(*visits, strict=True), strict=True)}
+    with ThreadPoolExecutor() as threads:  # what takes long is to write that much memory
+        columns = dict(zip(TAGS, threads.map(lambda tags: _column(tags, of_visit), zip(*visits, strict=True)), strict=True))
     columns["value_index"] = np.concatenate([np.arange(size) for size in sizes])
     columns["value"] = np.concatenate([one.values for _, one in series])
     columns |= {name: _column([getattr(one, name) for _, one in series], sizes) for name in ("metric", "unit", "running")}
@@ -109,8 +111,7 @@ def start_of(record: Record, known: dict[tuple[str, str], str]) -> str:
     return known.setdefault((record.facts["board"], str(record.facts.get("boot_id") or record.boot)), record.boot)
 
 
-@dataclass(frozen=True)
-class Series:
+class Series(NamedTuple):
     """What one visit has to say of one metric: its values, in order, and in which share of the time they were counted."""
 
     metric: str
@@ -170,12 +171,9 @@ def _accesses_per_switch(facts: dict[str, Any]) -> int:
 
 
 def _series(line: dict[str, Any], emulated: bool, per_switch: int) -> Iterator[Series]:
-    if "pyperf" in line:
-        (benchmark,) = line["pyperf"]["benchmarks"]
-        runs = [np.asarray(run.get("values", ()), dtype=float) for run in benchmark["runs"]]
-        unit = {**line["pyperf"].get("metadata", {}), **benchmark.get("metadata", {})}.get("unit", "second")
-        metric, word, scale = (EMULATED if emulated else TIMED)[unit]
-        yield Series(metric, word, np.concatenate(runs) * scale)
+    if "values" in line:
+        metric, word, scale = (EMULATED if emulated else TIMED)[line["unit"]]
+        yield Series(metric, word, line["values"] * scale)
     for count in line["counts"]:
         name, unit = ({} if "source" in line else METRICS).get(count["event"], (count["event"], count.get("unit") or "events"))
         if not (emulated and name in REPEATS_INSTRUCTIONS):

@@ -45,6 +45,11 @@ COLUMNS = [
     *CELL, "arm", "boot", "life", "block", "baseline", "emulated", "cannot", "lacking", *COUNTS, "classes", "registers", "traced_exits",
 ]  # fmt: skip
 NOTHING = pd.DataFrame(columns=COLUMNS)
+# What census() says of a phase under a strategy.
+SEEN = [
+    *CELL, "workload", "entries", "exits_by_class", "monitor_mode", "enabled", "accesses", "exits", "switches", "traps",
+    "instructions", "vmm_instructions", "guest_instructions", "lives", "counted", "cannot", "unseen",
+]  # fmt: skip
 # Who must have counted the same: KVM's own statistics, the module, and tracepoints; and of monitor debug mode the last two.
 SAME = {"exits": ("entries", "traced_entries", "traced_exits"), "monitored": ("seen_monitored",)}
 WHO = {
@@ -214,14 +219,14 @@ def census(found: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        CELL; `workload`, empty for a boot. Of lives in the arm census: `entries`; `exits_by_class`, by what they are in words;
+        SEEN: CELL; `workload`, empty for a boot. Of lives in the arm census: `entries`; `exits_by_class`, by what they are in words;
         `monitor_mode` and `enabled`, shares of the entries with monitor debug mode on and with something enabled; `accesses` that
         trapped; `system_registers` that it was left for, by name. Of the others: `exits`; by the module `switches` and `traps`; `instructions` of the host's kernel, `vmm_instructions`,
         `guest_instructions`. All are means of a life. `lives` and `counted` are how many there were of either, `cannot` is why the
         guest could not do it, and `unseen` says of each share that is NaN why.
     """
     rows = [_census(dict(zip(CELL, tags, strict=True)), own) for tags, own in found.groupby(CELL, sort=False)]
-    return compare.in_order(pd.DataFrame(rows)) if rows else pd.DataFrame(columns=[*CELL, "cannot"])
+    return compare.in_order(pd.DataFrame(rows, columns=SEEN))
 
 
 def _census(tags: dict[str, Any], own: pd.DataFrame) -> dict[str, Any]:

@@ -28,12 +28,14 @@ import json
 import os
 import re
 import shlex
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from study.campaign import files, schema, sense
+from study.campaign import columns, files, schema, sense
 from study.campaign.files import write_whole
 from study.campaign.lines import line_digest, parse_line
 from study.campaign.names import by_number, legible, slug, system
@@ -202,12 +204,48 @@ class Campaign:
         BadData
             At the first line that is damaged, or is not what lines_of() lets pass.
         """
+        return self._of_all(self.lines_of)
+
+    def measured(self) -> Iterator[Record]:
+        """Yield what records() does, in brief, as columns.brief() has it: for those who compute.
+
+        A large boot is read from its copy in the cache, which is made if it is not there.
+        """
+        boots = self.boots()
+        with ThreadPoolExecutor() as threads:  # digests take no turns
+            copies = dict(zip(boots, threads.map(partial(self._copy_of, designs=self._designs_in_words()), boots), strict=True))
+        yield from self._of_all(lambda boot, seen: self._in_brief(boot, seen, copies.pop(boot)))
+
+    def _of_all(self, lines_of: Callable[[Path, Seen], Iterable[dict[str, Any]]]) -> Iterator[Record]:
+        """Yield the lines of all boots, as something reads them."""
         seen: Seen = {}
         boots = self.boots()
         for boot in progress.bar(f"reading {self.name}", len(boots), "boots", aside=True, over=boots):
             facts = self.facts(boot)
-            for line in self.lines_of(boot, seen):
+            for line in lines_of(boot, seen):
                 yield Record(boot.name, facts, line)
+
+    def _designs_in_words(self) -> list[str]:
+        return [design_text(design) for design in self.designs.values()]
+
+    def _copy_of(self, boot: Path, designs: list[str]) -> columns.Copy:
+        """Return the copy of the lines of a boot, as they are judged by these designs."""
+        return columns.Copy.of(boot / self.file, self.file, self.facts(boot)["board"], *designs)
+
+    def _in_brief(self, boot: Path, seen: Seen, copy: columns.Copy) -> list[dict[str, Any]]:
+        """Return the lines of a boot in brief: from their copy, or as lines_of() reads them, and a copy is made."""
+        places, names = self._places(self.facts(boot)["board"], seen), {line["visit"] for line in copy.lines}
+        if names and not places.keys() & names:
+            places |= dict.fromkeys(names, boot.name)
+            return copy.lines
+        lines = [columns.brief(line) for line in self.lines_of(boot, seen)]
+        if self._copy_of(boot, self._designs_in_words()).place == copy.place:  # nobody has written to it meanwhile
+            copy.keep(lines)
+        return lines
+
+    def _places(self, board: str, seen: Seen) -> dict[str, str]:
+        """Return which visits of a board, or lives on it, were seen, and in which boots."""
+        return seen.setdefault(f"{board} {CENSUS}" if self.file == CENSUS else board, {})
 
     def lines_of(self, boot: Path, seen: Seen | None = None) -> Iterator[dict[str, Any]]:
         """Yield the visits of a boot.
@@ -275,8 +313,7 @@ class Campaign:
     def names_of(self, boot: Path, seen: Seen) -> list[str]:
         """Return the names of the visits that lines_of() yields. A file that it has read to the end is read again only if it changed."""
         state, names = self._read.get(boot, (None, []))
-        board = self.facts(boot)["board"]
-        places = seen.setdefault(f"{board} {CENSUS}" if self.file == CENSUS else board, {})
+        places = self._places(self.facts(boot)["board"], seen)
         if not state or state != _state(boot / self.file) or places.keys() & names:
             return [line["visit"] for line in self.lines_of(boot, seen)]
         places |= dict.fromkeys(names, boot.name)
@@ -420,6 +457,11 @@ class Campaign:
             added = {self._name(path): digest_of(path) for path in ours if self._name(path) not in sums}
             if added:
                 write_sums(self.folder, sums | added)
+        designs = self._designs_in_words()
+        with contextlib.suppress(BadData):  # who reads it will say so
+            for boot in self.boots():
+                if self._is_of(board, boot / BOOT):
+                    self._in_brief(boot, {}, self._copy_of(boot, designs))
 
     @contextlib.contextmanager
     def _sums_to_oneself(self) -> Iterator[None]:

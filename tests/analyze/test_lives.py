@@ -106,7 +106,7 @@ def test_what_only_another_strategy_lets_a_guest_do_has_no_baseline_whatever_the
     unable = (found["phase"] == "debugger") & (found["strategy"] == "lazy")
     text = life_tables.page(*(made := found.assign(cannot=np.where(unable, NO_BREAKPOINTS, "")), lives.judged(made, None)))
     assert f"linux-armmp cannot do debugger under lazy: {NO_BREAKPOINTS}" in " ".join(text.split())
-    assert sections(text)["linux-armmp, 2"]["debugger, eager"][-2] == life_tables.NO_BASELINE
+    assert sections(text)["linux-armmp, 2"]["debugger, eager"][-2] == tables.NO_BASELINE
     assert tables.TOO_FEW[:30] not in text
 
 
