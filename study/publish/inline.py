@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from xml.etree import ElementTree
 
 from study.analyze.figures.svg import PREFIXES, SVG, XLINK
@@ -19,10 +20,11 @@ ATTRIBUTES = {
 }  # fmt: skip
 HREF = f"{{{XLINK}}}href"
 WITHIN = ("#", "data:image/png;base64,")  # how an address begins that leads out of no page
+REFERENCE = re.compile(r"^(url\()?#")
 NARROW = 400  # points: a figure that is not wider fits a telephone
 
 
-def inline(text: str, alt: str) -> str:
+def inline(text: str, alt: str, prefix: str = "") -> str:
     """Return a figure as an element of a page.
 
     Parameters
@@ -31,6 +33,8 @@ def inline(text: str, alt: str) -> str:
         SVG.
     alt : str
         What it shows.
+    prefix : str
+        What the names in it begin with, where a page has figures of several campaigns.
 
     Raises
     ------
@@ -46,12 +50,23 @@ def inline(text: str, alt: str) -> str:
     for parent in list(root.iter()):
         for child in [child for child in parent if child.tag not in TAGS]:
             parent.remove(child)
-        parent.attrib = dict(_kept(parent))
+        parent.attrib = {name: _named(name, value, prefix) for name, value in _kept(parent)}
     narrow = float(root.get("width", "0").removesuffix("pt")) <= NARROW
     root.attrib |= {"role": "img", "aria-label": alt, "class": "narrow" if narrow else "broad"}
     for prefix, address in PREFIXES.items():
         ElementTree.register_namespace(prefix, address)
     return ElementTree.tostring(root, encoding="unicode", short_empty_elements=False)
+
+
+def _named(attribute: str, value: str, prefix: str) -> str:
+    """Return the value of an attribute with a prefix to each name in it."""
+    if attribute == "id":
+        return prefix + value
+    return (
+        REFERENCE.sub(lambda at: at[0].replace("#", f"#{prefix}"), value)
+        if attribute == HREF or value.startswith("url(")
+        else value
+    )
 
 
 def _kept(element: ElementTree.Element) -> list[tuple[str, str]]:

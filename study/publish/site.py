@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import re
 import shlex
 import shutil
@@ -18,13 +19,13 @@ import nbformat
 import pandas as pd
 
 from study import paths
-from study.analyze import compare, frame, history, patches, tables
+from study.analyze import compare, frame, history, lives, patches, tables
 from study.campaign import Campaign
 from study.campaign.files import write_whole
 from study.campaign.names import slug, system
 from study.campaign.sums import SUMS
 from study.errors import BadData, BadRequest, StudyError
-from study.publish import findings
+from study.publish import answer, findings
 from study.publish.inline import inline
 
 TEMPLATES = paths.TEMPLATES / "html"
@@ -72,6 +73,13 @@ class Shown:
         found = sorted(self.folder.glob("notebooks/*.ipynb"))
         order = list(PAGES)
         return sorted(found, key=lambda path: next((n for n, name in enumerate(order) if path.stem.startswith(name)), len(order)))
+
+    def figure(self, prefix: str) -> str:
+        """Return the first of its figures, which shows what came out, as an element of a page; empty if there is none."""
+        alts = self.folder / "alt.json"
+        for name, alt in (json.loads(alts.read_text(encoding="utf-8")) if alts.exists() else {}).items():
+            return inline((self.folder / f"{name}.svg").read_text(encoding="utf-8"), alt, prefix)
+        return ""
 
     def stale(self) -> bool:
         """Say whether the data have changed since the analysis was executed."""
@@ -155,6 +163,7 @@ def _write(one: Shown, pages: Pages) -> dict[str, Any]:
     made = [pages.notebook(path, name, one.notebooks, beside, files) for path in one.notebooks]
     return {
         "anchor": f"campaign-{name}",
+        "figure": one.figure(f"{name}-"),
         "pages": [(f"{name}/{path}", text) for path, text in made],
         "raw": f"{name}/{raw}",
     }
@@ -184,8 +193,8 @@ class Pages:
         from traitlets.config import Config
 
         self.out = out
-        style, script = ((TEMPLATES / name).read_text(encoding="utf-8") for name in ("style.css", "sort.js"))
-        self.common = {"style": style, "script": script, "policy": policy(style, script)}
+        style, *scripts = ((TEMPLATES / name).read_text(encoding="utf-8") for name in ("style.css", "sort.js", "prices.js"))
+        self.common = {"style": style, "scripts": scripts, "policy": policy(style, scripts)}
         self.environment = jinja2.Environment(
             loader=jinja2.FileSystemLoader(TEMPLATES), undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
             autoescape=True,
@@ -266,13 +275,11 @@ def what(notebook: Path) -> str:
     return notebook.stem
 
 
-def policy(style: str, script: str) -> str:
-    """Return the content security policy of a page: it loads nothing, and nothing runs but its own script and style."""
-    style_hash, script_hash = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (style, script))
-    return (
-        f"default-src 'none'; img-src data:; style-src 'sha256-{style_hash}'; script-src 'sha256-{script_hash}'; base-uri 'none'; "
-        "form-action 'none'"
-    )
+def policy(style: str, scripts: Sequence[str]) -> str:
+    """Return the content security policy of a page: it loads nothing, and nothing runs but its own scripts and style."""
+    style_hash, *hashes = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (style, *scripts))
+    allowed = " ".join(f"'sha256-{script_hash}'" for script_hash in hashes)
+    return f"default-src 'none'; img-src data:; style-src 'sha256-{style_hash}'; script-src {allowed}; base-uri 'none'; form-action 'none'"
 
 
 def clean(html: str) -> str:
@@ -312,11 +319,8 @@ def _sections(cells: Sequence[Any]) -> list[tuple[int, list[Any]]]:
 def _shows(output: Mapping[str, Any]) -> bool:
     """Say whether an output has something to see: not a table without a row."""
     data = output.get("data", {})
-    return bool(
-        str(output.get("text", "")).strip()
-        or set(data) - {"text/html", "text/plain"}
-        or CONTENT.search(str(data.get("text/html", data)))
-    )
+    html = str(data.get("text/html", data)).replace(tables.prose(tables.UNMEASURED, "html"), "")
+    return bool(str(output.get("text", "")).strip() or set(data) - {"text/html", "text/plain"} or CONTENT.search(html))
 
 
 def told(html: str, tags: Sequence[str]) -> str:
@@ -405,11 +409,13 @@ def about(campaign: Campaign) -> dict[str, Any]:
     strategies = list(dict.fromkeys(timed["strategy"]))
     guests = list(dict.fromkeys(timed["guest"]))
     boards = [_board(campaign, board, rows) for board, rows in timed.groupby("board", sort=False)]
+    visits = compare.medians(values)
+    moved = patches.moves(visits, series)
     if series:
-        moved = patches.moves(compare.medians(values), series)
         boards = [row | _of_series(moved, series, row["board"]) for row in boards]
         strategies = [f"{series['base']['describe']} and {tables.plural(len(series['patches']), 'commit')} of {series['branch']}"]
     return {
+        "answer": answer.answer(summary, moved, lives.judged(lives.frame(campaign), visits)),
         "asked": "What a patch series moves." if series else "What monitor mode costs a guest that enables nothing.",
         "name": campaign.name,
         "emulated": any(row["emulated"] for row in boards),

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import zipfile
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,6 +21,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page
 
 from study import paths
+from study.analyze import compare, cost
 from study.campaign import Campaign
 from study.errors import BadData
 from study.publish import site
@@ -293,6 +295,59 @@ def test_a_comparison_is_sorted_by_a_press_on_its_head(chromium: Browser, pages:
     page.close()
 
 
+@pytest.mark.parametrize(("trap", "access"), [(0, 0), (2000, 12), (64000.5, 7)])
+def test_who_types_prices_sees_the_winner_and_is_told(
+    chromium: Browser, pages: Path, summary: pd.DataFrame, trap: float, access: float
+) -> None:
+    """By keyboard alone; the winners are those of the cost model's own rule."""
+    page = chromium.new_page()
+    page.goto((pages / PAGES[1]).as_uri())
+    first, second = (page.get_by_role("spinbutton", name=name) for name in ("a trap", "a debug register access"))
+    first.focus()
+    page.keyboard.press("Control+A")
+    page.keyboard.type(str(trap))
+    page.keyboard.press("Tab")
+    assert second.evaluate("input => input === document.activeElement")
+    page.keyboard.type(str(access))
+    rows = cost.counts(compare.in_focus(summary))
+    heads = page.locator(".prices thead th").all_text_contents()[1:]
+    assert heads == list(dict.fromkeys(rows["board"])) and len(heads) == 4
+    won: Counter[str] = Counter()
+    for line in some(page.locator(".prices tbody tr").all(), 9):
+        guest, *cells = line.locator("th, td").all_text_contents()
+        for board, cell in zip(heads, cells, strict=True):
+            costs = cost.priced(rows[(rows["board"] == board) & (rows["guest"] == guest)], trap, access)
+            name, _, margin = cell.partition(", by ")
+            least, *others = sorted(costs.values())  # type: ignore[type-var]
+            assert costs[name.split(" = ")[0]] == pytest.approx(least, abs=0.01)
+            apart = [more - least for more in others if more - least >= 0.5]
+            assert not apart or int(margin) == pytest.approx(min(apart), abs=1)
+            won[name] += 1
+    said = page.get_by_role("status").inner_text()
+    assert all(f"{name} in {times}" in said for name, times in won.items())
+    ring = page.locator("circle.mark").first
+    bottom = page.locator("[id^=prices-map]").first.evaluate("map => { const box = map.getBBox(); return box.y + box.height; }")
+    assert (float(ring.get_attribute("cy") or 0) == pytest.approx(bottom)) == (trap == 0)
+    first.fill("-1")
+    assert page.get_by_role("status").inner_text() == "A price is a number, 0 or more."
+    assert page.locator(".prices tbody tr").count() == 0
+    page.close()
+
+
+def test_the_index_shows_each_campaign_s_sentence_and_figure(chromium: Browser, pages: Path) -> None:
+    page = chromium.new_page(viewport={"width": 1400, "height": 900})
+    for name, site_name in (("reference", "reference"), ("hostile", "evil")):
+        page.goto((pages / name / "index.html").as_uri())
+        told = page.locator(f"section[aria-labelledby='campaign-{site_name}']")
+        alone = page.locator(".answered svg")
+        assert told.count() == 1 and alone.count() == 1
+        words, alt = told.locator(".answered > p").inner_text(), alone.get_attribute("aria-label")
+        page.goto((pages / name / site_name / "analyze.html").as_uri())
+        assert page.locator(".lead > p").first.inner_text() == words
+        assert page.locator(".lead svg").get_attribute("aria-label") == alt
+    page.close()
+
+
 @every_page
 def test_a_page_is_one_file_of_at_most_a_megabyte(pages: Path, name: str) -> None:
     text = (pages / name).read_text()
@@ -300,6 +355,7 @@ def test_a_page_is_one_file_of_at_most_a_megabyte(pages: Path, name: str) -> Non
     policy = re.search(r'<meta http-equiv="Content-Security-Policy" content="([^"]*)"', text)
     assert policy
     assert policy[1].startswith("default-src &#39;none&#39;; img-src data:; style-src &#39;sha256-")
+    assert len(re.findall("sha256-", policy[1].partition("script-src")[2])) == 2
     assert "unsafe" not in policy[1]
 
 

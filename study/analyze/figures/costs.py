@@ -28,7 +28,7 @@ from study.analyze.texts import (
 from study.factors import EXITS, GUEST_STATES, STRATEGIES
 
 # Parts of a round trip: shade and hatch, so that they read in grey.
-PARTS = {"base": ("0.85", ""), "scan": (COLOURS[8], "xx"), "switch": (COLOURS[0], "//"), "trap": (COLOURS[1], "..")}
+PARTS = {"base": ("0.85", ""), "scan": (COLOURS[8], "xx"), "switch": (COLOURS[0], "//"), "trap": (COLOURS[1], "||")}
 
 
 def by_guest(visits: pd.DataFrame, summary: pd.DataFrame, leave: str) -> Figure:
@@ -200,9 +200,8 @@ def parts(shares: pd.DataFrame, measured: pd.DataFrame, title: Mapping[str, str]
                 left = np.zeros(len(names))
                 for part, (shade, hatch) in PARTS.items():
                     length = here[part].fillna(0.0).to_numpy()
-                    axis.barh(
-                        range(len(names)), length, left=left, color=shade, edgecolor="0.25", hatch=hatch, height=0.7, lw=0.6
-                    )
+                    some = np.flatnonzero(length)
+                    axis.barh(some, length[some], left=left[some], color=shade, edgecolor="0.25", hatch=hatch, height=0.7, lw=0.6)
                     left += length
                 dots = measured.query("board == @board and guest == @guest and strategy in @names").astype({"strategy": str})
                 sns.stripplot(dots, x="value", y="strategy", order=names, ax=axis, jitter=False, color="k", size=3.5, zorder=5)

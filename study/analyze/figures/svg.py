@@ -36,6 +36,7 @@ PLACES = ("d", "x", "y", "width", "height", "points")  # attributes that are coo
 FINE, MOVE = re.compile(rf"-?\d+\.\d{{{DECIMALS + 1},}}"), re.compile(r"(translate|rotate)\([^)]*\)")
 # A name that matplotlib made of a hash: of a marker, a clip path, a hatch, an image, or a path of a collection.
 HASHED = re.compile(r"(m|p|h|image|C)[0-9a-f_]*[0-9a-f]{10}")
+MAP = "prices-map"  # in the name of the ground of a map over prices
 NO_TURN = re.compile(r" ?rotate\(-?0(\.0)? [^)]*\)")
 REFERENCE = re.compile(r"#([\w.-]+)")
 
@@ -84,10 +85,10 @@ def _present(element: Element) -> None:
 
 
 def _forget(root: Element) -> None:
-    """Drop the names that nothing refers to: several figures in a page would have the same."""
+    """Drop the names that nothing refers to, but for maps, which a page marks: several figures in a page would have the same."""
     known = {name for element in root.iter() for value in element.attrib.values() for name in REFERENCE.findall(value)}
     for element in root.iter():
-        if element.get("id") not in known:
+        if element.get("id") not in known and MAP not in element.get("id", ""):
             element.attrib.pop("id", None)
 
 
