@@ -269,6 +269,7 @@ def test_a_dark_page_is_dark_and_a_printed_one_is_not(chromium: Browser, pages: 
 def test_a_comparison_is_sorted_by_a_press_on_its_head(chromium: Browser, pages: Path, by: str) -> None:
     page = chromium.new_page()
     page.goto((pages / PAGES[1]).as_uri())
+    page.evaluate(OPEN)
     table = page.locator("table", has_text="ratio to lazy").first
     head = table.locator("thead th", has_text="median")
     column = page.evaluate("head => [...head.parentNode.cells].indexOf(head)", head.element_handle())

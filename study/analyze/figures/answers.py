@@ -18,7 +18,7 @@ from study.analyze.tables import scale, shorten
 NARROW = 4.2  # inches: its letters are as large as those of a telephone's page
 LETTERS = 50  # of a line across it
 LINE = 0.205  # inches of a row
-BOARD = 40
+BOARD = 18  # letters of its name
 # What a guest pays, and what it does not: told apart by colour, and by the length of the line.
 PAYS, FREE = COLOURS[3], COLOURS[0]
 
@@ -113,7 +113,7 @@ def real_guests(rows: pd.DataFrame) -> Figure:
             axis.set_title(shorten(guest, BOARD), fontsize="medium")
         figure.supxlabel(
             f"% that {rows['strategy'].iloc[0]} makes the host's kernel do more than {rows['baseline'].iloc[0]}\n"
-            f"(instructions, emulated on {shorten(rows['board'].iloc[0])}, not time;\nhollow: the 95 % interval holds 0)", fontsize="small",
+            f"(instructions, emulated on {shorten(rows['board'].iloc[0])}, not time;\nhollow: the 95 % interval, by itself, holds 0)", fontsize="small",
         )  # fmt: skip
         figure.suptitle(textwrap.fill(texts.message_of_guests(rows), LETTERS), **TITLE | {"fontsize": "medium"})
     plt.close(figure)
