@@ -35,11 +35,8 @@ def asked(summary: pd.DataFrame) -> pd.DataFrame:
     rows = _in_question(summary)
     same = ["board", "kernel", "mode", "strategy", "exit", "metric", "unit"]
     idle, kept = (rows[rows["guest"] == guest].set_index(same)[ENDS] for guest in (UNTOUCHED, ASKED))
-    found = (
-        idle.join(kept, how="inner", suffixes=("_idle", ""))
-        .rename(columns={"median_idle": "untouched", "median": "asked"})
-        .reset_index()
-    )
+    found = idle.add_suffix("_idle").join(kept, how="inner").reset_index()
+    found = found.rename(columns={"median_idle": "untouched", "median": "asked"})
     found = found.assign(alone=found["strategy"].isin(compare.AS_IT_IS))
     found = found.sort_values(["board", "alone"], key=_order, kind="stable", ignore_index=True)
     least = 1 + compare.SMALLEST_EFFECT

@@ -7,7 +7,7 @@ import pandas as pd
 
 from study.analyze import compare, pooling
 from study.analyze.rounding import rounded
-from study.factors import as_it_is, version
+from study.factors import GUEST_STATES, as_it_is, version
 
 TAGS = ["board", "kernel", "mode", "does", "exit", "guest"]
 COLUMNS = [
@@ -65,6 +65,14 @@ def generations(visits: pd.DataFrame) -> pd.DataFrame:
         as_it_is(row.kernel) if row.strategy == "stock" else row.strategy for row in found[["kernel", "strategy"]].itertuples()
     ]
     return compare.in_order(found[found["untouched"].notna() & (found["guest"] != "untouched")])[[*TAGS, "unit", *COLUMNS]]
+
+
+def telling(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return of generations() one exit, and the guests that tell the generations apart: those of the question, and the one that rarely touches."""
+    rare = max(GUEST_STATES, key=lambda guest: GUEST_STATES[guest].touch_every)
+    chosen = [guest for guest in (TOUCHING, ASKED, rare) if guest in set(rows["guest"])] or list(rows["guest"])[:1]
+    own = rows[rows["exit"].isin(list(rows["exit"])[:1]) & rows["guest"].isin(chosen)]
+    return own.sort_values("guest", key=lambda column: column.map(chosen.index), kind="stable")
 
 
 def short(kernels: pd.Series) -> dict[str, str]:

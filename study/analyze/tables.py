@@ -47,6 +47,7 @@ HISTORY = ("mde", "all", "one-no-mde", "touch")
 # Facts of a board: what a dictionary of more becomes one line, and how long that may be.
 MOST_FACTS, LONGEST_FACT = 20, 4000
 
+UNMEASURED = "This campaign has not measured what is needed for it."
 WIDTH = 72  # columns that a table may have in a mail
 
 tabulate.MIN_PADDING = 0  # a list wants narrow tables
@@ -466,7 +467,7 @@ def table(head: list[str], body: list[list[str]], sides: str, style: str) -> str
         A row of FORMATS.
     """
     if not body:
-        return prose("This campaign has not measured what is needed for it.", style)
+        return prose(UNMEASURED, style)
     aligned = [{"l": "left", "r": "right"}[side] for side in sides]
     made = tabulate.tabulate(body, head, FORMATS[style], colalign=aligned, disable_numparse=True, preserve_whitespace=True)
     return tight(made, style)

@@ -7,13 +7,13 @@ enough for a mail.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from study.analyze import chart, compare, cost, history, lives, tables
+from study.analyze import asked, chart, compare, cost, history, lives, tables
 from study.analyze.history import ASKED, TOUCHING
 from study.analyze.tables import MEANINGS, label, scale
 from study.campaign.names import system
@@ -27,6 +27,8 @@ PARTS = ("base", "scan", "switch", "trap")  # of a round trip, in the order in w
 TELLING = ("untouched", "mde")  # the guests of the question, of which a description speaks; its text has all
 ROOM = ["board", "kernel", "metric"]  # what has a panel of its own
 REAL_GUESTS = "real guests, by what was counted (black: monitor mode on; fewer or more accesses than the map has are at its edge)"
+TOUCHED = ("touching", "the guest writes a register in every round trip", "touch", "none")  # beside tables.CASES
+LONGEST = 300  # letters of the words for a figure
 COLUMNS, LINES = 56, 11  # of a map of letters
 
 
@@ -54,14 +56,117 @@ def heading(row: pd.Series) -> str:
     return f"{tables.shorten(row['board'], 40)}, {tables.shorten(system(row['board'], row['kernel']), 40)}, {tables.shorten(row['mode'])}; {what}"
 
 
+def within(head: str, clauses: Sequence[str], between: str = "; ") -> str:
+    """Return a head and as many clauses as words for a figure may have letters, and how many are left to its text."""
+    for kept in range(len(clauses), 0, -1):
+        left = len(clauses) - kept
+        said = f"{head}{between.join(clauses[:kept])}{f'; and {left} more in its text' if left else ''}."
+        if len(said) <= LONGEST:
+            return said
+    return f"{head}{clauses[0]}" if clauses and len(head) + len(clauses[0]) <= LONGEST else f"{head[: LONGEST - 4].rstrip()} ..."
+
+
+def message(rows: pd.DataFrame) -> str:
+    """Return what monitor_mode() of the figures shows, in a line: who charges for monitor debug mode, and who does not.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        As asked.asked() returns it.
+    """
+    pays, free = (rows[rows["says"] == says] for says in (asked.PAYS, asked.FREE))
+    said = [
+        *(
+            [f"{asked.together(pays)} charge {asked.span(pays, 'more')} for monitor debug mode that enables nothing"]
+            if len(pays)
+            else []
+        ),
+        *([f"{asked.together(free)} at most {free['more'].max() * scale(free['unit'].iloc[0])[0]:.0f}"] if len(free) else []),
+    ]
+    return "; ".join(said) or "What monitor debug mode costs: too few boots to say"
+
+
+def describe_asked(rows: pd.DataFrame) -> str:
+    """Return what monitor_mode() of the figures shows, in words."""
+    emulated = " (emulated, not time)" if (rows["metric"] == "clock").all() else ""
+    boards = shortened(dict.fromkeys(rows["board"]))
+    return within(f"{message(rows)}. Per {rows['exit'].iloc[0]} round trip{emulated}. On: ", boards, ", ")
+
+
+def text_asked(rows: pd.DataFrame) -> str:
+    """Return monitor_mode() of the figures as text: for each board a line for each way of switching, from one guest to the other."""
+    parts = []
+    for board, own in rows.groupby("board", sort=False):
+        factor, word = scale(own["unit"].iloc[0])
+        marks = [
+            chart.Mark(
+                row.way,
+                row.asked * factor,
+                min(row.untouched, row.asked) * factor,
+                max(row.untouched, row.asked) * factor,
+                f"{row.more * factor:+.0f}",
+            )
+            for row in own.itertuples()
+        ]
+        words = fill(f"{board}, {own['exit'].iloc[0]}{unit_of(word)}")
+        parts.append(f"{words}\n\n{chart.intervals({'': marks}, 'way of switching')}")
+    return "\n\n".join(
+        [fill(message(rows)), *parts, fill("o: monitor debug mode on and nothing enabled; dashes: from an untouched guest.")]
+    )
+
+
+def shortened(boards: Iterable[str]) -> list[str]:
+    """Return the names of boards, as long as a line of words may have them."""
+    return [tables.shorten(board, 40) for board in boards]
+
+
+def message_of_guests(rows: pd.DataFrame) -> str:
+    """Return what real_guests() of the figures shows, in a line: where another way of switching saves most, and where it costs most.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        As asked.real_guests() returns it.
+    """
+    name = rows["strategy"].iloc[0]
+    told = [
+        f"{'saves' if row.more < 0 else 'costs'} {row.guest} in {row.phase} {abs(row.of_kernel):.1%}"
+        for row in asked.extremes(rows)
+    ]
+    return (
+        f"{name} {' and '.join(told)} of the kernel's work" if told else f"{name} cannot be told from {rows['baseline'].iloc[0]}"
+    )
+
+
+def describe_guests(rows: pd.DataFrame) -> str:
+    """Return what real_guests() of the figures shows, in words."""
+    boards = shortened(dict.fromkeys(rows["board"]))
+    return within(
+        f"{message_of_guests(rows)}, over {rows['baseline'].iloc[0]}, in instructions (emulated, not time). On: ", boards, ", "
+    )
+
+
+def text_guests(rows: pd.DataFrame) -> str:
+    """Return real_guests() of the figures as text."""
+    groups = {
+        str(guest): [
+            chart.Mark(row.phase, 100 * row.of_kernel, 100 * row.of_kernel_low, 100 * row.of_kernel_high, f"{row.of_kernel:+.1%}")
+            for row in own.itertuples()
+        ]
+        for guest, own in rows.groupby("guest", sort=False)
+    }
+    drawn = chart.intervals(groups, "guest, phase", at=0.0)
+    return f"{fill(describe_guests(rows))}\n\n{drawn}\n\n{fill('o: the change in %; dashes: its 95 % interval over boots.')}"
+
+
 def describe(summary: pd.DataFrame, leave: str) -> str:
     """Return what by_guest() shows, in words: on each board, for the telling guests, the cheapest and the dearest strategy."""
     rows = labelled(compare.timed(summary).query("exit == @leave and arm == 'main'"))
     parts = []
     for board, here in rows.groupby("board", sort=False):
         emulated = " (emulated, not time)" if here["metric"].iloc[0] == "clock" else ""
-        parts.append(f"{board}, in {here['word'].iloc[0]}{emulated}: {_ends(here, 'median')}")
-    return f"Cost of a round trip ({leave}) by guest state and strategy. {'; '.join(parts)}."
+        parts.append(f"{tables.shorten(board, 40)}, in {here['word'].iloc[0]}{emulated}: {_ends(here, 'median')}")
+    return within(f"A round trip ({leave}). ", parts)
 
 
 def _ends(rows: pd.DataFrame, column: str) -> str:
@@ -71,7 +176,7 @@ def _ends(rows: pd.DataFrame, column: str) -> str:
     for guest in [guest for guest in TELLING if guest in guests] or guests[:3]:
         cell = rows[rows["guest"] == guest]
         low, high = cell.loc[cell[column].idxmin()], cell.loc[cell[column].idxmax()]
-        cells.append(f"{guest} from {low[column]:.0f} ({low.strategy}) to {high[column]:.0f} ({high.strategy})")
+        cells.append(f"{guest} {low[column]:.0f} ({low.strategy}) to {high[column]:.0f} ({high.strategy})")
     return ", ".join(cells)
 
 
@@ -138,9 +243,38 @@ def unit_of(word: str) -> str:
     return ": instructions, emulated, not time" if word == "instructions" else f": {word}"
 
 
+def message_of_history(rows: pd.DataFrame) -> str:
+    """Return what history() shows, in a line: what the guest of the question pays on every kernel, and how that of one that touches moved.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        As history.telling() returns it.
+    """
+    factor, word = scale(rows["unit"].iloc[0])
+    names, said = history.short(rows["kernel"]), list[str]()
+    ends = [kernel for at in (0, -1) for kernel in [list(names)[at]]]
+    for guest, what in ((ASKED, "monitor debug mode"), (TOUCHING, "a write to a debug register")):
+        own = rows[rows["guest"] == guest]
+        if own.empty:
+            continue
+        first, last = ([asked.ends(own.loc[own["kernel"] == kernel, "more"] * factor), names[kernel]] for kernel in ends)
+        said.append(
+            f"{what} costs {first[0]} {word if not said else ''} on {first[1]}, {last[0]} on {last[1]}".replace("  ", " ")
+        )
+    return "; ".join(said).capitalize()
+
+
 def describe_history(rows: pd.DataFrame) -> str:
     """Return what history() shows, in words."""
-    return f"What each generation of KVM pays. {' '.join(generations(rows))}"
+    told = history.telling(rows)
+    emulated = " (emulated: path length, not time)" if told["unit"].iloc[0] == "instructions" else ""
+    boards = shortened(dict.fromkeys(told["board"]))
+    return within(
+        f"{message_of_history(told)}. Per {told['exit'].iloc[0]} round trip above an untouched guest{emulated}. On: ",
+        boards,
+        ", ",
+    )
 
 
 def text_history(rows: pd.DataFrame) -> str:
@@ -163,29 +297,48 @@ def text_history(rows: pd.DataFrame) -> str:
     return "\n\n".join([*parts, fill("o: median; dashes: its 95 % interval over boots.")])
 
 
+def in_cases(summary: pd.DataFrame, leave: str) -> pd.DataFrame:
+    """Return above_floor() of the thread's cases that were measured, `case` by `case`, without what is not correct."""
+    rows = compare.in_order(above_floor(summary, leave)).query("strategy != 'none'")
+    cases = [(f"{name}: {words}", guest, host) for name, words, guest, host in (*tables.CASES, TOUCHED)]
+    found = [rows[(rows["guest"] == guest) & (rows["host"] == host)].assign(case=case) for case, guest, host in cases]
+    shown = pd.concat(found) if any(map(len, found)) else rows.assign(case="guest: " + rows["guest"] + ", host: " + rows["host"])
+    return shown[shown["case"].isin(list(dict.fromkeys(shown["case"]))[: len(cases)])]
+
+
+def message_of_rig(rows: pd.DataFrame) -> str:
+    """Return what rig() shows, in a line: in which of the cases which strategy is the cheapest on every board.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        As in_cases() returns it.
+    """
+    least = rows[rows["above"] == rows.groupby(["board", "case"])["above"].transform("min")]
+    winners: dict[str, list[str]] = {}
+    for case, own in least.groupby("case", sort=False):
+        winners.setdefault(" or ".join(dict.fromkeys(own["strategy"])), []).append(str(case).partition(":")[0])
+    return "The cheapest way: " + "; ".join(f"{name} in {', '.join(cases)}" for name, cases in winners.items())
+
+
 def describe_rig(summary: pd.DataFrame, leave: str) -> str:
-    """Return what rig() shows, in words: on each board and host, for the telling guests, the cheapest and the dearest strategy."""
-    rows = above_floor(summary, leave).query("strategy != 'none'")
-    hosts = [host for host in ("none", "all") if host in set(rows["host"])] or list(rows["host"].head(1))
-    told = rows[rows["host"].isin(hosts)].groupby(["board", "host"], sort=False)
-    sentences = [f"{board}, host {host}: {_ends(here, 'above')}" for (board, host), here in told]
+    """Return what rig() shows, in words."""
+    rows = in_cases(summary, leave)
     emulated = " (emulated, not time)" if rows["metric"].iloc[0] == "clock" else ""
-    return (
-        f"Cost of each strategy above no switch at all, per {leave} round trip on the bare-metal rig, in {rows['word'].iloc[0]}"
-        f"{emulated}. {'; '.join(sentences)}."
-    )
+    far = {board: asked.ends(own["above"]) for board, own in rows.groupby("board", sort=False)}
+    clauses = [f"{tables.shorten(board, 40)} {ends}" for board, ends in far.items()]
+    return within(f"{message_of_rig(rows)}. Above no switch, in {rows['word'].iloc[0]}{emulated}: ", clauses)
 
 
-def describe_parts(shares: pd.DataFrame, guests: Sequence[str] = ("mde", "touch")) -> str:
-    """Return what parts() shows, in words: for each board and two telling guests what each strategy adds to the base."""
-    sentences = []
-    for (board, guest), here in shares[shares["guest"].isin(guests)].groupby(["board", "guest"], sort=False):
-        each = []
-        for row in here.to_dict("records"):
-            added = [f"{part} {row[part]:.0f}" for part in list(PARTS)[1:] if row[part] >= 0.5]
-            each.append(f"{row['strategy']} {' + '.join(added) or 'nothing'}")
-        sentences.append(f"{board}, guest {guest}: {', '.join(each)}")
-    return f"What a round trip consists of beside its base. {'. '.join(sentences)}."
+def describe_parts(shares: pd.DataFrame, guest: str = "touch") -> str:
+    """Return what parts() shows, in words: for each board what a switch, a scan and a trap add at most, and where the trap does."""
+    clauses = []
+    for board, here in shares.groupby("board", sort=False):
+        most = ", ".join(f"{part} {here[part].max():.0f}" for part in list(PARTS)[1:] if here[part].max() >= 0.5)
+        trapped = list(dict.fromkeys(here.loc[(here["guest"] == guest) & (here["trap"] >= 0.5), "strategy"]))
+        traps = f"; traps under {', '.join(trapped)}" if trapped else ""
+        clauses.append(f"{tables.shorten(board, 40)}: {most or 'nothing'}{traps}")
+    return within("What a round trip takes at most beside its base. ", clauses, ". ")
 
 
 def cell_name(row: Any) -> str:
@@ -199,8 +352,8 @@ def describe_control(summary: pd.DataFrame) -> str:
     parts = []
     for board, here in rows.groupby("board", sort=False):
         far, told = (here["ratio"] - 1).abs().max(), int((here["verdict"] != compare.CANNOT).sum())
-        parts.append(f"{board}: at most {far:.2%} in {len(here)} cells, told apart in {told}")
-    return f"How far {rows['baseline'].iloc[0]}, measured a second time, is from itself. {'; '.join(parts)}."
+        parts.append(f"{tables.shorten(board, 40)}: at most {far:.2%} in {len(here)} cells, told apart in {told}")
+    return within(f"How far {tables.shorten(rows['baseline'].iloc[0], 40)}, measured a second time, is from itself. ", parts)
 
 
 def off(visits: pd.DataFrame) -> pd.DataFrame:
@@ -217,8 +370,10 @@ def describe_drift(visits: pd.DataFrame) -> str:
         third = here.groupby("boot", observed=True)["position"].transform("max") / 3
         first, last = here[here["position"] <= third]["more"].median(), here[here["position"] > 2 * third]["more"].median()
         spread = here["more"].abs().quantile(0.95)
-        sentences.append(f"{board}: the last third {last - first:+.2f} % from the first; 95 % of visits within {spread:.2f} %")
-    return f"Every visit over the median of its cell, in the order of measurement. {'; '.join(sentences)}."
+        sentences.append(
+            f"{tables.shorten(str(board), 40)}: the last third {last - first:+.2f} % from the first, 95 % of visits within {spread:.2f} %"
+        )
+    return within("Every visit over the median of its cell, in the order of measurement. ", sentences)
 
 
 def competing(fitted: cost.Fit) -> list[str]:
@@ -227,19 +382,19 @@ def competing(fitted: cost.Fit) -> list[str]:
 
 
 def describe_break_even(fits: Mapping[str, cost.Fit], places: pd.DataFrame = lives.NOWHERE) -> str:
-    """Return what break_even() shows, in words: where the strategies of each board meet, and where real guests are."""
+    """Return what break_even() shows, in words: where the strategies of each board meet."""
     sentences = []
     for board, fitted in fits.items():
         names = competing(fitted)
         met = [
-            f"{first} and {second} meet at {rate:.2f} accesses per entry"
+            f"{first} = {second} at {rate:.2f}"
             for first, second in cost.PAIRS
             if {first, second} <= set(names) and 0 < (rate := float(cost.touch_rate(fitted.costs, first, second))) < 1
         ]
-        sentences.append(f"{board}: with debugging off {', '.join(met) if met else 'no two strategies meet'}")
-    return (
-        "The cheapest strategy over the touch rate and the share of entries with debugging on, by the cost model. "
-        f"{'; '.join(sentences)}.{' Real guests: ' * bool(len(places))}{' '.join(located(places))}"
+        sentences.append(f"{tables.shorten(board, 40)} {', '.join(met) if met else 'no two'}")
+    real = f", and {tables.plural(len(places), 'place')} of real guests" if len(places) else ""
+    return within(
+        f"The cheapest strategy by touch rate and debugging{real}. With debugging off, in accesses per entry: ", sentences
     )
 
 
@@ -252,17 +407,18 @@ def located(places: pd.DataFrame) -> list[str]:
     ]
 
 
-def describe_prices(rows: pd.DataFrame, guests: Sequence[str] = ("mde", "touch-20")) -> str:
-    """Return what prices() shows, in words: for each board and two telling guests who wins when both prices are low, and when traps are dear."""
-    sentences = []
-    for (board, guest), here in rows[rows["guest"].isin(guests)].groupby(["board", "guest"], sort=False):
+def describe_prices(rows: pd.DataFrame, guest: str = "touch-20") -> str:
+    """Return what prices() shows, in words: for each board who wins when both prices are low, when traps are dear, when accesses are."""
+    own = rows[rows["guest"] == guest] if guest in set(rows["guest"]) else rows[rows["guest"].isin(list(rows["guest"])[:1])]
+    clauses = []
+    for board, here in own.groupby("board", sort=False):
         at = [
             min((total, name) for name, total in cost.priced(here, *price).items())[1] for price in ((1, 1), (1e5, 1), (1, 1e3))
         ]
-        sentences.append(f"{board}, guest {guest}: {at[0]}; with traps at 100000 {at[1]}; with accesses at 1000 {at[2]}")
-    return (
-        "The cheapest strategy over the prices of a trap and of a register access, in units of an instruction, from emulated "
-        f"path lengths. At a price of 1 for both: {'. '.join(sentences)}."
+        clauses.append(f"{tables.shorten(board, 40)} {at[0]}, with traps at 100000 {at[1]}, with accesses at 1000 {at[2]}")
+    return within(
+        f"The cheapest strategy by the prices of a trap and a register access, from emulated path lengths. Guest {own['guest'].iloc[0]}: ",
+        clauses,
     )
 
 

@@ -52,7 +52,8 @@ def _of_guests(judged: pd.DataFrame) -> str:
         for row in ends
     ]
     unsure = [f"{row.guest}'s {row.phase}" for row in ends if row.verdict == compare.CANNOT]
-    tail = f"; corrected for all comparisons, that is not sure in {' and '.join(unsure)}" if unsure else ""
+    which = "neither is sure" if len(unsure) == len(ends) > 1 else f"that is not sure in {' and '.join(unsure)}"
+    tail = f"; corrected for all comparisons, {which}" if unsure else ""
     return f"For real guests {ends[0].strategy} costs, against {ends[0].baseline}, {' and '.join(told)}{tail}"
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
+import re
 import shlex
 import shutil
 import zipfile
@@ -13,16 +15,18 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import nbformat
 import pandas as pd
 
 from study import paths
-from study.analyze import compare, frame, history, patches, tables
+from study.analyze import compare, frame, history, lives, patches, tables
 from study.campaign import Campaign
 from study.campaign.files import write_whole
 from study.campaign.names import slug, system
 from study.campaign.sums import SUMS
 from study.errors import BadData, BadRequest, StudyError
-from study.publish import findings
+from study.publish import answer, findings
+from study.publish.inline import inline
 
 TEMPLATES = paths.TEMPLATES / "html"
 LARGEST = 1_000_000  # bytes of a page
@@ -42,6 +46,8 @@ FIGURES = {"svg": "SVG", "png": "PNG", "txt": "plain text"}
 TAGS = {"a", "b", "br", "caption", "code", "em", "h1", "h2", "h3", "h4", "hr", "li", "ol", "p", "pre", "strong", "table", "tbody",
         "td", "th", "thead", "tr", "ul"}  # fmt: skip
 ATTRIBUTES = {"*": ["id"], "a": ["href"], "td": ["class"], "th": ["class", "scope"]}
+OWN, FOLDED = "own", "folded"  # classes of headings
+HEADING, CONTENT = re.compile(r"(#+) "), re.compile(r"<(td|p|pre|svg)\b")
 SHORT = 30  # characters of a cell that is not broken into lines
 RIGHT, LEFT = ' style="text-align: right;"', ' style="text-align: left;"'
 
@@ -67,6 +73,13 @@ class Shown:
         found = sorted(self.folder.glob("notebooks/*.ipynb"))
         order = list(PAGES)
         return sorted(found, key=lambda path: next((n for n, name in enumerate(order) if path.stem.startswith(name)), len(order)))
+
+    def figure(self, prefix: str) -> str:
+        """Return the first of its figures, which shows what came out, as an element of a page; empty if there is none."""
+        alts = self.folder / "alt.json"
+        for name, alt in (json.loads(alts.read_text(encoding="utf-8")) if alts.exists() else {}).items():
+            return inline((self.folder / f"{name}.svg").read_text(encoding="utf-8"), alt, prefix)
+        return ""
 
     def stale(self) -> bool:
         """Say whether the data have changed since the analysis was executed."""
@@ -150,6 +163,7 @@ def _write(one: Shown, pages: Pages) -> dict[str, Any]:
     made = [pages.notebook(path, name, one.notebooks, beside, files) for path in one.notebooks]
     return {
         "anchor": f"campaign-{name}",
+        "figure": one.figure(f"{name}-"),
         "pages": [(f"{name}/{path}", text) for path, text in made],
         "raw": f"{name}/{raw}",
     }
@@ -179,8 +193,8 @@ class Pages:
         from traitlets.config import Config
 
         self.out = out
-        style, script = ((TEMPLATES / name).read_text(encoding="utf-8") for name in ("style.css", "sort.js"))
-        self.common = {"style": style, "script": script, "policy": policy(style, script)}
+        style, *scripts = ((TEMPLATES / name).read_text(encoding="utf-8") for name in ("style.css", "sort.js", "prices.js"))
+        self.common = {"style": style, "scripts": scripts, "policy": policy(style, scripts)}
         self.environment = jinja2.Environment(
             loader=jinja2.FileSystemLoader(TEMPLATES), undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
             autoescape=True,
@@ -191,6 +205,8 @@ class Pages:
             config=Config({"CoalesceStreamsPreprocessor": {"enabled": True}}),
         )  # fmt: skip
         self.exporter.register_filter("clean", clean)
+        self.exporter.register_filter("inline", inline)
+        self.exporter.register_filter("told", told)
 
     def notebook(
         self,
@@ -216,14 +232,17 @@ class Pages:
             For each figure the files of it.
         """
         try:
-            body, _ = self.exporter.from_filename(str(source), resources={"study_files": dict(files)})
+            node = with_content(nbformat.read(source, as_version=4))
+            body, _ = self.exporter.from_notebook_node(node, resources={"study_files": dict(files)})
+        except StudyError:
+            raise
         except Exception:  # whatever nbformat, nbconvert and their parsers meet in a file that is none
             raise BadData(f"{source} is no notebook; make it again with: make analyze mail") from None
-        text, contents, title = finish(body)
+        lead, text, contents, title = finish(body)
         links = [*((f"{path.stem}.html", what(path)) for path in others if path != source), *beside]
         named = f"{title or source.stem}: {folder}"
         self._write(
-            self.out / folder / f"{source.stem}.html", "page.html.j2", title=named, body=text, contents=contents, links=links,
+            self.out / folder / f"{source.stem}.html", "page.html.j2", title=named, lead=lead, body=text, contents=contents, links=links,
             home="../index.html",
         )  # fmt: skip
         return f"{source.stem}.html", what(source)
@@ -233,7 +252,7 @@ class Pages:
         rows = [{**row, "campaign": one["name"], "page": one["pages"][0][0]} for one in campaigns for row in one["boards"]]
         return self._write(
             self.out / "index.html", "index.html.j2", title="Debug registers at guest entry and exit on ARM", campaigns=campaigns,
-            rows=rows, contents=[], links=[],
+            rows=rows, home="", links=[],
             method=[(f"simulation/{path}", text) for path, text in method],
         )  # fmt: skip
 
@@ -256,13 +275,11 @@ def what(notebook: Path) -> str:
     return notebook.stem
 
 
-def policy(style: str, script: str) -> str:
-    """Return the content security policy of a page: it loads nothing, and nothing runs but its own script and style."""
-    style_hash, script_hash = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (style, script))
-    return (
-        f"default-src 'none'; img-src data:; style-src 'sha256-{style_hash}'; script-src 'sha256-{script_hash}'; base-uri 'none'; "
-        "form-action 'none'"
-    )
+def policy(style: str, scripts: Sequence[str]) -> str:
+    """Return the content security policy of a page: it loads nothing, and nothing runs but its own scripts and style."""
+    style_hash, *hashes = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (style, *scripts))
+    allowed = " ".join(f"'sha256-{script_hash}'" for script_hash in hashes)
+    return f"default-src 'none'; img-src data:; style-src 'sha256-{style_hash}'; script-src {allowed}; base-uri 'none'; form-action 'none'"
 
 
 def clean(html: str) -> str:
@@ -276,13 +293,49 @@ def clean(html: str) -> str:
     return str(bleach.clean(str(soup), tags=TAGS, attributes=ATTRIBUTES, protocols={"https", "http"}, strip=True))
 
 
-def finish(body: str) -> tuple[str, list[tuple[str, str]], str]:
+def with_content(node: Any) -> Any:
+    """Return a notebook without the sections whose cells have shown nothing, be it with all that is below them."""
+    kept: list[Any] = []
+    for level, cells in reversed(_sections(node.cells)):
+        code = [cell for cell in cells if cell.cell_type == "code"]
+        below = kept and kept[0][0] > level
+        if level < 2 or below or not code or any(_shows(output) for cell in code for output in cell.outputs):
+            kept.insert(0, (level, cells))
+    node.cells = [cell for _, cells in kept for cell in cells]
+    return node
+
+
+def _sections(cells: Sequence[Any]) -> list[tuple[int, list[Any]]]:
+    """Return the cells of a notebook by section, each with the level of its heading."""
+    sections: list[tuple[int, list[Any]]] = [(0, [])]
+    for cell in cells:
+        heading = HEADING.match(cell.source) if cell.cell_type == "markdown" else None
+        if heading:
+            sections.append((len(heading[1]), []))
+        sections[-1][1].append(cell)
+    return sections
+
+
+def _shows(output: Mapping[str, Any]) -> bool:
+    """Say whether an output has something to see: not a table without a row."""
+    data = output.get("data", {})
+    html = str(data.get("text/html", data)).replace(tables.prose(tables.UNMEASURED, "html"), "")
+    return bool(str(output.get("text", "")).strip() or set(data) - {"text/html", "text/plain"} or CONTENT.search(html))
+
+
+def told(html: str, tags: Sequence[str]) -> str:
+    """Return the HTML of prose, its heading marked as one of the notebook's own, and whether what is below it is to be folded."""
+    marks = " ".join([OWN, *({FOLDED} & set(tags))])
+    return re.sub(r"<(h\d)", rf'<\1 class="{marks}"', html, count=1)
+
+
+def finish(body: str) -> tuple[str, str, list[tuple[str, str]], str]:
     """Make a page of what nbconvert wrote: tables that scroll and can be reached by keyboard, headings that can be linked to.
 
     Returns
     -------
-    text : str
-        The page's content.
+    lead, text : str
+        The page's content, to the first heading of the second level and from there.
     contents : list of tuple
         Anchor and text of each heading of the second level.
     title : str
@@ -311,7 +364,28 @@ def finish(body: str) -> tuple[str, list[tuple[str, str]], str]:
                 cell["class"] = "long"
     first = soup.find("h1")
     contents.append(("files", "Files beside this page"))
-    return str(soup), contents, first.get_text().strip() if first else ""
+    second = soup.find("h2")
+    below = [second, *second.find_next_siblings()] if second else []
+    text = fold([element.extract() for element in below])
+    return str(soup), text, contents, first.get_text().strip() if first else ""
+
+
+def fold(elements: Sequence[Any]) -> str:
+    """Return elements as a page has them: what is below a heading that is to be folded behind it, to be opened."""
+    parts: list[str] = []
+    closes = 0  # the level of the heading whose part is open; 0 for none
+    for element in elements:
+        marks = element.get("class", [])
+        level = int(element.name[1]) if OWN in marks else 0
+        if closes and 0 < level <= closes:
+            parts.append("</details>")
+            closes = 0
+        if FOLDED in marks and not closes:
+            parts.append(f"<details><summary>{element}</summary>")
+            closes = level
+        else:
+            parts.append(str(element))
+    return "\n".join([*parts, *["</details>"] * bool(closes)])
 
 
 def archive(campaign: Campaign, path: Path) -> None:
@@ -335,11 +409,13 @@ def about(campaign: Campaign) -> dict[str, Any]:
     strategies = list(dict.fromkeys(timed["strategy"]))
     guests = list(dict.fromkeys(timed["guest"]))
     boards = [_board(campaign, board, rows) for board, rows in timed.groupby("board", sort=False)]
+    visits = compare.medians(values)
+    moved = patches.moves(visits, series)
     if series:
-        moved = patches.moves(compare.medians(values), series)
         boards = [row | _of_series(moved, series, row["board"]) for row in boards]
         strategies = [f"{series['base']['describe']} and {tables.plural(len(series['patches']), 'commit')} of {series['branch']}"]
     return {
+        "answer": answer.answer(summary, moved, lives.judged(lives.frame(campaign), visits)),
         "asked": "What a patch series moves." if series else "What monitor mode costs a guest that enables nothing.",
         "name": campaign.name,
         "emulated": any(row["emulated"] for row in boards),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from xml.etree import ElementTree
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -41,7 +42,7 @@ def test_names_count_up_each_once_and_every_reference_is_met() -> None:
     names = re.findall(r'\bid="([^"]+)"', text)
     assert len(names) == len(set(names))
     assert {re.sub(r"\d+$", "", name) for name in names if name.startswith("a-figure")} == {
-        f"a-figure-{kind}" for kind in ("m", "p", "h", "c", "image")
+        f"a-figure-{kind}" for kind in ("m", "p", "h", "c")
     }
     assert not any(svg.HASHED.fullmatch(name) for name in names)
     references = re.findall(r"#([\w.-]+)\)|href=\"#([^\"]+)\"", text)
@@ -56,6 +57,15 @@ def test_no_coordinate_is_finer_than_is_seen_and_factors_stay() -> None:
     assert len(places) > 100
     assert not [place for place in places if re.search(r"\.\d{4}", place)]
     assert sorted(re.findall(r"scale\([^)]*\)", text)) == sorted(re.findall(r"scale\([^)]*\)", plain))
+
+
+def test_what_a_figure_says_is_text_as_wide_as_it_was_laid_out_without_a_style() -> None:
+    text = svg.canonical(drawn(0.0), "x")
+    root = ElementTree.fromstring(text)
+    words = [element for element in root.iter() if element.tag == svg.TEXT]
+    assert {element.text for element in words} >= {"0", "1", "2"}
+    assert all(float(element.get("textLength", 0)) > 0.5 * float(element.get("font-size", "")[:-2]) for element in words)
+    assert "style" not in text and "font-family" in root.attrib
 
 
 def test_every_shipped_figure_is_so() -> None:

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import zipfile
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,9 +21,11 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page
 
 from study import paths
+from study.analyze import compare, cost
 from study.campaign import Campaign
 from study.errors import BadData
 from study.publish import site
+from study.publish.inline import inline
 from tests import processors
 from tests.conftest import copy_of_checkout, refused, run, some
 from tests.publish import hostile
@@ -33,6 +36,19 @@ PAGES = ["reference/index.html", "reference/reference/analyze.html", "reference/
          "hostile/index.html", "hostile/evil/analyze.html", "hostile/evil/cover-letter.html"]  # fmt: skip
 every_page = pytest.mark.parametrize("name", PAGES, scope="module")
 SIZES = {"telephone": (360, 740), "desk": (1400, 900)}
+FIRST_SCREENS = {"telephone": (390, 844), "desk": (1400, 900)}
+OPEN = "document.querySelectorAll('details').forEach(one => { one.open = true; })"
+# Texts that leave their figure, and pairs that lie over each other; what is turned takes more room than it fills.
+LABELS = """[...document.querySelectorAll('svg[role=img]')].flatMap(figure => {
+  const frame = figure.getBoundingClientRect(), told = [...figure.querySelectorAll('text')];
+  const upright = told.filter(one => !/rotate/.test(one.getAttribute('transform')));
+  const box = one => { const r = one.getBoundingClientRect(), e = r.height / 5; return [r.left + e, r.top + e, r.right - e, r.bottom - e]; };
+  const boxes = upright.map(one => [box(one), one.textContent]);
+  const out = told.filter(one => { const r = box(one); return r[0] < frame.left || r[1] < frame.top || r[2] > frame.right || r[3] > frame.bottom; });
+  const over = boxes.flatMap(([a, one], n) => boxes.slice(n + 1).filter(([b]) => a[0] < b[2] && b[0] < a[2] && a[1] < b[3] && b[1] < a[3])
+    .map(([, other]) => one + ' | ' + other));
+  return [...out.map(one => one.textContent), ...over];
+})"""
 
 
 # Where, when and on which processor the same paper is made twice: what differs here must not be seen in it.
@@ -162,16 +178,29 @@ def test_nothing_of_what_a_board_says_runs(visit: Visit, name: str) -> None:
 
 @every_page
 def test_a_page_fits_its_window_and_shows_all_of_itself(visit: Visit, name: str, size: tuple[int, int]) -> None:
+    visit.page.evaluate(OPEN)
     assert visit.page.evaluate("document.documentElement.scrollWidth") <= size[0]
     assert visit.page.locator("#content h1").is_visible()
     hidden = [table for table in visit.page.locator("table").all() if not table.is_visible()]
     assert hidden == []
-    assert visit.page.evaluate("[...document.images].every(image => image.complete && image.naturalWidth >= 400)")
+    assert visit.page.evaluate(
+        "[...document.querySelectorAll('svg')].every(figure => figure.getBoundingClientRect().width >= 300)"
+    )
+
+
+@every_page
+def test_no_label_of_a_figure_is_cut_off_or_lies_over_another(visit: Visit, name: str) -> None:
+    visit.page.evaluate(OPEN)
+    assert visit.page.evaluate(LABELS) == []
+    if name.endswith("analyze.html"):
+        assert visit.page.locator("svg[role=img] text").count() >= 100
+        visit.page.evaluate("document.querySelector('svg[role=img] text').setAttribute('x', -100)")
+        assert len(visit.page.evaluate(LABELS)) == 1, "or nothing would be"
 
 
 @every_page
 def test_the_keyboard_reaches_all_that_can_be_used(visit: Visit, name: str) -> None:
-    usable = "a[href], button, summary, [tabindex='0']"
+    usable = "a[href], button, input, select, summary, [tabindex='0']"
     wanted = visit.page.evaluate(f"[...document.querySelectorAll({usable!r})].filter(e => e.checkVisibility()).length")
     assert wanted > 0
     step = "(() => { const e = document.activeElement; if (e === document.body) return -1; e.reached = 1; return 1; })()"
@@ -195,6 +224,32 @@ def test_axe_finds_no_serious_violation(chromium: Browser, pages: Path, name: st
     assert [(one["id"], one["nodes"][0]["html"][:200]) for one in found if one["impact"] in ("serious", "critical")] == []
 
 
+@pytest.mark.parametrize("screen", FIRST_SCREENS)
+def test_a_page_answers_in_its_first_screen(chromium: Browser, pages: Path, screen: str) -> None:
+    width, height = FIRST_SCREENS[screen]
+    page = chromium.new_page(viewport={"width": width, "height": height})
+    page.goto((pages / PAGES[1]).as_uri())
+    for what in (".lead p", ".lead figure svg"):
+        box = page.locator(what).first.bounding_box()
+        assert box
+        assert box["y"] >= 0 and box["x"] + box["width"] <= width and box["y"] + box["height"] <= height, what
+    assert "358 to 394 instructions" in page.locator(".lead p").first.inner_text()
+    assert "not time" in page.locator(".lead p").first.inner_text()
+    page.close()
+
+
+def test_one_switch_shows_all_code(chromium: Browser, pages: Path) -> None:
+    page = chromium.new_page()
+    page.goto((pages / PAGES[1]).as_uri())
+    page.evaluate(OPEN)
+    shown = "[...document.querySelectorAll('pre.code')].filter(code => code.checkVisibility()).length"
+    assert page.evaluate(shown) == 0
+    page.get_by_label("Show the code").focus()
+    page.keyboard.press("Space")
+    assert page.evaluate(shown) == page.locator("pre.code").count() >= 15
+    page.close()
+
+
 def test_a_dark_page_is_dark_and_a_printed_one_is_not(chromium: Browser, pages: Path) -> None:
     context = chromium.new_context(color_scheme="dark")
     page = context.new_page()
@@ -205,7 +260,8 @@ def test_a_dark_page_is_dark_and_a_printed_one_is_not(chromium: Browser, pages: 
     assert page.evaluate(shade) == "rgb(255, 255, 255)"
     assert not page.locator("nav").is_visible()
     assert page.locator("table").first.is_visible()
-    assert len(page.pdf()) > 100_000
+    paper = page.pdf(format="A4")
+    assert 4 <= len(re.findall(rb"/Type\s*/Page\b", paper)) <= 12
     context.close()
 
 
@@ -213,6 +269,7 @@ def test_a_dark_page_is_dark_and_a_printed_one_is_not(chromium: Browser, pages: 
 def test_a_comparison_is_sorted_by_a_press_on_its_head(chromium: Browser, pages: Path, by: str) -> None:
     page = chromium.new_page()
     page.goto((pages / PAGES[1]).as_uri())
+    page.evaluate(OPEN)
     table = page.locator("table", has_text="ratio to lazy").first
     head = table.locator("thead th", has_text="median")
     column = page.evaluate("head => [...head.parentNode.cells].indexOf(head)", head.element_handle())
@@ -239,6 +296,59 @@ def test_a_comparison_is_sorted_by_a_press_on_its_head(chromium: Browser, pages:
     page.close()
 
 
+@pytest.mark.parametrize(("trap", "access"), [(0, 0), (2000, 12), (64000.5, 7)])
+def test_who_types_prices_sees_the_winner_and_is_told(
+    chromium: Browser, pages: Path, summary: pd.DataFrame, trap: float, access: float
+) -> None:
+    """By keyboard alone; the winners are those of the cost model's own rule."""
+    page = chromium.new_page()
+    page.goto((pages / PAGES[1]).as_uri())
+    first, second = (page.get_by_role("spinbutton", name=name) for name in ("a trap", "a debug register access"))
+    first.focus()
+    page.keyboard.press("Control+A")
+    page.keyboard.type(str(trap))
+    page.keyboard.press("Tab")
+    assert second.evaluate("input => input === document.activeElement")
+    page.keyboard.type(str(access))
+    rows = cost.counts(compare.in_focus(summary))
+    heads = page.locator(".prices thead th").all_text_contents()[1:]
+    assert heads == list(dict.fromkeys(rows["board"])) and len(heads) == 4
+    won: Counter[str] = Counter()
+    for line in some(page.locator(".prices tbody tr").all(), 9):
+        guest, *cells = line.locator("th, td").all_text_contents()
+        for board, cell in zip(heads, cells, strict=True):
+            costs = cost.priced(rows[(rows["board"] == board) & (rows["guest"] == guest)], trap, access)
+            name, _, margin = cell.partition(", by ")
+            least, *others = sorted(costs.values())  # type: ignore[type-var]
+            assert costs[name.split(" = ")[0]] == pytest.approx(least, abs=0.01)
+            apart = [more - least for more in others if more - least >= 0.5]
+            assert not apart or int(margin) == pytest.approx(min(apart), abs=1)
+            won[name] += 1
+    said = page.get_by_role("status").inner_text()
+    assert all(f"{name} in {times}" in said for name, times in won.items())
+    ring = page.locator("circle.mark").first
+    bottom = page.locator("[id^=prices-map]").first.evaluate("map => { const box = map.getBBox(); return box.y + box.height; }")
+    assert (float(ring.get_attribute("cy") or 0) == pytest.approx(bottom)) == (trap == 0)
+    first.fill("-1")
+    assert page.get_by_role("status").inner_text() == "A price is a number, 0 or more."
+    assert page.locator(".prices tbody tr").count() == 0
+    page.close()
+
+
+def test_the_index_shows_each_campaign_s_sentence_and_figure(chromium: Browser, pages: Path) -> None:
+    page = chromium.new_page(viewport={"width": 1400, "height": 900})
+    for name, site_name in (("reference", "reference"), ("hostile", "evil")):
+        page.goto((pages / name / "index.html").as_uri())
+        told = page.locator(f"section[aria-labelledby='campaign-{site_name}']")
+        alone = page.locator(".answered svg")
+        assert told.count() == 1 and alone.count() == 1
+        words, alt = told.locator(".answered > p").inner_text(), alone.get_attribute("aria-label")
+        page.goto((pages / name / site_name / "analyze.html").as_uri())
+        assert page.locator(".lead > p").first.inner_text() == words
+        assert page.locator(".lead svg").get_attribute("aria-label") == alt
+    page.close()
+
+
 @every_page
 def test_a_page_is_one_file_of_at_most_a_megabyte(pages: Path, name: str) -> None:
     text = (pages / name).read_text()
@@ -246,6 +356,7 @@ def test_a_page_is_one_file_of_at_most_a_megabyte(pages: Path, name: str) -> Non
     policy = re.search(r'<meta http-equiv="Content-Security-Policy" content="([^"]*)"', text)
     assert policy
     assert policy[1].startswith("default-src &#39;none&#39;; img-src data:; style-src &#39;sha256-")
+    assert len(re.findall("sha256-", policy[1].partition("script-src")[2])) == 2
     assert "unsafe" not in policy[1]
 
 
@@ -268,9 +379,9 @@ def test_a_figure_s_finding_is_said_to_those_who_cannot_see_it(chromium: Browser
     page = chromium.new_page()
     for name in (PAGES[1], PAGES[4]):
         page.goto((pages / name).as_uri())
-        alts = page.evaluate("[...document.images].map(image => image.alt)")
+        alts = page.evaluate("[...document.querySelectorAll('svg')].map(figure => figure.getAttribute('aria-label'))")
         assert len(alts) >= 6
-        assert all(re.search(r"\d", alt) and len(alt) > 80 for alt in alts)
+        assert all(re.search(r"\d", alt) and 80 < len(alt) <= 300 for alt in alts)
     page.close()
 
 
@@ -343,6 +454,44 @@ def test_another_campaign_that_is_damaged_is_left_out_and_named(tmp_path: Path, 
 def test_a_page_that_grows_too_large_is_refused(tmp_path: Path, reference: Campaign) -> None:
     command = analysed(tmp_path, reference.digest(), "word " * 200_001)
     assert re.search(r"analyze.html would have \d+ bytes, more than 1000000; draw smaller", refused(run(*command)))
+
+
+def test_a_section_that_shows_nothing_is_left_out_with_its_heading() -> None:
+    def cell(*html: str) -> nbformat.NotebookNode:
+        return nbformat.v4.new_code_cell(
+            "x", outputs=[nbformat.v4.new_output("display_data", {"text/html": text}) for text in html]
+        )
+
+    words = nbformat.v4.new_markdown_cell
+    empty = "<table><thead><tr><th>a</th></tr></thead></table>"
+    cells = [words("# Title"), cell(), words("## Nothing"), cell(), words("### Nothing below"), cell(empty), words("## Some"), cell(),
+             words("### Below"), cell("<p>here</p>"), words("## Words alone"), words("## None"), cell("<h3>a</h3>")]  # fmt: skip
+    found = site.with_content(nbformat.v4.new_notebook(cells=cells))
+    assert [one.source for one in found.cells if one.cell_type == "markdown"] == [
+        "# Title",
+        "## Some",
+        "### Below",
+        "## Words alone",
+    ]
+
+
+@pytest.mark.parametrize("bad", ["", "<p/>", "<svg", '<html xmlns="http://www.w3.org/1999/xhtml"/>'])
+def test_what_is_no_figure_is_refused(bad: str) -> None:
+    with pytest.raises(BadData, match="draw it again with: make analyze"):
+        inline(bad, "alt")
+
+
+def test_a_figure_in_a_page_holds_nothing_that_runs_or_loads() -> None:
+    bad = """<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" width="50pt" onload="a()">
+      <script>a()</script><style>*{}</style><foreignObject><p/></foreignObject><a xlink:href="javascript:a()"><text>no</text></a>
+      <use xlink:href="http://192.0.2.1/x#y"/><image xlink:href="data:image/svg+xml,x"/><rect style="x" fill="url(http://192.0.2.1)"/>
+      <set attributeName="onclick" to="a()"/><text onclick="a()" x="1">yes</text><rect fill="url(#h)"/></svg>"""
+    text = inline(bad, hostile.ATTRIBUTE)
+    assert not re.search(
+        r"script|style|foreign|javascript|192|onload=|onclick|data:|<set", re.sub(r'aria-label="[^"]*"', "", text)
+    )
+    assert ">yes</text>" in text and "url(#h)" in text and "no" not in re.findall(r">(\w+)</text>", text)
+    assert "<img" not in text
 
 
 def test_serve_shows_the_pages_on_this_machine_only(papers: list[Path]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,25 +10,37 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from study.analyze import compare, history, texts
-from study.analyze.figures.look import COLOURS, MARKERS, STYLE, blank, columns, looks, panels, wrapped
+from study.analyze.figures.look import (
+    COLOURS,
+    MARKERS,
+    STYLE,
+    TITLE,
+    Look,
+    blank,
+    columns,
+    looks,
+    message,
+    panels,
+    wrapped,
+)
 from study.analyze.tables import scale, shorten
 from study.analyze.texts import (
     BROKEN_DOWN,
-    above_floor,
     heading,
     inside,
     labelled,
     rooms_of,
 )
-from study.factors import EXITS, GUEST_STATES, HOST_STATES, STRATEGIES
+from study.factors import EXITS, GUEST_STATES, STRATEGIES
 
 # Parts of a round trip: shade and hatch, so that they read in grey.
-PARTS = {"base": ("0.85", ""), "scan": (COLOURS[8], "xx"), "switch": (COLOURS[0], "//"), "trap": (COLOURS[1], "..")}
+PARTS = {"base": ("0.85", ""), "scan": (COLOURS[8], "xx"), "switch": (COLOURS[0], "//"), "trap": (COLOURS[1], "||")}
 
 
 def by_guest(visits: pd.DataFrame, summary: pd.DataFrame, leave: str) -> Figure:
@@ -79,51 +92,62 @@ def by_guest(visits: pd.DataFrame, summary: pd.DataFrame, leave: str) -> Figure:
 
 
 def generations(rows: pd.DataFrame) -> Figure:
-    """Draw what each generation of KVM pays above an untouched guest: a marker for each guest on each kernel, with its interval.
+    """Draw what the telling guests pay above an untouched one from kernel to kernel: a line for each, with its numbers.
 
     Parameters
     ----------
     rows : DataFrame
-        As history.generations() returns it.
+        As history.generations() returns it. One exit is drawn, and of the guests those that tell the generations apart.
     """
-    boards, exits, guests = (list(dict.fromkeys(rows[name])) for name in ("board", "exit", "guest"))
-    step = 0.7 / len(guests)
+    rows = history.telling(rows)
+    boards, guests = (list(dict.fromkeys(rows[name])) for name in ("board", "guest"))
     with plt.style.context(STYLE):
-        figure, axes = panels(len(boards), len(exits), height=2.9)
-        for line, board in zip(axes, boards, strict=True):
-            for axis, leave in zip(line, exits, strict=True):
-                here = rows[(rows["board"] == board) & (rows["exit"] == leave)]
-                names = history.short(here["kernel"])
-                factor, word = scale(here["unit"].iloc[0])
-                for n, guest in enumerate(guests):
-                    own = here[here["guest"] == guest]
-                    x = [list(names).index(kernel) + step * (n - (len(guests) - 1) / 2) for kernel in own["kernel"]]
-                    colour, marker = COLOURS[n % len(COLOURS)], MARKERS[n % len(MARKERS)]
-                    axis.vlines(x, own["more_low"] * factor, own["more_high"] * factor, color=colour, lw=6, alpha=0.35)
-                    axis.plot(x, own["more"] * factor, marker, color=colour, ms=6, ls="", label=guest)
-                base = here.drop_duplicates("kernel").set_index("kernel")
-                axis.set_xticks(range(len(names)), [
-                    f"{names[kernel]}, {base['does'][kernel]}\n{base['untouched'][kernel] * factor:.0f}" for kernel in names
-                ])  # fmt: skip
-                axis.set(
-                    title=f"{shorten(board, 40)}, {leave}{texts.unit_of(word)}",
-                    ylim=(min(0.0, axis.get_ylim()[0]), None),
-                    xlim=(-0.5, len(names) - 0.5),
-                )
-                axis.axhline(0, color="0.4", lw=0.8, zorder=0)
-                for edge in range(1, len(names)):
-                    axis.axvline(edge - 0.5, color="0.85", lw=0.8, zorder=0)
-            line[0].set_ylabel("above an untouched guest")
-        figure.supxlabel("kernel and what it does by itself; below, an untouched guest's round trip", fontsize="medium")
+        figure, (axes,) = panels(1, len(boards), height=2.7, more=1.6, sharey=True)
+        for axis, board in zip(axes, boards, strict=True):
+            here = rows[rows["board"] == board]
+            names = history.short(here["kernel"])
+            factor, word = scale(here["unit"].iloc[0])
+            for guest, look in zip(guests, map(Look, COLOURS, MARKERS), strict=False):
+                own = here[here["guest"] == guest]
+                x, y = [list(names).index(kernel) for kernel in own["kernel"]], own["more"] * factor
+                axis.plot(x, y, look.marker, color=look.colour, ms=7, ls="-", lw=2)
+                axis.vlines(x, own["more_low"] * factor, own["more_high"] * factor, color=look.colour, lw=6, alpha=0.35)
+            for at, kernel in enumerate(names):
+                _number(axis, at, sorted(here.loc[here["kernel"] == kernel, "more"] * factor))
+            does = here.drop_duplicates("kernel").set_index("kernel")["does"]
+            axis.set_xticks(range(len(names)), [f"{names[kernel]}\n{does[kernel]}" for kernel in names])
+            axis.set(title=f"{shorten(board, 40)}, {rows['exit'].iloc[0]}{texts.unit_of(word)}", xlim=(-0.4, len(names) - 0.6))
+            axis.margins(y=0.15)
+            axis.axhline(0, color="0.4", lw=0.8, zorder=0)
+        axes[0].set_ylabel("above an untouched guest")
         handles = [
-            Line2D([], [], color=COLOURS[n % len(COLOURS)], marker=MARKERS[n % len(MARKERS)], ls="") for n in range(len(guests))
+            Line2D([], [], color=look.colour, marker=look.marker, ms=7, lw=2)
+            for look in map(Look, COLOURS[: len(guests)], MARKERS)
         ]
-        figure.legend(handles, guests, loc="outside upper center", ncols=columns(guests))
+        words = [f"{guest}: {GUEST_STATES[guest].says}" if guest in GUEST_STATES else guest for guest in guests]
+        figure.legend(handles, words, loc="outside lower left", ncols=1)
+        figure.suptitle(message(texts.message_of_history(rows)), **TITLE)
     return figure
 
 
+def _number(axis: Axes, at: int, values: Sequence[float]) -> None:
+    """Write numbers beside their marks; those of marks that are nearly at one place once, from the least to the greatest."""
+    near = 0.09 * max(1.0, axis.dataLim.y1 - min(0.0, axis.dataLim.y0))
+    groups: list[list[float]] = []
+    for value in values:
+        if groups and value - groups[-1][-1] < near:
+            groups[-1].append(value)
+        else:
+            groups.append([value])
+    for number, group in enumerate(groups):
+        words = " to ".join(dict.fromkeys(f"{end:+.0f}" for end in (group[0], group[-1])))
+        below = number == 0 and len(groups) > 1
+        axis.annotate(words, (at, group[0 if below else -1]), (0, -8 if below else 8), textcoords="offset points", ha="center",
+                      va="top" if below else "bottom", fontsize="small")  # fmt: skip
+
+
 def rig(summary: pd.DataFrame, leave: str) -> Figure:
-    """Draw what each strategy costs above the floor on the rig: a grid of numbers for each board and host state.
+    """Draw what each strategy costs above the floor on the rig in the thread's cases: a bar for each, the cheapest in colour.
 
     Parameters
     ----------
@@ -132,31 +156,31 @@ def rig(summary: pd.DataFrame, leave: str) -> Figure:
     leave : str
         The exit.
     """
-    rows = compare.in_order(above_floor(summary, leave))
-    rows = rows[rows["strategy"] != "none"]
-    boards = list(dict.fromkeys(rows["board"]))
-    hosts = [host for host in HOST_STATES if host in set(rows["host"])]
-    guests = [guest for guest in GUEST_STATES if guest in set(rows["guest"])]
-    top = rows["above"].max()
+    rows = texts.in_cases(summary, leave)
+    boards, cases = (list(dict.fromkeys(rows[name])) for name in ("board", "case"))
+    names = [name for name in STRATEGIES if name in set(rows["strategy"])]
     with plt.style.context(STYLE):
-        figure, axes = panels(len(hosts), len(boards), height=2.4, more=1.2, sharex=True, sharey=True)
-        for line, host in zip(axes, hosts, strict=True):
-            for axis, board in zip(line, boards, strict=True):
-                here = rows[(rows["board"] == board) & (rows["host"] == host)]
-                grid = here.pivot(index="strategy", columns="guest", values="above")
-                order = [name for name in STRATEGIES if name in grid.index]
-                sns.heatmap(
-                    grid.reindex(index=order, columns=guests), ax=axis, annot=True, fmt=".0f", cmap="Greys", vmin=0, vmax=1.4 * top,
-                    cbar=False, linewidths=1, annot_kws={"size": 9},
-                )  # fmt: skip
-                axis.set(xlabel="", ylabel="", title=f"{shorten(board, 40)}, host: {HOST_STATES[host].says}")
-                axis.tick_params(length=0)
-                axis.tick_params(axis="x", labelrotation=30)
+        figure, axes = panels(len(boards), len(cases), height=0.6 + 0.21 * len(names), more=1.3, sharex=True, sharey=True)
+        for line, board in zip(axes, boards, strict=True):
+            for axis, case in zip(line, cases, strict=True):
+                here = rows[(rows["board"] == board) & (rows["case"] == case)].set_index("strategy").reindex(names)
+                least = here["above"] == here["above"].min()
+                axis.barh(range(len(names)), here["above"], height=0.7, color=[COLOURS[0] if best else "0.75" for best in least])
+                for place in np.flatnonzero(least):
+                    axis.annotate(f"{here['above'].iloc[place]:.0f}", (here["above"].iloc[place], place), (4, 0),
+                                  textcoords="offset points", va="center", fontsize="small", weight="bold")  # fmt: skip
+                axis.set(ylim=(len(names) - 0.4, -0.6), title=textwrap.fill(case, 23) if board == boards[0] else "")
+                axis.set_yticks(range(len(names)), names)
+                axis.tick_params(axis="y", length=0)
+                axis.grid(axis="x", visible=True)
+                axis.grid(axis="y", visible=False)
+            line[0].set_ylabel(shorten(board, 24))
         word = rows["word"].iloc[0]
         emulated = ", emulated: path length, not time" if rows["metric"].iloc[0] == "clock" else ""
         figure.supxlabel(
-            f"{word} per {leave} round trip above no switch at all, by guest state and strategy{emulated}", fontsize="medium"
+            f"{word} per {leave} round trip above no switch at all{emulated}; in colour the cheapest", fontsize="medium"
         )
+        figure.suptitle(message(texts.message_of_rig(rows)), **TITLE)
     return figure
 
 
@@ -188,9 +212,8 @@ def parts(shares: pd.DataFrame, measured: pd.DataFrame, title: Mapping[str, str]
                 left = np.zeros(len(names))
                 for part, (shade, hatch) in PARTS.items():
                     length = here[part].fillna(0.0).to_numpy()
-                    axis.barh(
-                        range(len(names)), length, left=left, color=shade, edgecolor="0.25", hatch=hatch, height=0.7, lw=0.6
-                    )
+                    some = np.flatnonzero(length)
+                    axis.barh(some, length[some], left=left[some], color=shade, edgecolor="0.25", hatch=hatch, height=0.7, lw=0.6)
                     left += length
                 dots = measured.query("board == @board and guest == @guest and strategy in @names").astype({"strategy": str})
                 sns.stripplot(dots, x="value", y="strategy", order=names, ax=axis, jitter=False, color="k", size=3.5, zorder=5)

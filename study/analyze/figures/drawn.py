@@ -8,7 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from study.analyze import compare, cost, history, lives, patches, receipt_tables, receipts, texts
+from study.analyze import asked, compare, cost, history, lives, patches, receipt_tables, receipts, texts
+from study.analyze.figures.answers import monitor_mode, real_guests
 from study.analyze.figures.costs import by_guest, generations, parts, rig
 from study.analyze.figures.look import Drawing
 from study.analyze.figures.patches import by_patch
@@ -64,10 +65,11 @@ def _of_visits(frame: pd.DataFrame, summary: pd.DataFrame, series: Mapping[str, 
     if series:
         return _of_series(patches.moves(visits, series), series)
     grown = history.generations(visits)
+    everything, whole = visits, summary
     visits, summary = compare.in_focus(visits), compare.in_focus(summary)
     fits = cost.fits(visits)
     linux, rigs = compare.of_kind(summary, KVM), compare.of_kind(summary, RIG)
-    drawings = []
+    drawings = _of_the_answer(whole, lives.judged(lived, everything))
     if not grown.empty:
         drawings.append(Drawing("history", generations(grown), texts.describe_history(grown), texts.text_history(grown)))
     for leave in dict.fromkeys(compare.in_order(linux)["exit"]):
@@ -97,6 +99,14 @@ def _of_visits(frame: pd.DataFrame, summary: pd.DataFrame, series: Mapping[str, 
         if len(counted):
             drawings.append(Drawing(f"{name}prices", prices(counted), texts.describe_prices(counted), texts.text_prices(counted)))
     return drawings
+
+
+def _of_the_answer(summary: pd.DataFrame, judged: pd.DataFrame) -> list[Drawing]:
+    """Return the figure of a campaign's answer: of real guests if some lived, else of the question of 2015, if it was measured."""
+    lived, rows = asked.real_guests(judged), asked.asked(summary)
+    if len(lived):
+        return [Drawing("answer", real_guests(lived), texts.describe_guests(lived), texts.text_guests(lived))]
+    return [Drawing("answer", monitor_mode(rows), texts.describe_asked(rows), texts.text_asked(rows))] if len(rows) else []
 
 
 def _of_series(moved: pd.DataFrame, series: Mapping[str, Any]) -> list[Drawing]:

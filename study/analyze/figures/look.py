@@ -20,6 +20,8 @@ from study.factors import STRATEGIES
 
 STYLE: list[str | Path | dict[str, Any]] = ["default", Path(__file__).with_name("style.mplstyle")]  # whatever a matplotlibrc says
 WIDTH = 11.0  # inches
+# The title of a whole figure: its message.
+TITLE: dict[str, Any] = {"x": 0.01, "ha": "left", "weight": "bold", "fontsize": "large"}
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,11 @@ def blank(height: float) -> Figure:
 def wrapped(words: str) -> str:
     """Return a title that no edge cuts off, whatever a board is called."""
     return textwrap.fill(words, round(11 * WIDTH))
+
+
+def message(words: str) -> str:
+    """Return what a figure says as its title, which no edge cuts off."""
+    return textwrap.fill(words, round(8.2 * WIDTH))
 
 
 def columns(names: Sequence[str]) -> int:

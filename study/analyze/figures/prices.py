@@ -15,6 +15,7 @@ from matplotlib.lines import Line2D
 from scipy import ndimage
 
 from study.analyze import cost, lives, texts
+from study.analyze.figures import svg
 from study.analyze.figures.look import STYLE, looks, panels, plain_numbers
 from study.analyze.tables import shorten
 from study.analyze.texts import (
@@ -22,6 +23,7 @@ from study.analyze.texts import (
     PRICED,
     competing,
 )
+from study.factors import kind_of
 
 # A disc of a real guest, in points; how much further than the map its axes go for those at its edges; and how far names stay away
 # from a disc, as shares of the map's width and height. A line of the key to them, in inches.
@@ -90,6 +92,8 @@ def prices(rows: pd.DataFrame, guests: Sequence[str] = PRICED) -> Figure:
     grid = np.meshgrid(access, trap)
     with plt.style.context(STYLE):
         figure, axes = panels(len(guests), len(boards), height=2.3, sharex=True, sharey=True)
+        for number, axis in enumerate(axes.flat):
+            axis.patch.set_gid(f"{svg.MAP}-{kind_of(boards[0])}-{number}")
         for line, guest in zip(axes, guests, strict=True):
             for axis, board in zip(line, boards, strict=True):
                 here = rows[(rows["board"] == board) & (rows["guest"] == guest)]

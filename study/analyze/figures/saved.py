@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -60,6 +61,25 @@ def save_all(drawings: list[Drawing], folder: Path, pixels: int = PIXELS) -> lis
     return paths
 
 
+def show(folder: Path, drawings: Sequence[Drawing], *beginnings: str) -> None:
+    """Show figures in a notebook, with what they say to those who cannot see them.
+
+    Parameters
+    ----------
+    folder : path
+        Where save_all() has put them.
+    drawings : sequence of Drawing
+        Of which some are shown.
+    *beginnings : str
+        How the names of those begin.
+    """
+    from IPython.display import SVG, display
+
+    for drawing in drawings:
+        if drawing.name.startswith(beginnings):
+            display(SVG(filename=folder / f"{drawing.name}.svg", metadata={"alt": drawing.alt, "name": drawing.name}))
+
+
 # A figure's savefig() draws twice: once for nothing, to lay out what has been laid out. Its canvases draw once.
 
 
@@ -84,10 +104,11 @@ def _png(figure: Figure, pixels: int) -> bytes:
 
 def index(drawings: list[Drawing], pixels: int = PIXELS) -> str:
     """Return a Markdown index of the figures: what each shows, and its files."""
+    narrow = [drawing.name for drawing in drawings if drawing.figure.get_figwidth() < WIDTH]
     parts = [
         "# Figures",
         f"Each is a PNG of {pixels} pixels, an SVG of {WIDTH:g} inches ({WIDTH * 96:.0f} CSS pixels) and plain text of at most "
-        f"{tables.WIDTH} columns.",
+        f"{tables.WIDTH} columns." + "".join(f" {name} is narrower, for a telephone." for name in narrow),
     ]
     for drawing in drawings:
         links = ", ".join(f"[{drawing.name}.{ending}]({drawing.name}.{ending})" for ending in ("svg", "png", "txt"))

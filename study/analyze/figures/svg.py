@@ -1,7 +1,9 @@
-"""SVG with the same bytes on every processor: coordinates as fine as a reader can see, ids that count up.
+"""SVG with the same bytes on every processor, that can stand in a page: rounded coordinates, ids that count up, no styles.
 
 matplotlib writes six decimals, and names what it draws more than once by a hash of the unrounded coordinates. Their last bits
-differ between processors, and with them the names, and which of two like things are the same.
+differ between processors, and with them the names, and which of two like things are the same. It styles by CSS, which the policy
+of a page forbids: presentation attributes say the same. And it writes text without a width, which then depends on the fonts of who
+reads: with `textLength` it is as wide as it was laid out.
 """
 
 from __future__ import annotations
@@ -11,6 +13,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
+
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import text_to_path
 
 from study.analyze.rounding import NEAR_TIE
 
@@ -23,12 +28,16 @@ PREFIXES = {
     "dc": "http://purl.org/dc/elements/1.1/",
 }
 DEFINITIONS = f"{{{SVG}}}defs"
+TEXT, STYLE, GROUP = (f"{{{SVG}}}{name}" for name in ("text", "style", "g"))
+FONTS = "DejaVu Sans, Verdana, Arial, sans-serif"  # the first is what texts are measured with
 DECIMALS = 3  # of a point, 1/72 inch
 PLACES = ("d", "x", "y", "width", "height", "points")  # attributes that are coordinates
 # A number that is finer than that, and a move: factors of scale() have more digits that matter.
-FINE, MOVE = re.compile(rf"-?\d+\.\d{{{DECIMALS + 1},}}"), re.compile(r"translate\([^)]*\)")
+FINE, MOVE = re.compile(rf"-?\d+\.\d{{{DECIMALS + 1},}}"), re.compile(r"(translate|rotate)\([^)]*\)")
 # A name that matplotlib made of a hash: of a marker, a clip path, a hatch, an image, or a path of a collection.
 HASHED = re.compile(r"(m|p|h|image|C)[0-9a-f_]*[0-9a-f]{10}")
+MAP = "prices-map"  # in the name of the ground of a map over prices
+NO_TURN = re.compile(r" ?rotate\(-?0(\.0)? [^)]*\)")
 REFERENCE = re.compile(r"#([\w.-]+)")
 
 
@@ -47,10 +56,51 @@ def canonical(text: str, name: str) -> str:
     root = ElementTree.fromstring(text, ElementTree.XMLParser(target=ElementTree.TreeBuilder(insert_comments=True)))
     for element in root.iter():
         element.attrib.update({key: _rounded(key, value) for key, value in element.items()})
+        _present(element)
+    root.attrib.update({"font-family": FONTS, "stroke-linejoin": "round", "stroke-linecap": "butt"})
     names = _rename(root, name)
     for element in root.iter():
         element.attrib.update({key: REFERENCE.sub(_by(names), value) for key, value in element.items()})
+    _forget(root)
+    _flatten(root)
     return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def _present(element: Element) -> None:
+    """Say by attributes what an element says by a style; drop style sheets, and turns by nothing; let a text be as wide as it is."""
+    for child in [child for child in element if child.tag == STYLE]:
+        element.remove(child)
+    styles = dict(part.split(": ", 1) for part in element.attrib.pop("style", "").split("; ") if part)
+    element.attrib.update({key: value for key, value in styles.items() if key != "font-family"})
+    if turned := NO_TURN.sub("", element.attrib.pop("transform", "")):
+        element.set("transform", turned)
+    if element.tag == TEXT and element.text:
+        font = FontProperties(
+            family=FONTS.split(",")[0],
+            weight=styles.get("font-weight", "normal"),
+            size=float(styles["font-size"].removesuffix("px")),
+        )
+        width, *_ = text_to_path.get_text_width_height_descent(element.text, font, ismath=False)
+        element.attrib |= {"textLength": f"{width:.1f}", "lengthAdjust": "spacingAndGlyphs"}
+
+
+def _forget(root: Element) -> None:
+    """Drop the names that nothing refers to, but for maps, which a page marks: several figures in a page would have the same."""
+    known = {name for element in root.iter() for value in element.attrib.values() for name in REFERENCE.findall(value)}
+    for element in root.iter():
+        if element.get("id") not in known and MAP not in element.get("id", ""):
+            element.attrib.pop("id", None)
+
+
+def _flatten(element: Element) -> None:
+    """Put what is in groups that say nothing in their place."""
+    for child in element:
+        _flatten(child)
+    element[:] = [one for child in element for one in (child if child.tag == GROUP and not child.attrib else [child])]
+    if len(element):
+        element.text = "\n"
+    for child in element:
+        child.tail = "\n"
 
 
 def _by(names: Mapping[str, str]) -> Callable[[re.Match[str]], str]:
