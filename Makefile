@@ -181,7 +181,7 @@ lab: setup-python  ## open the notebooks in JupyterLab, on this machine only
 module: setup-python  ## on an arm64 board: build the kernel module for the kernel that runs
 	@$(STUDY) module
 
-simulation: setup-python  ## what intervals and verdicts are worth, on campaigns whose truth is known (3 minutes)
+simulation: setup-python  ## what intervals and verdicts are worth, on campaigns whose truth is known (5 minutes)
 	@$(STUDY) notebook simulation paper/simulation/notebooks/simulation.ipynb
 
 # --- the house ----------------------------------------------------------------------------------------------------

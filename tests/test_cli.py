@@ -85,7 +85,7 @@ def test_plan_shows_the_rule_for_stopping_and_the_kernels() -> None:
 def test_summary_is_rows_for_programs() -> None:
     rows = json.loads(run("summary", "data/reference", "--json").stdout)
     wanted = "board kernel mode strategy guest host exit arm metric unit median ci_low ci_high boots visits values ratio"
-    assert set(rows[0]) == {*wanted.split(), "ratio_low", "ratio_high", "p", "least", "verdict", "baseline"}
+    assert set(rows[0]) == {*wanted.split(), "ratio_low", "ratio_high", "p", "least", "verdict", "baseline", "margin"}
     assert {row["arm"] for row in rows} == {"main", "control"}
     assert {row["verdict"] for row in rows} == {"baseline", "lower", "higher", "cannot distinguish"}
     assert {row["metric"] for row in rows} >= {"instructions", "clock", "exits", "traps", "module-switches"}

@@ -47,7 +47,7 @@ COLUMNS = [
 NOTHING = pd.DataFrame(columns=COLUMNS)
 # What census() says of a phase under a strategy.
 SEEN = [
-    *CELL, "workload", "entries", "exits_by_class", "monitor_mode", "enabled", "accesses", "exits", "switches", "traps",
+    *CELL, "workload", "entries", "exits_by_class", "monitor_mode", "enabled", "accesses", "system_registers", "exits", "switches", "traps",
     "instructions", "vmm_instructions", "guest_instructions", "lives", "counted", "cannot", "unseen",
 ]  # fmt: skip
 # Who must have counted the same: KVM's own statistics, the module, and tracepoints; and of monitor debug mode the last two.
@@ -97,7 +97,7 @@ PREDICTED = ("pays", "predicted", "predicted_low", "predicted_high", "agrees", "
 # What programs are told of a comparison besides.
 TOLD = [
     "boots", "per_exit", *(f"{what}{end}" for what in ("more", "of_kernel", "of_all", "ratio") for end in ("", "_low", "_high")), "p",
-    "least", "verdict", "baseline", *PREDICTED,
+    "least", "verdict", "baseline", "margin", *PREDICTED,
 ]  # fmt: skip
 NO_FIT = "this campaign has no cells of the kit's guest there that tell trap and switch apart"
 NO_REASON = "no reason is known"

@@ -185,10 +185,16 @@ def by_interval(values: Array, effect: Spread) -> Told:
 
 def by_pyperf(values: Array, _: Spread) -> Told:
     """Return what pyperf calls significant: its own function, on the flattened values of each arm."""
-    found = [
-        [[is_significant(base, arm)[0] for arm in arms] for base, *arms in campaign] for campaign in _flattened(values).tolist()
-    ]
+    found = [[[_significant(base, arm) for arm in arms] for base, *arms in campaign] for campaign in _flattened(values).tolist()]
     return np.array(found)
+
+
+def _significant(base: list[float], arm: list[float]) -> bool:
+    """Return what pyperf's function says; it divides by a deviation of 0 where both repeat exactly: then they are told if they differ."""
+    try:
+        return bool(is_significant(base, arm)[0])
+    except ZeroDivisionError:
+        return base[0] != arm[0]
 
 
 def by_welch(values: Array, _: Spread) -> Told:

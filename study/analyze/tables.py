@@ -442,12 +442,13 @@ def break_even(fitted: cost.Fit, style: str = "text") -> str:
 def proof(rows: pd.DataFrame, style: str = "text") -> str:
     """Return what simulation says of intervals and verdicts, in per cent: rows of study.analyze.simulate.prove().
 
-    Text has coverage, and how often each judge told the control arm from the baseline; the other styles have power, too.
+    Text has coverage, how many campaigns had any false verdict, and the study's power; the other styles have all.
     """
     heads = {"covered": "covered", "median_covered": "median"}
-    heads |= {name: name.removesuffix(" 0 %") if style == "text" else name for name in rows if name.endswith(" %")}
     if style == "text":
-        heads = {name: head for name, head in heads.items() if not head.endswith("%")}
+        heads |= {"study any false": "any false", "study 2 %": "2 %", "study 5 %": "5 %", "pyperf any false": "pyperf's"}
+    else:
+        heads |= {name: name for name in rows if name.endswith((" %", "false"))}
     body = [[row["noise"], row["size"], *(share(row[name]) for name in heads)] for _, row in rows.iterrows()]
     return table(["noise", "size", *heads.values()], body, "ll" + "r" * len(heads), style)
 

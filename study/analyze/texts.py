@@ -426,9 +426,9 @@ def describe_proof(table: pd.DataFrame) -> str:
     """Return what proof() shows, in words."""
     held = table["covered"].dropna()
     return (
-        f"Simulated campaigns: between {held.min():.1%} and {held.max():.1%} of the intervals of a ratio hold the truth. The control "
-        f"arm is told from the baseline in at most {table['study 0 %'].max():.1%} by this study, {table['pyperf 0 %'].max():.1%} by "
-        f"pyperf's test, {table['Welch 0 %'].max():.1%} by Welch's."
+        f"Simulated campaigns: between {held.min():.1%} and {held.max():.1%} of the intervals of a ratio hold the truth. At most "
+        f"{table['study any false'].max():.1%} of campaigns have any false verdict by this study, {table['pyperf any false'].max():.1%} by "
+        f"pyperf's test, {table['Welch any false'].max():.1%} by Welch's."
     )
 
 

@@ -143,7 +143,7 @@ def _number(axis: Axes, at: int, values: Sequence[float]) -> None:
         words = " to ".join(dict.fromkeys(f"{end:+.0f}" for end in (group[0], group[-1])))
         below = number == 0 and len(groups) > 1
         axis.annotate(words, (at, group[0 if below else -1]), (0, -8 if below else 8), textcoords="offset points", ha="center",
-                      va="top" if below else "bottom", fontsize="small")  # fmt: skip
+                      va="top" if below else "bottom", fontsize="small", bbox={"fc": "white", "ec": "none", "pad": 0.5})  # fmt: skip
 
 
 def rig(summary: pd.DataFrame, leave: str) -> Figure:

@@ -23,7 +23,7 @@ def proof(table: pd.DataFrame) -> Figure:
     sizes = list(dict.fromkeys(table["size"]))
     shades = dict(zip(sizes, sns.color_palette("cividis", len(sizes)), strict=True))
     what = {"covered": "ratio", "median_covered": "median"}
-    false = {"study 0 %": "this study", "pyperf 0 %": "pyperf", "Welch 0 %": "Welch's t"}
+    false = {"study any false": "this study", "pyperf any false": "pyperf", "Welch any false": "Welch's t"}
     with plt.style.context(STYLE):
         figure, (axes,) = panels(1, 2, height=4.2, sharey=True)
         for axis, columns, markers in ((axes[0], what, "os"), (axes[1], false, "oX^")):
@@ -35,13 +35,13 @@ def proof(table: pd.DataFrame) -> Figure:
                         axis.plot(row[column] * 100, y, marker, color=shades[row["size"]], ms=6, mec="0.2", mew=0.5)
         axes[0].axvspan(93, 97, color="0.9", zorder=0)
         axes[0].set(
-            xlabel="intervals that hold the truth, % (grey: 93 to 97; without mark: no interval)", yticks=range(len(names)),
+            xlabel="intervals that hold the truth, % (grey: 93 to 97)", yticks=range(len(names)),
             xlim=(min(92.0, 100 * table[list(what)].min(axis=None) - 0.5), max(98.0, 100 * table[list(what)].max(axis=None) + 0.5)),
         )  # fmt: skip
         axes[0].set_yticklabels(names)
         axes[0].invert_yaxis()
         axes[1].axvline(5, color="0.4", lw=0.8)
-        axes[1].set_xlabel("control arm told from the baseline, % (line: 5)")
+        axes[1].set_xlabel("campaigns with any false verdict, % (line: 5)")
         figure.supxlabel(f"{table['campaigns'].iloc[0]} simulated campaigns for each mark", fontsize="medium")
         for axis, markers, words in ((axes[0], "os", what), (axes[1], "oX^", false)):
             marks = [Line2D([], [], color="0.3", marker=marker, ls="") for marker in markers]
