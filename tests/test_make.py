@@ -47,7 +47,7 @@ def test_everything_is_where_the_name_says(checkout: Path) -> None:
 
 def test_the_letter_s_command_draws_it_again(checkout: Path) -> None:
     letter = checkout / "paper" / CAMPAIGN / "letter.txt"
-    (command,) = re.findall(r"^    make setup (figures mail CAMPAIGN=.*)$", letter.read_text(), re.MULTILINE)
+    (command,) = re.findall(r"^    make (figures mail CAMPAIGN=.*)$", letter.read_text(), re.MULTILINE)
     done = sh(checkout, "sh", "-c", f"make -o .venv/ready {command}")
     assert done.returncode == 0, done.stderr
     assert re.findall(r"(\S+\.ipynb) is up to date", done.stdout) == [

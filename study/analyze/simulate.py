@@ -215,6 +215,7 @@ JUDGES: dict[str, Callable[[Array, Spread], Told]] = {
     "pyperf": by_pyperf,
     "Welch": by_welch,
 }
+MARGINS = {"study": compare.SMALLEST_EFFECT}  # the judges for which a difference has to be larger than something
 
 
 def prove(noise: str, size: Size, campaigns: int, seed: int, questions: int = QUESTIONS) -> dict[str, Any]:
@@ -225,8 +226,8 @@ def prove(noise: str, size: Size, campaigns: int, seed: int, questions: int = QU
     dict
         `noise`, `size`, `campaigns`, `comparisons` of each; `covered` and `median_covered`, the shares of intervals of a ratio and of a
         median that hold the truth, each by itself, and `width`, the median width of the former: NaN where the design supports no
-        interval; for each judge `any false`, the share of campaigns in which an arm was told from the baseline that is not further
-        from it than SMALLEST_EFFECT, or not at all where both repeat exactly; and for each judge and effect the share of arms that were told, under keys
+        interval; for each judge `any false`, the share of campaigns in which an arm was told from the baseline that
+        differs from it by no more than the judge's margin, or not at all where both repeat exactly; and for each judge and effect the share of arms that were told, under keys
         like ``pyperf 0 %``: false verdicts for 0 %, power for the others.
     """
     values = draw(NOISES[noise], size, campaigns, seed, questions=questions)
@@ -247,9 +248,9 @@ def prove(noise: str, size: Size, campaigns: int, seed: int, questions: int = QU
     told: dict[str, float] = {}
     steady: npt.NDArray[np.bool_] = np.ptp(values, axis=(1, 2, 5)) == 0
     exact = steady[:, :, :1] & steady[:, :, 1:]  # here every difference is one
-    nothing = np.array(EFFECTS) <= np.where(exact, 0.0, compare.SMALLEST_EFFECT)
     for name, judge in JUDGES.items():
         says = judge(values, effect)
+        nothing = np.array(EFFECTS) <= np.where(exact, 0.0, MARGINS.get(name, 0.0))
         told[f"{name} any false"] = float((says & nothing).any(axis=(1, 2)).mean())
         told |= {
             f"{name} {effect:.0%}".replace("%", " %"): float(says[..., np.equal(EFFECTS, effect)].mean())

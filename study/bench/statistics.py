@@ -18,7 +18,7 @@ from study.campaign import Campaign
 
 PROOF = (
     "Sizes are boots x visits x values of a cell; a campaign makes 60 comparisons. covered, median: intervals of a ratio, and of a\n"
-    "median, that hold the truth. any false: campaigns with a verdict on a cell that differs by at most 1 %; pyperf's: by its test.\n"
+    "median, that hold the truth. any false: campaigns with a verdict on a cell that differs by at most 1 %; pyperf's: by its\ntest, on one that is equal.\n"
     "2 %, 5 %: how often a difference of that size is told. The rest is in bench.json, and in notebooks/simulation.ipynb."
 )
 
