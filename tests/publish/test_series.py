@@ -713,7 +713,7 @@ def test_make_puts_the_letter_into_a_branch(topic: Series, tmp_path: Path) -> No
     mails = sorted((place / "paper/reference/series").glob("*.patch"))
     assert [mail.name[:8] for mail in mails] == ["v2-0000-", "v2-0001-", "v2-0002-"]
     assert read(mails[0])["subject"] == "[PATCH v2 0/2] A title; `y` 'z'"
-    assert body(mails[0]).startswith("This series is about how KVM/arm64 switches")
+    assert body(mails[0]).startswith("A guest that keeps monitor debug mode on and enables nothing pays")
     done = subprocess.run(
         [*command, "KEEP=nowhere"],
         cwd=place,
