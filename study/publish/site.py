@@ -449,7 +449,7 @@ def _board(campaign: Campaign, board: str, rows: pd.DataFrame) -> dict[str, Any]
         "counts": counts,
         "told": f"{told} of {len(control)}" if len(control) else "not known",
         "baseline": shown["baseline"].iloc[0],
-        "verdicts": "{} lower, {} higher, {} cannot be distinguished".format(*counts) + f" than {shown['baseline'].iloc[0]}",
+        "verdicts": f"against {shown['baseline'].iloc[0]}: " + "{} lower, {} higher, {} cannot distinguish".format(*counts),
     }
 
 
