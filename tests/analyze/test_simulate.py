@@ -71,7 +71,7 @@ def test_two_boots_support_nothing() -> None:
 def test_other_tests_take_clustered_noise_for_a_difference() -> None:
     row = simulate.prove("clustered", FIVE, 10, seed=1)
     assert row["study 0 %"] == 0 < 0.12 < row["pyperf 0 %"]
-    assert row["Welch 0 %"] > 0.12 and row["pyperf any false"] == 1
+    assert row["Welch 0 %"] > 0.12 and row["pyperf any false"] > 0.5
     independent = simulate.prove("independent", FIVE, 10, seed=1)
     assert independent["pyperf 0 %"] < 0.12, "where values are independent, pyperf's test is right"
 
