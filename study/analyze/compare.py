@@ -228,7 +228,7 @@ def judge(effect: Spread, family: Numbers, smallest: float = SMALLEST_EFFECT) ->
     margin = np.where(effect.error == 0, 0.0, smallest)
     above, below = shown["ratio_low"] > rounded(1 + margin), shown["ratio_high"] < rounded(1 / (1 + margin))
     beyond = np.abs(effect.middle) - np.log1p(margin)
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         single = np.where(beyond > 0, 2 * special.stdtr(effect.freedom, -beyond / effect.error), 1.0)
     p = np.where(np.isnan(effect.error), np.nan, np.minimum(single * tests, 1.0))
     quantile = special.stdtrit(effect.freedom, 1 - (1 - LEVEL) / 2 / tests) + special.stdtrit(effect.freedom, POWER)

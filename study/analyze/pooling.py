@@ -3,16 +3,16 @@
 Values of one visit belong together, and so do visits of one boot. What is independent is the boot. Three boots leave two degrees of
 freedom to a cell alone; but dozens of cells were measured in the same boots, and together they tell how noisy the board is:
 
-1. What a block does to all of its visits drops out: it is the median, over the cells of a pool, of how far they are from their means.
+1. What a block does to all of its visits drops out: it is the mean, or of many cells the median, of how far the cells of a pool are from theirs.
 2. What is left is, for each cell and boot, the median of its visits. It varies from boot to boot with a variance that belongs to the
    cell.
 3. Variances of a pool are moderated: each is drawn to what its pool has at its noise between visits, the more the less cells differ
    (G. K. Smyth, Linear models and empirical Bayes methods, Stat. Appl. Genet. Mol. Biol. 3 (2004), art. 3; with a trend as in
    M. A. Sartor et al., BMC Bioinformatics 7 (2006), 538). A cell that is far noisier than its pool keeps its own.
 
-A comparison is the mean over boots of the difference of two such levels, over the blocks that have both; its variance is that of both cells, its degrees of freedom
-those of Welch and Satterthwaite, but never more than the pool has. Cells without boots in common, such as those of two kernels,
-carry the variance of boots, too. notebooks/simulation.ipynb shows what that is worth.
+A comparison is the mean over boots of the difference of two such levels, over the blocks that have both; its variance is that of both
+cells, its degrees of freedom those of Welch and Satterthwaite, but never more than the pool has. Cells without boots in common, such
+as those of two kernels, carry the variance of boots, too. notebooks/simulation.ipynb shows what that is worth.
 """
 
 from __future__ import annotations

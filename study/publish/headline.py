@@ -19,14 +19,11 @@ MOST = 10  # rows
 FIRST = ("untouched", history.ASKED, history.TOUCHING, "one", "all")
 # What a column of kernels is called, by guest and exit.
 PAYS = {
-    (history.ASKED, "hvc"): "monitor mode",
-    (history.TOUCHING, "hvc"): "each writes",
-    (history.TOUCHING, "mmio"): "writes, mmio",
+    (history.ASKED, "hvc"): ("monitor mode", "it keeps monitor debug mode (MDSCR_EL1.MDE) on and enables nothing, at each hvc"),
+    (history.TOUCHING, "hvc"): ("writes", "it writes a debug register before each hvc"),
+    (history.TOUCHING, "mmio"): ("writes, mmio", "the same before each exit to user space"),
 }
-PAYS_NOTE = (
-    "What a guest pays above an untouched one, on each kernel as it is. Monitor mode: it keeps monitor debug mode (MDSCR_EL1.MDE) on and "
-    "enables nothing. Writes: it writes a debug register in every round trip; mmio: one to user space, the others are hvc."
-)
+PAYS_NOTE = "What a guest pays above an untouched one, on each kernel as it is: {}."
 
 
 def headline(summary: pd.DataFrame, grown: pd.DataFrame, moved: pd.DataFrame, series: Mapping[str, Any]) -> list[str]:
@@ -44,7 +41,7 @@ def headline(summary: pd.DataFrame, grown: pd.DataFrame, moved: pd.DataFrame, se
     if len(moved):
         return _patches(moved, series)
     if len(grown):
-        return [PAYS_NOTE, _kernels(grown), *_worse(grown)]
+        return [*_kernels(grown), *_worse(grown)]
     return _cells(compare.in_focus(compare.timed(summary)))
 
 
@@ -73,19 +70,26 @@ def _step(row: Any, names: Mapping[int, str]) -> str:
     return tables.shorten(name, 12)
 
 
-def _kernels(grown: pd.DataFrame) -> str:
-    """Return a row for each board and kernel: an untouched guest, and what others pay on top."""
+def _kernels(grown: pd.DataFrame) -> list[str]:
+    """Return what the columns are, and a row for each board and kernel: of more than MOST, each board's oldest and newest."""
+    known = grown[["board", "kernel"]].drop_duplicates()
+    of_board = known.groupby("board", sort=False)
+    shown = known if len(known) <= MOST else pd.concat([of_board.head(1), of_board.tail(1)]).sort_index()[:MOST]
+    kept = grown.merge(shown, on=["board", "kernel"])
+    pays = {key: words for key, words in PAYS.items() if ((kept["guest"] == key[0]) & (kept["exit"] == key[1])).any()}
     body = []
-    for (board, _), own in grown.groupby(["board", "kernel"], sort=False):
+    for (board, kernel), own in kept.groupby(["board", "kernel"], sort=False):
         names = history.short(grown.loc[grown["board"] == board, "kernel"])
         cells = {(row.guest, row.exit): row for row in own.itertuples()}
         idle = next((row for (_, leave), row in cells.items() if leave == "hvc"), own.iloc[0])
-        pays = [_pays(cells[key]) if key in cells else "-" for key in PAYS]
-        body.append(
-            [tables.shorten(str(board), 16), names[own["kernel"].iloc[0]], tables.number(idle.untouched, idle.unit), *pays]
-        )
-    told = tables.table(["board", "Linux", "untouched", *PAYS.values()], body[:MOST], "llr" + "r" * len(PAYS), "text")
-    return with_first_line(grown.assign(metric="clock" if (grown["unit"] == "instructions").all() else "time"), told)
+        paid = [_pays(cells[key]) if key in cells else "-" for key in pays]
+        body.append([tables.shorten(str(board), 16), names[kernel], tables.number(idle.untouched, idle.unit), *paid])
+    heads = ["board", "Linux", "untouched", *(head for head, _ in pays.values())]
+    told = tables.table(heads, body, "llr" + "r" * len(pays), "text")
+    note = PAYS_NOTE.format("; ".join(f"{head}: {says}" for head, says in pays.values()))
+    left = f" {len(known) - len(shown)} kernels are left out here." if len(shown) < len(known) else ""
+    metric = kept["unit"].map(lambda unit: "clock" if unit == "instructions" else "time")
+    return [note + left, with_first_line(kept.assign(metric=metric), told)]
 
 
 def _pays(row: Any) -> str:
@@ -111,7 +115,7 @@ def _worse(grown: pd.DataFrame) -> list[str]:
 
 def _cells(rows: pd.DataFrame) -> list[str]:
     """Return the comparison of one exit of each board, guest by guest, as far as there is room."""
-    parts, room = [], MOST
+    parts, room = list[str](), MOST
     boards = list(dict.fromkeys(rows["board"]))
     for number, board in enumerate(boards):
         _, own = next(iter(tables.contexts(rows[rows["board"] == board])))
@@ -123,6 +127,8 @@ def _cells(rows: pd.DataFrame) -> list[str]:
                 shown = pd.concat([shown, here])
         shown = shown if len(shown) else own.head(max(room // (len(boards) - number), 1))
         room -= len(shown)
+        if room < 0:
+            return [*parts, f"{len(boards) - number} boards are left out here."]
         if len(shown):
             parts += [tables.place(own), with_first_line(own, tables.comparison(own.loc[shown.index], "text"))]
     return parts

@@ -16,7 +16,7 @@ from study.campaign import Campaign
 from study.collect import provenance
 from study.collect.imports import imported
 from study.errors import BadData, BadRequest, StudyError
-from study.publish import answer, changes, findings, letter, prose, reply, series
+from study.publish import answer, changes, findings, headline, letter, prose, reply, series
 from tests import made_lives, made_receipts, made_series
 from tests.conftest import BOARDS, letters, refused, run, some
 
@@ -54,6 +54,22 @@ def test_no_number_of_the_letter_is_of_its_own(one_page: str, posted: str, summa
     said = numbers(one_page.replace("+", " ").partition("How it was measured")[0])
     some(said, 40)
     assert said <= known, said - known
+
+
+def test_a_table_of_many_kernels_has_ten_rows_says_what_it_leaves_out_and_calls_no_instruction_a_time(
+    values: pd.DataFrame,
+) -> None:
+    grown = history.generations(compare.medians(values))
+    nothing = pd.DataFrame()
+    note, table, *_ = headline.headline(nothing, grown, nothing, {})
+    assert "left out" not in note and table.startswith(tables.EMULATED) and len(re.findall(r"^qemu-", table, re.MULTILINE)) == 8
+    real = grown[grown["board"] == BOARDS[0]].assign(board="lab", unit="s")
+    note, table, *_ = headline.headline(nothing, pd.concat([grown, real], ignore_index=True), nothing, {})
+    assert note.endswith("6 kernels are left out here.")
+    assert len(re.findall(r"^(?:qemu-|lab)", table, re.MULTILINE)) == 6
+    assert table.startswith("emulated boards: path length in instructions, not a time")
+    _, table, *_ = headline.headline(nothing, real[real["exit"] == "hvc"], nothing, {})
+    assert table.startswith("time in ns") and "mmio" not in table
 
 
 def test_a_trap_costs_one_number(posted: str) -> None:
