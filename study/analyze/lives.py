@@ -297,7 +297,7 @@ def costs(found: pd.DataFrame) -> pd.DataFrame:
         more often than another. `more` is the difference from the baseline in the same, `of_kernel` as a share of what the host's kernel
         does for that guest in that phase, `of_all` as a share of the instructions of kernel, QEMU and guest: each with the ends of
         its interval. `exits` and `more_exits` are how many a life has, and by which share more than the baseline's; `a_life` is
-        `more` of all of them. `switches` and `traps` are the module's, per exit.
+        `more` of all of them. `switches` and `traps` are the module's, per exit; `emulated` says whether its instructions are.
     """
     own = found.assign(exits=found["exits"] - _trapped(found))
     own = own[(own["arm"] != CENSUS) & (own["cannot"] == "")]
@@ -343,7 +343,7 @@ def _compared(own: pd.DataFrame, question: str, per: pd.Series | float) -> pd.Da
     exits = ours["exits"].to_numpy()
     return rows.assign(
         exits=exits, more_exits=rounded(exits / theirs["exits"].to_numpy() - 1), a_life=rounded(rows["more"] * (exits if question == STRATEGIES else 1.0)),
-        in_kernel=ours["in_kernel"].to_numpy(), switches=ours["switches"].to_numpy() / exits, traps=ours["traps"].to_numpy() / exits,
+        emulated=bool(first["emulated"]), in_kernel=ours["in_kernel"].to_numpy(), switches=ours["switches"].to_numpy() / exits, traps=ours["traps"].to_numpy() / exits,
     )  # fmt: skip
 
 

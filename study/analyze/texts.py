@@ -142,7 +142,9 @@ def describe_guests(rows: pd.DataFrame) -> str:
     """Return what real_guests() of the figures shows, in words."""
     boards = shortened(dict.fromkeys(rows["board"]))
     return within(
-        f"{message_of_guests(rows)}, over {rows['baseline'].iloc[0]}, in instructions (emulated, not time). On: ", boards, ", "
+        f"{message_of_guests(rows)}, over {rows['baseline'].iloc[0]}, in instructions{' (emulated, not time)' * bool(rows['emulated'].any())}. On: ",
+        boards,
+        ", ",
     )
 
 
@@ -156,7 +158,7 @@ def text_guests(rows: pd.DataFrame) -> str:
         for guest, own in rows.groupby("guest", sort=False)
     }
     drawn = chart.intervals(groups, "guest, phase", at=0.0)
-    return f"{fill(describe_guests(rows))}\n\n{drawn}\n\n{fill('o: the change in %; dashes: its 95 % interval over boots.')}"
+    return f"{fill(describe_guests(rows))}\n\n{drawn}\n\n{fill('o: the change in %; dashes: its 95 % interval.')}"
 
 
 def describe(summary: pd.DataFrame, leave: str) -> str:

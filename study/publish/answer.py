@@ -26,7 +26,7 @@ def answer(summary: pd.DataFrame, moved: pd.DataFrame = NO_MOVES, judged: pd.Dat
         As lives.judged() returns it.
     """
     said = (_of_series(moved), _of_guests(judged), _of_monitor_mode(summary), _of_verdicts(summary))
-    emulated = (compare.timed(summary)["metric"] == "clock").any()
+    emulated = (compare.timed(summary)["metric"] == "clock").any() or ("emulated" in judged and judged["emulated"].any())
     return f"{next(filter(None, said), 'Nothing was compared')}{f' ({EMULATED})' if emulated else ''}."
 
 
@@ -53,7 +53,7 @@ def _of_guests(judged: pd.DataFrame) -> str:
     ]
     unsure = [f"{row.guest}'s {row.phase}" for row in ends if row.verdict == compare.CANNOT]
     which = "neither is sure" if len(unsure) == len(ends) > 1 else f"that is not sure in {' and '.join(unsure)}"
-    tail = f"; corrected for all comparisons, {which}" if unsure else ""
+    tail = f"; {which}" if unsure else ""
     return f"For real guests {ends[0].strategy} costs, against {ends[0].baseline}, {' and '.join(told)}{tail}"
 
 

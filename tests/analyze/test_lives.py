@@ -16,13 +16,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.text import Text
 
-from study.analyze import compare, cost, figures, frame, life_tables, lives, tables, texts
+from study.analyze import asked, compare, cost, figures, frame, life_tables, lives, tables, texts
+from study.analyze.figures import answers
 from study.analyze.figures.look import STYLE
 from study.analyze.figures.prices import break_even
 from study.campaign import Campaign
 from study.campaign.store import Record
 from study.collect.onboard import census
 from study.guests import BOOT
+from study.publish import answer
 from tests import made_lives
 from tests.analyze.test_cost import campaign
 from tests.conftest import drawn, refused, run, some
@@ -431,3 +433,15 @@ def test_an_excerpt_of_large_numbers_is_not_too_wide(found: pd.DataFrame, judged
     rows, verdicts = (table.assign(phase=table["phase"].replace(longer)) for table in (found, judged))
     verdicts = verdicts.assign(exits=verdicts["exits"] * 1000, in_kernel=verdicts["in_kernel"] * 1000)
     assert max(map(len, life_tables.excerpt(rows, verdicts).splitlines())) <= 75
+
+
+def test_what_was_counted_on_a_real_board_is_not_called_emulated(judged: pd.DataFrame) -> None:
+    rows = asked.real_guests(judged)
+    assert rows["emulated"].all()
+    for here, said in ((rows, True), (rows.assign(emulated=False), False)):
+        figure = answers.real_guests(here)
+        words = [figure.get_supxlabel(), texts.describe_guests(here), answer.answer(NOTHING_TIMED, judged=here)]
+        assert [("emulated" in text) for text in words] == [said] * 3, words
+
+
+NOTHING_TIMED = pd.DataFrame(columns=[*compare.CELL, *compare.COLUMNS])
