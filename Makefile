@@ -14,6 +14,7 @@ CAMPAIGN ?= data/$(if $(filter series,$(MAKECMDGOALS)),series$(call named,$(BRAN
 TITLE    ?= KVM: arm64: switch the debug registers only when needed
 VERSION  ?= 1
 SINCE    ?=
+SMALLEST ?= 1%
 REPO     ?= .
 BRANCH   ?=
 BASE     ?=
@@ -45,7 +46,7 @@ STUDY_CC      := $(if $(filter command,$(firstword $(origin CC))),$(CC))
 STUDY_LLVM    := $(LLVM)
 STUDY_KCONFIG := $(KCONFIG)
 export STUDY_CC STUDY_LLVM STUDY_KCONFIG ENDS
-export BOARD PROFILE FLEET KERNEL CAMPAIGN TITLE VERSION SINCE URL REPO BRANCH BASE TOOL KEEP TO COPY CELLS GUESTS WORKLOADS LONGER TABLE PIXELS PORT PYTHON OUT PAGES NEWCOMER
+export BOARD PROFILE FLEET KERNEL CAMPAIGN TITLE VERSION SINCE SMALLEST URL REPO BRANCH BASE TOOL KEEP TO COPY CELLS GUESTS WORKLOADS LONGER TABLE PIXELS PORT PYTHON OUT PAGES NEWCOMER
 
 .DEFAULT_GOAL := help
 .PHONY: help study series fleet setup setup-python setup-system setup-board doctor collect receipts guests analyze figures mail reply html serve lab module simulation bench \
@@ -68,6 +69,7 @@ help:  ## explain every target
 	@echo "  TITLE, VERSION   of the series, for the letter; SINCE=data/v1 is what its last version reported; URL= is where data and page are"
 	@echo "  BRANCH=topic REPO=../linux BASE=v7.3   with make mail: put the letter into that series; TOOL=git or b4, TO=, COPY="
 	@echo "  KEEP=description or commit   where b4 keeps the letter of a branch that it does not know yet; else as it is configured"
+	@echo "  SMALLEST=$$SMALLEST   the share that matters: differences that are not larger are of no interest"
 	@echo "  CELLS='board=qemu-neoverse-n1 exit=hvc guest=mde'   what make reply shows, and make receipts traces"
 	@echo "  GUESTS=linux-armmp WORKLOADS=timer,hackbench LONGER=20 TABLE=guests.toml   with make guests, on qemu-cortex-a57 by default"
 	@echo "  PIXELS=$$PIXELS   width of the figures as PNG"
@@ -156,12 +158,12 @@ receipts: setup-python  ## trace CAMPAIGN on its emulated boards, or on BOARD: w
 	@$(STUDY) trace "$$CAMPAIGN" $(if $(filter command,$(firstword $(origin BOARD))),--board "$$BOARD") $(if $(CELLS),--cells "$$CELLS")
 
 analyze: setup-python  ## figures and tables of CAMPAIGN, with notebooks/analyze.ipynb
-	@$(STUDY) notebook analyze "$$PAGES/analyze.ipynb" -p campaign "$$CAMPAIGN" -p pixels "$$PIXELS"
+	@$(STUDY) notebook analyze "$$PAGES/analyze.ipynb" -p campaign "$$CAMPAIGN" -p pixels "$$PIXELS" -p smallest "$$SMALLEST"
 
 figures: analyze  ## the same: the figures are made with the tables
 
 mail: setup-python  ## the cover letter of CAMPAIGN, with notebooks/cover-letter.ipynb; with BRANCH= into its series
-	@$(STUDY) notebook cover-letter "$$PAGES/cover-letter.ipynb" -p campaign "$$CAMPAIGN" -p title "$$TITLE" -p version "$$VERSION" -p since "$$SINCE" -p url "$$URL"
+	@$(STUDY) notebook cover-letter "$$PAGES/cover-letter.ipynb" -p campaign "$$CAMPAIGN" -p title "$$TITLE" -p version "$$VERSION" -p since "$$SINCE" -p url "$$URL" -p smallest "$$SMALLEST"
 	@[ -z "$$BRANCH" ] || $(STUDY) mail "$$OUT/letter.txt" "$$OUT/series" --repo "$$REPO" --branch="$$BRANCH" --base="$$BASE" \
 	  --tool "$$TOOL" --keep "$$KEEP" --version "$$VERSION" --to="$$TO" --cc="$$COPY"
 

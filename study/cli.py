@@ -90,6 +90,19 @@ def _all_of(options: list[Any]) -> Callable[[Any], Any]:
 
 BOARD = click.option("--board", default="qemu-neoverse-n1", show_default=True, help="What is measured; see: study boards.")
 CAMPAIGN = click.argument("campaign", type=click.Path(path_type=Path))
+
+
+def _share(context: click.Context, option: click.Parameter, text: str) -> float:
+    """Return the share that an option names."""
+    from study.analyze.verdict import share
+
+    return share(text, str(option.name).replace("_", "-"))
+
+
+SMALLEST = click.option(
+    "--smallest", default="1%", metavar="SHARE", callback=_share,
+    help="Differences that are not larger are of no interest.  [default: 1%]",
+)  # fmt: skip
 CELLS = click.option("--cells", default="", help='Such as "exit=hvc guest=mde,untouched"; else all.')
 
 
@@ -373,13 +386,13 @@ def _as_json(rows: pd.DataFrame) -> str:
     return json.dumps(json.loads(rows.to_json(orient="records", double_precision=15)), indent=1)
 
 
-def _show_patches(measured: Campaign, style: str) -> None:
+def _show_patches(measured: Campaign, style: str, *smallest: float) -> None:
     from study.analyze import compare, frame, patches
 
     known = measured.series()
     if not known:
         raise StudyError(f"{measured.folder} measures no series: it has no series.json; study series makes one")
-    moved = patches.moves(compare.medians(frame.tidy(measured)), known)
+    moved = patches.moves(compare.medians(frame.tidy(measured)), known, *smallest)
     if style == "json":
         print(_as_json(moved))
         return
@@ -393,14 +406,17 @@ def _show_patches(measured: Campaign, style: str) -> None:
 @click.option(
     "--as", "style", type=click.Choice(["text", "markdown", "json"]), default="text", show_default=True, help="json: all cells."
 )
-def patches(campaign: Path, style: str) -> None:
+@SMALLEST
+def patches(campaign: Path, style: str, smallest: float) -> None:
     """Show what each patch of a measured series costs or saves."""
     from study.campaign import Campaign
 
-    _show_patches(Campaign(campaign), style)
+    _show_patches(Campaign(campaign), style, smallest)
 
 
-AT_MOST = click.option("--at-most", default="1%", show_default=True, help="By how much it may be dearer, as a share.")
+AT_MOST = click.option(
+    "--at-most", default="1%", show_default=True, callback=_share, help="By how much it may be dearer, as a share."
+)
 
 
 @study.command()
@@ -411,7 +427,7 @@ AT_MOST = click.option("--at-most", default="1%", show_default=True, help="By ho
 )
 @CELLS
 @AT_MOST
-def verdict(campaign: Path, than: str, kernel: str, cells: str, at_most: str) -> None:
+def verdict(campaign: Path, than: str, kernel: str, cells: str, at_most: float) -> None:
     """Say whether a kernel is worse than another: exits with 0 if not, 1 if it is, 125 if it cannot be said.
 
     It is worse if it is sure of any cell that it takes more than --at-most more, and not worse if it is sure of every cell that it does
@@ -420,10 +436,9 @@ def verdict(campaign: Path, than: str, kernel: str, cells: str, at_most: str) ->
     \b
         study verdict data/topic --than base --cells "exit=hvc guest=untouched,mde" --at-most 1%
     """
-    from study.analyze.verdict import share
     from study.campaign import Campaign
 
-    _end_with(Campaign(campaign), kernel, than, cells, share(at_most))
+    _end_with(Campaign(campaign), kernel, than, cells, at_most)
 
 
 @study.command("bisect-step")
@@ -439,7 +454,7 @@ def verdict(campaign: Path, than: str, kernel: str, cells: str, at_most: str) ->
 @CELLS
 @AT_MOST
 @factors("series")
-def bisect_step(repo: Path, than: str, campaigns: Path, board: str, cells: str, at_most: str, **options: Any) -> None:
+def bisect_step(repo: Path, than: str, campaigns: Path, board: str, cells: str, at_most: float, **options: Any) -> None:
     """Measure what is checked out in a repository beside a good commit, and exit as study verdict does.
 
     \b
@@ -453,7 +468,7 @@ def bisect_step(repo: Path, than: str, campaigns: Path, board: str, cells: str, 
     from study.errors import BoardFailed
     from study.kernels.build import NotBuilt
 
-    limit, cells_asked = judging.share(at_most), dict(select.tags(cells))
+    cells_asked = dict(select.tags(cells))
     options |= {
         f"{tag}s": ",".join(values) for tag, values in cells_asked.items() if f"{tag}s" in options and not options[f"{tag}s"]
     }
@@ -462,7 +477,7 @@ def bisect_step(repo: Path, than: str, campaigns: Path, board: str, cells: str, 
     except (NotBuilt, BoardFailed) as error:
         print(f"study: {error}", file=sys.stderr)
         raise SystemExit(judging.CANNOT_BE_SAID) from None
-    _end_with(measured, kernel, patches.BASE, cells, limit)
+    _end_with(measured, kernel, patches.BASE, cells, at_most)
 
 
 def _end_with(measured: Campaign, kernel: str, than: str, cells: str, at_most: float) -> None:
@@ -481,19 +496,14 @@ def _end_with(measured: Campaign, kernel: str, than: str, cells: str, at_most: f
 @study.command()
 @CAMPAIGN
 @click.option("--json", "as_json", is_flag=True, help="A list of rows for programs, all metrics.")
-@click.option(
-    "--smallest", default="1%", metavar="SHARE", help="Differences that are not larger are of no interest.  [default: 1%]"
-)
-def summary(campaign: Path, as_json: bool, smallest: str) -> None:
+@SMALLEST
+def summary(campaign: Path, as_json: bool, smallest: float) -> None:
     """Show medians, intervals and verdicts."""
     from study.analyze import compare, frame, tables
-    from study.analyze.verdict import share
     from study.campaign import Campaign
 
-    matters = share(smallest, "smallest")
-
     measured = Campaign(campaign)
-    rows = compare.summarise(frame.tidy(measured), measured.baselines(), matters)
+    rows = compare.summarise(frame.tidy(measured), measured.baselines(), smallest)
     if as_json:
         print(_as_json(rows))
     else:
@@ -570,7 +580,8 @@ def receipt(campaign: Path, cells: str, against: str, style: str, as_json: bool,
     help="How to show it.",
 )
 @click.option("--json", "as_json", is_flag=True, help="The same as --as json: a list of rows for programs.")
-def census(campaign: Path, style: str, as_json: bool) -> None:
+@SMALLEST
+def census(campaign: Path, style: str, as_json: bool, smallest: float) -> None:
     """Show what real guests did with the debug registers, entry for entry, and what each strategy cost their host.
 
     Entries, exits by what they are, entries with monitor debug mode on and with something enabled; then what the host's kernel does for
@@ -590,7 +601,7 @@ def census(campaign: Path, style: str, as_json: bool) -> None:
     found = lives.lived(measured)
     with contextlib.suppress(BadRequest):  # a campaign may have nothing but real guests
         visits = compare.medians(frame.tidy(measured))
-    judged = lives.judged(found, visits)
+    judged = lives.judged(found, visits, smallest)
     if as_json or style == "json":
         print(_as_json(lives.programs(found, judged)))
     else:
@@ -711,14 +722,15 @@ def mail(
 @study.command()
 @CAMPAIGN
 @click.option("--cells", required=True, help='Such as "board=qemu-neoverse-n1 exit=hvc guest=mde,untouched".')
-def reply(campaign: Path, cells: str) -> None:
+@SMALLEST
+def reply(campaign: Path, cells: str, smallest: float) -> None:
     """Print a table for a reply on the list: the named cells, in at most 40 lines that can be quoted."""
     from study.analyze import compare, frame
     from study.campaign import Campaign
     from study.publish import reply
 
     measured = Campaign(campaign)
-    rows = compare.summarise(frame.tidy(measured), measured.baselines())
+    rows = compare.summarise(frame.tidy(measured), measured.baselines(), smallest)
     print(reply.render(measured, rows, cells), end="")
 
 

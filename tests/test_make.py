@@ -54,3 +54,13 @@ def test_the_letter_s_command_draws_it_again(checkout: Path) -> None:
         "run's/notebooks/analyze.ipynb",
         "run's/notebooks/cover-letter.ipynb",
     ]
+
+
+def test_the_share_that_matters_is_in_the_command_of_the_letter(checkout: Path) -> None:
+    letter = checkout / "paper" / CAMPAIGN / "letter.txt"
+    for share in ("25%", "1%"):  # the second leaves the letter as it was
+        assert make(checkout, "mail", "analyze", f"CAMPAIGN=data/{CAMPAIGN}", f"SMALLEST={share}").returncode == 0
+        (command,) = re.findall(r"^    (make (?:.*\\\n)*.*)$", letter.read_text(), re.MULTILINE)
+        assert command.endswith(" SMALLEST=25%") == (share == "25%")
+        done = sh(checkout, "sh", "-c", f"MAKEFLAGS='-o .venv/ready' {command}")
+        assert done.stdout.count("is up to date") == 2, done.stdout + done.stderr

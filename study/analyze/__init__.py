@@ -1,7 +1,10 @@
 """From a frame to values, tables and figures."""
 
 import os
+from pathlib import Path
 
 # matplotlib refuses to load with a backend that it does not know, and no figure of ours is shown in a window. A notebook's is Jupyter's.
 if not os.environ.get("MPLBACKEND", "").startswith("module:"):
     os.environ.pop("MPLBACKEND", None)
+# Nor does it load with a matplotlibrc that it cannot read; what a figure looks like says a style.
+os.environ["MATPLOTLIBRC"] = str(Path(__file__).parent / "figures" / "style.mplstyle")

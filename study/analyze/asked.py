@@ -29,7 +29,7 @@ def asked(summary: pd.DataFrame) -> pd.DataFrame:
         A row for each board, kernel and strategy that was measured with both guests, on one exit: of Linux boards, if there are some,
         and as times, if there are some. `board kernel mode strategy exit metric unit way alone`, where `way` is what a figure calls it,
         and `alone` is whether the kernel is as it is; `untouched` and `asked`, with the ends of their intervals; `more`, by how much the
-        second is more than the first, `share`, the same as a share, and `says`: PAYS if it is sure to be more by SMALLEST_EFFECT, FREE if
+        second is more than the first, `share`, the same as a share, and `says`: PAYS if it is sure to be more by the share that matters, FREE if
         it is sure not to be, else UNSURE.
     """
     rows = _in_question(summary)
@@ -39,7 +39,7 @@ def asked(summary: pd.DataFrame) -> pd.DataFrame:
     found = found.rename(columns={"median_idle": "untouched", "median": "asked"})
     found = found.assign(alone=found["strategy"].isin(compare.AS_IT_IS))
     found = found.sort_values(["board", "alone"], key=_order, kind="stable", ignore_index=True)
-    least = 1 + compare.SMALLEST_EFFECT
+    least = 1 + summary["margin"].max()
     pays, free = found["ci_low"] > found["ci_high_idle"] * least, found["ci_high"] < found["ci_low_idle"] * least
     return found.assign(
         way=_ways(found), more=found["asked"] - found["untouched"],

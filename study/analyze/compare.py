@@ -258,7 +258,7 @@ def _words(cells: pd.DataFrame, reference: pd.Series, base: pd.Series) -> list[s
     ]
 
 
-def moved(now: pd.DataFrame, before: pd.DataFrame) -> pd.DataFrame:
+def moved(now: pd.DataFrame, before: pd.DataFrame, smallest: float = SMALLEST_EFFECT) -> pd.DataFrame:
     """Return for each timed cell of two campaigns what became of its median.
 
     Parameters
@@ -266,6 +266,8 @@ def moved(now: pd.DataFrame, before: pd.DataFrame) -> pd.DataFrame:
     now, before : DataFrame
         As study.analyze.frame.tidy returns them. Of a board with several kernels one is compared; the two campaigns may
         have measured different kernels, and share no boots.
+    smallest : float
+        A difference that is not larger than this share is of no interest.
 
     Returns
     -------
@@ -282,7 +284,7 @@ def moved(now: pd.DataFrame, before: pd.DataFrame) -> pd.DataFrame:
     reference = np.full(len(cells), -1)
     reference[pairs["now"]] = pairs["before"]
     effect = effects(visits, reference)
-    judged = judge(effect, cells.groupby(["board", "exit", "host"], sort=False).ngroup().to_numpy())
+    judged = judge(effect, cells.groupby(["board", "exit", "host"], sort=False).ngroup().to_numpy(), smallest)
     found = wide["median"].join(judged.loc[pairs["now"]].set_axis(pairs.index))
     return in_order(found.reset_index().assign(arm=MAIN, kernel=""))[[*SAME, "before", "now", *judged.columns]]
 

@@ -28,13 +28,15 @@ ASKED, TOUCHING = "mde", "touch"
 NOTHING = pd.DataFrame(columns=[*TAGS, "unit", *COLUMNS])
 
 
-def generations(visits: pd.DataFrame) -> pd.DataFrame:
+def generations(visits: pd.DataFrame, smallest: float = compare.SMALLEST_EFFECT) -> pd.DataFrame:
     """Return what each guest pays above an untouched one, on each kernel as it is.
 
     Parameters
     ----------
     visits : DataFrame
         As compare.medians() returns it.
+    smallest : float
+        A difference that is not larger than this share is of no interest.
 
     Returns
     -------
@@ -58,7 +60,7 @@ def generations(visits: pd.DataFrame) -> pd.DataFrame:
     effect = pooling.effects(alone, np.where(at == cells.index, -1, at))
     untouched = np.where(at >= 0, cells["median"].reindex(at).to_numpy(), np.nan)
     found = cells.assign(untouched=untouched)
-    found = found.join(compare.judge(effect, cells.groupby(["board", "exit"], sort=False).ngroup().to_numpy()))
+    found = found.join(compare.judge(effect, cells.groupby(["board", "exit"], sort=False).ngroup().to_numpy(), smallest))
     for name in ("ratio", "ratio_low", "ratio_high"):
         found[name.replace("ratio", "more")] = rounded(untouched * (found[name] - 1))
     found["does"] = [

@@ -40,7 +40,7 @@ COMPARED = (
     "What the host's kernel does for the guest: per exit where strategies are compared, in a whole phase where kernels are, of which one "
     "may leave the guest more often. An exit is one that the guest's work causes; trapped accesses to debug registers are part of what "
     "the others cost. A phase of a life is one value. The 95 % intervals of a phase hold together, "
-    f"and a verdict needs one that is wholly more than {compare.SMALLEST_EFFECT:.0%} away from the baseline. Of kernel: of all that the host's kernel does for that guest then; of all: of kernel, QEMU "
+    "and a verdict needs one that is wholly more than {smallest} away from the baseline. Of kernel: of all that the host's kernel does for that guest then; of all: of kernel, QEMU "
     'and guest together. n is boots/lives; "again" is the control arm: the baseline measured a second time.'
 )
 PREDICTED = (
@@ -190,7 +190,8 @@ def costs(rows: pd.DataFrame, style: str = "text") -> str:
             parts += [tables.title(f"{board}{of}: {HEADINGS[question]}", style), _compared(here, question, style), ""]
             parts += [tables.prose(said, style) + "\n" for said in _reservations(here)]
     if parts:
-        parts += [tables.prose(COMPARED, style), "", tables.prose(PREDICTED, style), ""]
+        least = tables.percent(rows["margin"].max())
+        parts += [tables.prose(COMPARED.format(smallest=least), style), "", tables.prose(PREDICTED, style), ""]
     return "\n".join(parts)
 
 

@@ -278,7 +278,7 @@ def behaviour(rows: pd.DataFrame, baseline: str = "lazy") -> pd.DataFrame:
 # --- what it costs ------------------------------------------------------------------------------------------------------
 
 
-def costs(found: pd.DataFrame) -> pd.DataFrame:
+def costs(found: pd.DataFrame, smallest: float = compare.SMALLEST_EFFECT) -> pd.DataFrame:
     """Return what the host's kernel does for each exit of a phase, compared: strategies on one kernel, and kernels as they are.
 
     An exit here is one that the guest's work causes. Trapped accesses to debug registers, which one strategy has more of than another,
@@ -288,6 +288,8 @@ def costs(found: pd.DataFrame) -> pd.DataFrame:
     ----------
     found : DataFrame
         As frame() returns it. Each life of the arms main and control is one value of each of its phases.
+    smallest : float
+        A difference that is not larger than this share is of no interest.
 
     Returns
     -------
@@ -304,12 +306,12 @@ def costs(found: pd.DataFrame) -> pd.DataFrame:
     alone = own[own["strategy"].isin(compare.AS_IT_IS)]
     several = alone.groupby("board")["kernel"].nunique()
     compared = [
-        _compared(rows, STRATEGIES, rows["exits"])
+        _compared(rows, STRATEGIES, rows["exits"], smallest)
         for (board, _), rows in own.groupby(["board", "kernel"], sort=False)
         if (rows["strategy"] == rows["baseline"]).any() and (rows["strategy"].nunique() > 1 or several.get(board, 0) < 2)
     ]
     for _, rows in alone[alone["board"].isin(several.index[several > 1])].groupby("board", sort=False):
-        compared.append(_compared(rows, KERNELS, 1.0))
+        compared.append(_compared(rows, KERNELS, 1.0, smallest))
     return pd.concat(compared, ignore_index=True) if compared else pd.DataFrame(columns=["question", *CELL, "arm"])
 
 
@@ -320,14 +322,14 @@ def _trapped(found: pd.DataFrame) -> pd.Series:
     return found["traps"].fillna(traced).fillna(0.0)
 
 
-def _compared(own: pd.DataFrame, question: str, per: pd.Series | float) -> pd.DataFrame:
+def _compared(own: pd.DataFrame, question: str, per: pd.Series | float, smallest: float) -> pd.DataFrame:
     """Return the comparison of lives of one board, in instructions of its kernel per what is named."""
     values = own.assign(
         host=ANY, exit=own["phase"], metric=METRIC, unit="instructions", visit=own["life"] + " " + own["phase"], position=own["block"],
         value=own["in_kernel"] / per,
     )  # fmt: skip
     first = own.iloc[0]
-    rows = compare.summarise(values, {first["board"]: first["baseline" if question == STRATEGIES else "strategy"]})
+    rows = compare.summarise(values, {first["board"]: first["baseline" if question == STRATEGIES else "strategy"]}, smallest)
     rows = compare.in_order(rows.rename(columns={"exit": "phase"}).drop(columns=["host", "metric", "unit"])).assign(
         question=question
     )
@@ -396,9 +398,9 @@ def predicted(compared: pd.DataFrame, fitted: Mapping[tuple[str, str], cost.Fit]
     return compared.join(pd.DataFrame(rows, compared.index, [*PREDICTED]))
 
 
-def judged(found: pd.DataFrame, visits: pd.DataFrame | None) -> pd.DataFrame:
+def judged(found: pd.DataFrame, visits: pd.DataFrame | None, smallest: float = compare.SMALLEST_EFFECT) -> pd.DataFrame:
     """Return predicted() of costs() of all lives, by fits() of the visits of the same campaign, if it has some."""
-    return predicted(costs(found), {} if visits is None else fits(visits[visits["board"].isin(found["board"])]))
+    return predicted(costs(found, smallest), {} if visits is None else fits(visits[visits["board"].isin(found["board"])]))
 
 
 def programs(found: pd.DataFrame, verdicts: pd.DataFrame) -> pd.DataFrame:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from study.analyze import compare as comparison
 from study.analyze import frame, lives, receipts
+from study.analyze.verdict import share
 from study.campaign import Campaign
 from study.campaign.names import system
 from study.campaign.store import VISITS
@@ -23,10 +24,12 @@ class Loaded:
     ----------
     campaign : Campaign
         What is on disk; `campaign` of this, too.
+    smallest : float
+        A difference that is not larger than this share is of no interest.
     """
 
-    def __init__(self, campaign: Campaign) -> None:
-        self.campaign = campaign
+    def __init__(self, campaign: Campaign, smallest: float = comparison.SMALLEST_EFFECT) -> None:
+        self.campaign, self.smallest = campaign, smallest
 
     @cached_property
     def values(self) -> pd.DataFrame:
@@ -39,7 +42,7 @@ class Loaded:
         """A row for each cell and metric, as compare.summarise() returns them: median, interval, ratio to the baseline, verdict."""
         if self.values.empty:
             return pd.DataFrame(columns=[*comparison.CELL, *comparison.COLUMNS])
-        return comparison.summarise(self.values, self.campaign.baselines())
+        return comparison.summarise(self.values, self.campaign.baselines(), self.smallest)
 
     @cached_property
     def receipts(self) -> pd.DataFrame:
@@ -51,7 +54,7 @@ class Loaded:
         """A row for each strategy, guest and phase of real guests, as lives.programs() returns them."""
         lived = lives.frame(self.campaign)
         visits = None if self.values.empty else comparison.medians(self.values)
-        return lives.programs(lived, lives.judged(lived, visits))
+        return lives.programs(lived, lives.judged(lived, visits, self.smallest))
 
     def _described(self) -> dict[str, str]:
         """Return what was measured: five lines, by what they are about."""
@@ -85,13 +88,15 @@ def _listed(visits: pd.DataFrame, tag: str) -> str:
     return f"{tag} {', '.join(names) or 'none'}"
 
 
-def load(folder: str | os.PathLike[str]) -> Loaded:
+def load(folder: str | os.PathLike[str], smallest: str | float = comparison.SMALLEST_EFFECT) -> Loaded:
     """Return what a campaign measured.
 
     Parameters
     ----------
     folder : path
         The campaign's folder, such as ``data/reference``.
+    smallest : str or float
+        A difference that is not larger than this share, ``2%`` or ``0.02``, is of no interest.
 
     Returns
     -------
@@ -102,11 +107,11 @@ def load(folder: str | os.PathLike[str]) -> Loaded:
     Raises
     ------
     BadRequest
-        If there is no campaign.
+        If there is no campaign, or the share is none.
     BadData
         If a file of it is damaged; some are read only when a frame is asked for.
     """
-    return Loaded(Campaign(Path(folder)))
+    return Loaded(Campaign(Path(folder)), share(str(smallest), "smallest"))
 
 
 def compare(a: Loaded | str | os.PathLike[str], b: Loaded | str | os.PathLike[str]) -> pd.DataFrame:
@@ -115,7 +120,7 @@ def compare(a: Loaded | str | os.PathLike[str], b: Loaded | str | os.PathLike[st
     Parameters
     ----------
     a, b : Loaded or path
-        What was before, and what is now.
+        What was before, and what is now; the share that matters is that of `b`.
 
     Returns
     -------
@@ -131,4 +136,4 @@ def compare(a: Loaded | str | os.PathLike[str], b: Loaded | str | os.PathLike[st
     before, now = (one if isinstance(one, Loaded) else load(one) for one in (a, b))
     for one in (before, now):
         one.campaign.recorded()
-    return comparison.moved(now.values, before.values)
+    return comparison.moved(now.values, before.values, now.smallest)

@@ -17,11 +17,24 @@ from study.design import CONTROL, MAIN
 PLACE = ["board", "exit", "guest", "host", "metric", "unit"]
 BEFORE, BASE, AGAIN = "the one before", "base", "itself"
 MISSING = "not measured"
-MOVED = ["median", "moved", "moved_low", "moved_high", "ratio", "ratio_low", "ratio_high", "p", "least", "verdict", "boots"]
+MOVED = [
+    "median",
+    "moved",
+    "moved_low",
+    "moved_high",
+    "ratio",
+    "ratio_low",
+    "ratio_high",
+    "p",
+    "least",
+    "verdict",
+    "margin",
+    "boots",
+]
 COLUMNS = ["patch", "label", *PLACE, "mode", "than", *MOVED]
 
 
-def moves(visits: pd.DataFrame, series: Mapping[str, Any]) -> pd.DataFrame:
+def moves(visits: pd.DataFrame, series: Mapping[str, Any], smallest: float = compare.SMALLEST_EFFECT) -> pd.DataFrame:
     """Return what every patch of a series moves in every cell.
 
     Parameters
@@ -30,6 +43,8 @@ def moves(visits: pd.DataFrame, series: Mapping[str, Any]) -> pd.DataFrame:
         As compare.medians() returns it.
     series : mapping
         As Campaign.series() returns it; empty if there is none.
+    smallest : float
+        A difference that is not larger than this share is of no interest.
 
     Returns
     -------
@@ -56,7 +71,7 @@ def moves(visits: pd.DataFrame, series: Mapping[str, Any]) -> pd.DataFrame:
     parts = []
     for than in (AGAIN, BEFORE, BASE):
         reference = np.array([known.get(_other(than, key, known), -1) for key in known])
-        parts.append(_compared(each, cells, reference, than))
+        parts.append(_compared(each, cells, reference, than, smallest))
     order = [(place, than) for place in range(len(rows)) for than in (AGAIN, BEFORE, BASE)]
     moved = compare.in_order(pd.concat(parts).assign(arm=MAIN, kernel="", strategy=""))
     moved["order"] = [order.index(key) for key in zip(moved["patch"], moved["than"], strict=True)]
@@ -74,9 +89,9 @@ def _other(than: str, key: tuple[Any, ...], known: Mapping[tuple[Any, ...], int]
     return next(((other, *place, MAIN) for other in earlier if (other, *place, MAIN) in known), ())
 
 
-def _compared(each: pd.DataFrame, cells: pd.DataFrame, reference: Any, than: str) -> pd.DataFrame:
+def _compared(each: pd.DataFrame, cells: pd.DataFrame, reference: Any, than: str, smallest: float) -> pd.DataFrame:
     effect = pooling.effects(each, reference)
-    judged = compare.judge(effect, cells.groupby("board", sort=False).ngroup().to_numpy())
+    judged = compare.judge(effect, cells.groupby("board", sort=False).ngroup().to_numpy(), smallest)
     found = cells.assign(than=than).join(judged)
     other = np.where(reference >= 0, cells["median"].reindex(reference).to_numpy(), np.nan)
     for name in ("ratio", "ratio_low", "ratio_high"):
@@ -135,7 +150,14 @@ def table(moved: pd.DataFrame, series: Mapping[str, Any], style: str = "text") -
             parts += [_narrow(known, series, than) for than in (BEFORE, BASE)]
         else:
             parts.append(_wide(known, series, style))
-    parts.append(tables.prose(f"{NOTE} {_boots(moved)}" if len(moved) else "No patch was measured.", style))
+    parts.append(
+        tables.prose(
+            f"{NOTE.format(smallest=tables.percent(moved['margin'].max()))} {_boots(moved)}"
+            if len(moved)
+            else "No patch was measured.",
+            style,
+        )
+    )
     return "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
 
 
@@ -145,7 +167,7 @@ SHORT_NOTE = (
 )
 NOTE = (
     "Of each patch the cell, exit and guest, that moved most. The 95 % intervals of all cells and patches of a board hold together, and a "
-    f"verdict needs one that is wholly more than {compare.SMALLEST_EFFECT:.0%} away. The row of the base is the base measured a second time: what should not move. Against the base, the last row is the whole series."
+    "verdict needs one that is wholly more than {smallest} away. The row of the base is the base measured a second time: what should not move. Against the base, the last row is the whole series."
 )
 
 

@@ -31,7 +31,7 @@ FORMATS = {"text": "simple", "markdown": "pipe", "html": "html"}
 NO_INTERVAL, NO_BASELINE = "no interval", "no baseline"
 NOTE = (
     "Medians of boots, these of visits, these of values; n is boots/visits/values. A ratio's 95 % intervals hold together for all of a "
-    f"table, and they decide the verdict: {compare.HIGHER} or {compare.LOWER} where the interval is wholly more than {{smallest:.0%}} away "
+    f"table, and they decide the verdict: {compare.HIGHER} or {compare.LOWER} where the interval is wholly more than {{smallest}} away "
     f'from 1, else {compare.CANNOT}. "again" is the control arm: the baseline measured a second time. A kernel behind a slash: the ratio '
     "is to that kernel's baseline."
 )
@@ -289,6 +289,11 @@ def plural(number: int, word: str) -> str:
     return f"{number} {word}" + "s" * (number != 1)
 
 
+def percent(share: float) -> str:
+    """Return a share as it was chosen: 1%, 0.5%."""
+    return f"{100 * share:.6g}%"
+
+
 def all_tables(summary: pd.DataFrame, style: str = "text") -> str:
     """Return the table of costs and the comparison for every board and exit, each under its heading."""
     parts = []
@@ -299,7 +304,7 @@ def all_tables(summary: pd.DataFrame, style: str = "text") -> str:
             parts += [prose(f"{sizes(rows)} {EXACT.format(control)}", style), ""]
         else:
             parts += [comparison(rows, style), "", prose(f"{sizes(rows)} {lacking(rows)}".strip(), style), ""]
-    return "\n".join([*parts, prose(NOTE.format(smallest=summary["margin"].max()), style)]) + "\n"
+    return "\n".join([*parts, prose(NOTE.format(smallest=percent(summary["margin"].max())), style)]) + "\n"
 
 
 def generations(rows: pd.DataFrame, style: str = "text") -> str:

@@ -501,7 +501,7 @@ def text_control(summary: pd.DataFrame) -> str:
             middle, low, high = ((ratio - 1) * 100 for ratio in (row.ratio, row.ratio_low, row.ratio_high))
             marks.append(chart.Mark(cell_name(row), middle, low, high, f"{row.ratio - 1:+.2%}"))
         parts.append(f"{fill(heading(here.iloc[0]))}\n\n{chart.intervals({'': marks}, '% from itself', at=0.0)}")
-    least = f"{rows['margin'].max():.0%}"
+    least = tables.percent(rows["margin"].max())
     words = f"{rows['baseline'].iloc[0]} measured a second time, over the first. o: ratio; dashes: its 95 % interval; less than {least} is too little to matter."
     return "\n\n".join([*parts, fill(words)])
 

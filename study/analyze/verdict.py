@@ -82,7 +82,7 @@ def verdict(visits: pd.DataFrame, kernel: str, than: str, cells: str, at_most: f
 WORDS = {NOT_WORSE: "not worse", WORSE: "worse", CANNOT_BE_SAID: "cannot be said, measure more boots"}
 
 
-def share(text: str, name: str = "at-most") -> float:
+def share(text: str, name: str) -> float:
     """Return the share that a text names: 0.01 for ``1%`` and for ``0.01``.
 
     Raises

@@ -102,7 +102,8 @@ def _engine(name: str, told: progress.Retold, words: Path, own: str) -> Any:
     """Return an engine for papermill that tells how far the notebook is, and what its cells tell of their progress.
 
     What a kernel says of its own affairs goes to the file `words`: being shut down, it would say so, beside the one line of what
-    is wrong. The kernel is the one of this Python, with IPython's folder in `own`: no start-up file of the user's runs in it.
+    is wrong. The kernel is the one of this Python, with IPython's folder in `own`: no start-up file of the user's or the
+    machine's runs in it.
     """
     from jupyter_client import AsyncKernelManager  # type: ignore[attr-defined]
     from jupyter_client.kernelspec import KernelSpecManager
@@ -112,6 +113,8 @@ def _engine(name: str, told: progress.Retold, words: Path, own: str) -> Any:
     class Quiet(AsyncKernelManager):
         async def start_kernel(self, **how: Any) -> None:  # type: ignore[override]
             self.kernel_spec_manager = KernelSpecManager(kernel_dirs=[])
+            spec: Any = self.kernel_spec
+            spec.argv[spec.argv.index("ipykernel_launcher")] = "study.notebooks.kernel"
             env = {**os.environ, "IPYTHONDIR": f"{own}/ipython", "PYTHONSTARTUP": ""}
             with open(words, "wb") as said:
                 await super().start_kernel(stderr=said, **{**how, "env": env})

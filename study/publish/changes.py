@@ -13,7 +13,7 @@ from study.publish.prose import shown_folder, with_first_line, wrap
 MOST_MOVED = 12  # numbers that are listed of those that moved since the last version
 
 
-def since(values: pd.DataFrame, earlier: Campaign, version: int) -> str:
+def since(values: pd.DataFrame, earlier: Campaign, version: int, smallest: float = compare.SMALLEST_EFFECT) -> str:
     """Return what moved since an earlier campaign, in a paragraph and a table of what moved most.
 
     Parameters
@@ -24,9 +24,11 @@ def since(values: pd.DataFrame, earlier: Campaign, version: int) -> str:
         What the last version of the series reported.
     version : int
         Of the series now.
+    smallest : float
+        A difference that is not larger than this share is of no interest.
     """
     name = f"v{version - 1}" if version > 1 else "before"
-    cells = compare.moved(values, frame.tidy(earlier))
+    cells = compare.moved(values, frame.tidy(earlier), smallest)
     both = cells.dropna(subset=["before", "now"])
     told = both[both["verdict"].isin([compare.LOWER, compare.HIGHER])]
     untold = int((both["ratio_low"].isna()).sum())
@@ -34,7 +36,7 @@ def since(values: pd.DataFrame, earlier: Campaign, version: int) -> str:
     said = [
         f"{name}: {shown_folder(earlier)} (digest {earlier.digest()[:12]}).",
         f"Of {tables.plural(len(both), 'number')} that both have, {len(told)} moved for sure by more than "
-        f"{compare.SMALLEST_EFFECT:.0%}; {new} are new, {gone} are gone.",
+        f"{tables.percent(smallest)}; {new} are new, {gone} are gone.",
     ]
     if untold:
         said.append(f"Of {untold} nobody can say, because one side has fewer than {LEAST_BOOTS} boots.")

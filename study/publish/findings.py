@@ -16,7 +16,8 @@ from study.publish.prose import with_first_line
 MODEL = "Emulated figures are instructions: a model of how much work each way does, not of how long a core takes for it."
 BLOCKS = "Visits, each a fresh process and VM, come in randomised blocks that hold every cell once, by a recorded seed."
 IMPORTED_SAYS = "The results were measured elsewhere and imported: a boot is what their tags or boot times say."
-RULE = "The 95 % intervals of a table hold together, and only what lies wholly more than {:.0%} away is called different."
+RULE = "The 95 % intervals of a table hold together, and only what lies wholly more than {} away is called different{}."
+REPEATED = "; where counts repeat exactly, every difference is one"
 NOT_MODELLED = (
     "It does not show trap latency, the cost of a system register access, or caches: an emulator does not model them, and on hardware a trap "
     "and a register access cost far more than one instruction."
@@ -67,7 +68,15 @@ def measured(campaign: Campaign, timed: pd.DataFrame) -> str:
     )
     kit = f"Measured with commit {', '.join(named)} of the kit." if named else ""
     what = IMPORTED_SAYS if IMPORTED in campaign.designs else BLOCKS
-    return " ".join(filter(None, [f"{tables.sizes(timed)} {what} {RULE.format(timed['margin'].max())}", control_arm(timed), kit]))
+    return " ".join(filter(None, [f"{tables.sizes(timed)} {what} {rule(timed)}", control_arm(timed), kit]))
+
+
+def rule(timed: pd.DataFrame) -> str:
+    """Return what it takes for a difference to be one."""
+    if compare.exact(timed):
+        return tables.EXACT.format("")
+    repeats = (timed["margin"] == 0).any()
+    return RULE.format(tables.percent(timed["margin"].max()), REPEATED if repeats else "")
 
 
 def silent(timed: pd.DataFrame) -> str:

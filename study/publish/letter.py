@@ -79,6 +79,7 @@ def render(
     fits: Mapping[str, cost.Fit] = MappingProxyType({}),
     *,
     letter: Letter,
+    smallest: float = compare.SMALLEST_EFFECT,
 ) -> dict[str, str]:
     """Return the letter, one page, and all that does not fit on it, by the names of their files.
 
@@ -94,6 +95,8 @@ def render(
         The cost model of each board that has one.
     letter : Letter
         What it says beside the figures.
+    smallest : float
+        The share below which a difference is of no interest; the summary's.
 
     Raises
     ------
@@ -106,7 +109,7 @@ def render(
     )  # fmt: skip
     environment.filters |= {"wrap": wrap, "plural": tables.plural, "underlined": lambda text: f"{text}\n{'-' * len(text)}"}
     said, links = split_links(letter.words)
-    known = contents(campaign, values, summary, fits) | {
+    known = contents(campaign, values, summary, fits, smallest) | {
         "title": letter.title,
         "version": letter.version,
         "changes": letter.changes,
@@ -155,11 +158,13 @@ def split_links(words: str) -> tuple[str, str]:
     return (said.rstrip("\n"), last) if last and all(map(LINK.match, last.splitlines())) else (words, "")
 
 
-def contents(campaign: Campaign, values: pd.DataFrame, summary: pd.DataFrame, fits: Mapping[str, cost.Fit]) -> dict[str, Any]:
+def contents(
+    campaign: Campaign, values: pd.DataFrame, summary: pd.DataFrame, fits: Mapping[str, cost.Fit], smallest: float
+) -> dict[str, Any]:
     """Return what the template of the letter is filled with."""
     series, visits, lived = campaign.series(), compare.medians(values), lives.frame(campaign)
-    moved, judged = patches.moves(visits, series), lives.judged(lived, visits)
-    grown = history.NOTHING if series else history.generations(visits)
+    moved, judged = patches.moves(visits, series, smallest), lives.judged(lived, visits, smallest)
+    grown = history.NOTHING if series else history.generations(visits, smallest)
     timed = compare.timed(summary)
     focus = timed if IMPORTED in campaign.designs else compare.in_focus(timed)
     linux, rigs = compare.of_kind(timed, KVM), compare.of_kind(timed, RIG)
@@ -184,6 +189,7 @@ def contents(campaign: Campaign, values: pd.DataFrame, summary: pd.DataFrame, fi
         "explained": headline.explained(" ".join([first, *(part for part in top if "\n" in part)]), summary),
         "excerpt": excerpts["lives"] or excerpts["receipts"],
         "measured": findings.measured(campaign, timed),
+        "rule": findings.rule(timed),
         "silent": findings.silent(timed),
         **excerpts,
         "emulated": list(dict.fromkeys(timed[timed["metric"] == "clock"]["board"])),
@@ -216,10 +222,16 @@ def contents(campaign: Campaign, values: pd.DataFrame, summary: pd.DataFrame, fi
         "fair": on_linux is not None and STRATEGIES[on_linux.baseline].module,
         "baseline": on_linux.baseline if on_linux else "",
         "agreement": compare.agreement(summary),
-        "draw": broken(f"make figures mail CAMPAIGN={shlex.quote(shown_folder(campaign))}"),
+        "draw": drawing(campaign, smallest),
         "measure": measuring(campaign, list(dict.fromkeys(lived["board"]))),
         "digest": campaign.digest(),
     }
+
+
+def drawing(campaign: Campaign, smallest: float) -> str:
+    """Return the command that draws all of a campaign again, by the same share that matters."""
+    chosen = "" if smallest == compare.SMALLEST_EFFECT else f" SMALLEST={tables.percent(smallest)}"
+    return broken(f"make figures mail CAMPAIGN={shlex.quote(shown_folder(campaign))}{chosen}")
 
 
 def charts(rows: pd.DataFrame) -> list[tuple[str, str]]:

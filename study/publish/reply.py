@@ -10,7 +10,7 @@ from study.analyze import compare, receipt_tables, receipts, tables
 from study.analyze.select import select
 from study.campaign import Campaign
 from study.errors import BadRequest
-from study.publish.findings import control_arm
+from study.publish.findings import control_arm, rule
 from study.publish.prose import check, with_first_line
 
 REPLY = 40  # lines that an excerpt for a reply may have
@@ -42,7 +42,7 @@ def render(campaign: Campaign, summary: pd.DataFrame, cells: str) -> str:
     parts = []
     for _, here in tables.contexts(rows):
         parts += [textwrap.fill(tables.place(here), tables.WIDTH), with_first_line(here, tables.comparison(here))]
-    found = [tables.sizes(rows) + " Ratios carry 95 % intervals over boots.", control_arm(summary)]
+    found = [f"{tables.sizes(rows)} {rule(rows)}", control_arm(summary)]
     said = [*(textwrap.fill(line, tables.WIDTH) for line in found), f"Data: {campaign.digest()}"]
     excerpt = _receipts(campaign, rows)
     known = [_text([*parts, *more, *said]) for more in ([excerpt] if excerpt else [], [])]

@@ -20,6 +20,7 @@ import pandas as pd
 
 from study import paths
 from study.analyze import compare, frame, history, lives, patches, tables
+from study.analyze.verdict import share
 from study.campaign import Campaign
 from study.campaign.files import write_whole
 from study.campaign.names import slug, system
@@ -80,6 +81,15 @@ class Shown:
         for name, alt in (json.loads(alts.read_text(encoding="utf-8")) if alts.exists() else {}).items():
             return inline((self.folder / f"{name}.svg").read_text(encoding="utf-8"), alt, prefix)
         return ""
+
+    def smallest(self) -> float:
+        """Return the share below which the analysis took a difference to be of no interest."""
+        analysis = self.folder / "notebooks" / "analyze.ipynb"
+        try:
+            parameters = json.loads(analysis.read_text(encoding="utf-8"))["metadata"].get("papermill", {}).get("parameters", {})
+            return share(str(parameters.get("smallest", compare.SMALLEST_EFFECT)), "smallest")
+        except (ValueError, LookupError, TypeError, AttributeError):
+            raise BadData(f"{analysis} is no notebook; make it again with: make analyze mail") from None
 
     def stale(self) -> bool:
         """Say whether the data have changed since the analysis was executed."""
@@ -143,7 +153,7 @@ def _analysed(folder: Path, paper: Path) -> tuple[Shown, dict[str, Any]]:
     if one.stale():
         advice = f"make it with: make analyze mail CAMPAIGN={shlex.quote(str(folder))}"
         raise BadRequest(f"{one.folder} holds no analysis of {folder} as it is now; {advice}")
-    return one, about(campaign)
+    return one, about(campaign, one.smallest())
 
 
 def _write(one: Shown, pages: Pages) -> dict[str, Any]:
@@ -179,6 +189,26 @@ def _copy(source: Path, folder: Path, needed: Sequence[Any]) -> None:
             shutil.copyfile(path, folder / path.name)
 
 
+def _exporter() -> Any:
+    """Return what makes HTML of a notebook: nbconvert, with the study's templates and those that were installed with nbconvert."""
+    from jupyter_core.paths import ENV_JUPYTER_PATH
+    from nbconvert import HTMLExporter
+    from traitlets.config import Config
+
+    class Exporter(HTMLExporter):
+        def get_prefix_root_dirs(self) -> list[str]:  # a user's of the same name would come first
+            return ENV_JUPYTER_PATH
+
+    exporter: Any = Exporter
+    made = exporter(
+        template_name="study", extra_template_basedirs=[str(TEMPLATES)], exclude_input_prompt=True, exclude_output_prompt=True,
+        exclude_anchor_links=True, config=Config({"CoalesceStreamsPreprocessor": {"enabled": True}}),
+    )  # fmt: skip
+    for name, of in {"clean": clean, "inline": inline, "told": told}.items():
+        made.register_filter(name, of)
+    return made
+
+
 class Pages:
     """The pages that are written to a folder, all with the same style, script and policy.
 
@@ -189,9 +219,6 @@ class Pages:
     """
 
     def __init__(self, out: Path) -> None:
-        from nbconvert import HTMLExporter
-        from traitlets.config import Config
-
         self.out = out
         style, *scripts = ((TEMPLATES / name).read_text(encoding="utf-8") for name in ("style.css", "sort.js", "prices.js"))
         self.common = {"style": style, "scripts": scripts, "policy": policy(style, scripts)}
@@ -199,14 +226,7 @@ class Pages:
             loader=jinja2.FileSystemLoader(TEMPLATES), undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
             autoescape=True,
         )  # fmt: skip
-        self.exporter = HTMLExporter(
-            template_name="study", extra_template_basedirs=[str(TEMPLATES)], exclude_input_prompt=True,
-            exclude_output_prompt=True, exclude_anchor_links=True,
-            config=Config({"CoalesceStreamsPreprocessor": {"enabled": True}}),
-        )  # fmt: skip
-        self.exporter.register_filter("clean", clean)
-        self.exporter.register_filter("inline", inline)
-        self.exporter.register_filter("told", told)
+        self.exporter = _exporter()
 
     def notebook(
         self,
@@ -401,21 +421,21 @@ def archive(campaign: Campaign, path: Path) -> None:
     aside.replace(path)
 
 
-def about(campaign: Campaign) -> dict[str, Any]:
+def about(campaign: Campaign, smallest: float = compare.SMALLEST_EFFECT) -> dict[str, Any]:
     """Return what the index says of a campaign: what was compared, on which boards, and what came out."""
     values, series = frame.tidy(campaign), campaign.series()
-    summary = compare.summarise(values, campaign.baselines())
+    summary = compare.summarise(values, campaign.baselines(), smallest)
     timed = compare.timed(summary)
     strategies = list(dict.fromkeys(timed["strategy"]))
     guests = list(dict.fromkeys(timed["guest"]))
     boards = [_board(campaign, board, rows) for board, rows in timed.groupby("board", sort=False)]
     visits = compare.medians(values)
-    moved = patches.moves(visits, series)
+    moved = patches.moves(visits, series, smallest)
     if series:
         boards = [row | _of_series(moved, series, row["board"]) for row in boards]
         strategies = [f"{series['base']['describe']} and {tables.plural(len(series['patches']), 'commit')} of {series['branch']}"]
     return {
-        "answer": answer.answer(summary, moved, lives.judged(lives.frame(campaign), visits)),
+        "answer": answer.answer(summary, moved, lives.judged(lives.frame(campaign), visits, smallest)),
         "asked": "What a patch series moves." if series else "What monitor mode costs a guest that enables nothing.",
         "name": campaign.name,
         "emulated": any(row["emulated"] for row in boards),

@@ -177,13 +177,13 @@ def test_a_verdict_is_sure_of_what_it_says(steps: list[float], at_most: float, n
 
 @pytest.mark.parametrize(("text", "share"), [("1%", 0.01), ("0.01", 0.01), (" 2.5% ", 0.025), ("0", 0.0)])
 def test_a_share_is_a_number_or_per_cent(text: str, share: float) -> None:
-    assert verdict.share(text) == pytest.approx(share)
+    assert verdict.share(text, "share") == pytest.approx(share)
 
 
 @pytest.mark.parametrize("text", ["", "%", "1%%", "one", "-1%", "100%", "nan", "1% of it"])
 def test_what_is_no_share_is_refused(text: str) -> None:
     with pytest.raises(BadRequest, match="must be a share"):
-        verdict.share(text)
+        verdict.share(text, "share")
 
 
 def test_a_campaign_of_no_series_says_so() -> None:

@@ -7,7 +7,6 @@ import dataclasses
 import fcntl
 import itertools
 import json
-import os
 import re
 import subprocess
 import sys
@@ -35,7 +34,7 @@ from study.collect.rig.script import GUEST, HOST, HOSTS, LANDMARKS, LEAVE, STRID
 from study.design import PROFILES, STATES, Cell, Factors, Visit, choose
 from study.errors import BoardFailed
 from study.factors import EXITS, GUEST_STATES, HOST_STATES, RIG, STRATEGIES, names
-from tests.conftest import copy_of_checkout, letters, refused, run, some
+from tests.conftest import letters, refused, run, some
 
 pytestmark = pytest.mark.board
 
@@ -274,26 +273,6 @@ def test_a_campaign_of_a_rig_alone_makes_a_letter(matrix: Campaign, tmp_path: Pa
         assert re.search(rf"^{table}|^strategy +untouched +mde +touch", text, re.MULTILINE)
         assert "path length in instructions, not time" in " ".join(text.split())
         assert "Linux boards" not in text
-
-
-def test_what_a_letter_prints_measures_its_numbers_again(tmp_path: Path) -> None:
-    """The command is run as it stands there, in another checkout. A rig's counts are the same."""
-    done = run("collect", "--board", ONE_OF_EACH[1], "--campaign", tmp_path / "c", "--profile", "quick", "--loops", 20)
-    assert done.returncode == 0, done.stderr
-    first = Campaign(tmp_path / "c")
-    values = frame.tidy(first)
-    summary = compare.summarise(values, first.baselines())
-    _, more = letters(first, values, summary, title="x", version=1)
-    (_, command) = re.findall(r"^    (?:make|for) (?:.*\\\n)*.*", more[more.index("How to reproduce") :], re.MULTILINE)
-    place = copy_of_checkout(tmp_path / "a checkout")
-    env = {**os.environ, "PYTHONPATH": str(place)}
-    again = subprocess.run(["sh", "-ec", command], cwd=place, env=env, capture_output=True, text=True, check=False)
-    assert again.returncode == 0, again.stderr
-    measured = Campaign(place / "data/again")
-    rows = compare.summarise(frame.tidy(measured), measured.baselines())
-    shown = ["strategy", "guest", "host", "exit", "arm", "metric", "median", "ratio", "verdict"]
-    assert len(some(rows.index, 20))
-    pd.testing.assert_frame_equal(rows[shown], summary[shown])
 
 
 def test_whole_instructions_and_parts_that_make_up_the_whole(cells: pd.DataFrame) -> None:

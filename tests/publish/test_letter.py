@@ -419,3 +419,25 @@ def test_a_letter_says_what_real_guests_pay_and_nothing_else_changes(
     assert told.replace(f"{excerpt}\n\n", "") == known
     assert re.search(rf"for b in {made_lives.BOARD}; do \.venv/bin/study guests --board \$b", text)
     assert "study guests" not in posted
+
+
+def test_the_share_that_matters_is_the_reader_s_everywhere(tmp_path: Path) -> None:
+    """With 10 % nothing that is less is called different, in tables, sentences, the page's index and a reply."""
+    given = ["-p", "paper", tmp_path, "-p", "smallest", "10%"]
+    for name in ("analyze", "cover-letter"):
+        assert run("notebook", name, tmp_path / f"reference/notebooks/{name}.ipynb", *given).returncode == 0
+    folder = tmp_path / "reference"
+    page, more, tables = ((folder / name).read_text() for name in (*letter.LETTERS, "tables.md"))
+    for text in (page, more, tables):
+        assert "more than 10% away" in " ".join(text.split()) and "1% away" not in text
+    assert "make figures mail CAMPAIGN=data/reference SMALLEST=10%\n" in page
+    told = [float(low) for low in re.findall(r"\((\d\.\d+)-\d\.\d+\) \| \S+ +\| higher", tables)]
+    assert len(told) > 20 and min(told) >= 1.1 and len(told) == len(re.findall(r"\| higher +\|$", tables, re.MULTILINE))
+    done = run("html", "data/reference", "--paper", tmp_path, "--out", tmp_path / "html")
+    assert done.returncode == 0, done.stderr
+    assert page.split("\n\n")[1].replace("\n", " ") in " ".join((tmp_path / "html/index.html").read_text().split())
+    assert "more than 10% away" in " ".join(
+        run("reply", "data/reference", "--smallest", "0.1", "--cells", "exit=hvc guest=mde board=qemu-neoverse-n1").stdout.split()
+    )
+    assert "it must be a share" in refused(run("notebook", "analyze", tmp_path / "x.ipynb", "-p", "smallest", "all"))
+    assert "it must be a share" in refused(run("summary", "data/reference", "--smallest", "-1%"))

@@ -32,6 +32,7 @@ def draw_all(
     series: Mapping[str, Any] = MappingProxyType({}),
     found: pd.DataFrame = receipts.NOTHING,
     lived: pd.DataFrame = lives.NOTHING,
+    smallest: float = compare.SMALLEST_EFFECT,
 ) -> list[Drawing]:
     """Draw every figure that a campaign has the data for.
 
@@ -48,8 +49,10 @@ def draw_all(
         As receipts.frame() returns it.
     lived : DataFrame
         As lives.frame() returns it.
+    smallest : float
+        The share below which a difference is of no interest; the summary's.
     """
-    return [*_of_visits(frame, summary, series, lived), *_of_receipts(receipts.in_focus(found, series))]
+    return [*_of_visits(frame, summary, series, lived, smallest), *_of_receipts(receipts.in_focus(found, series))]
 
 
 def _of_receipts(pairs: list[receipts.Pair]) -> list[Drawing]:
@@ -59,17 +62,19 @@ def _of_receipts(pairs: list[receipts.Pair]) -> list[Drawing]:
     return [Drawing("functions", by_function(pairs), receipt_tables.described(pairs), receipt_tables.drawn(pairs))]
 
 
-def _of_visits(frame: pd.DataFrame, summary: pd.DataFrame, series: Mapping[str, Any], lived: pd.DataFrame) -> list[Drawing]:
+def _of_visits(
+    frame: pd.DataFrame, summary: pd.DataFrame, series: Mapping[str, Any], lived: pd.DataFrame, smallest: float
+) -> list[Drawing]:
     """Return what is drawn of the cost of round trips."""
     visits = compare.medians(frame)
     if series:
-        return _of_series(patches.moves(visits, series), series)
-    grown = history.generations(visits)
+        return _of_series(patches.moves(visits, series, smallest), series)
+    grown = history.generations(visits, smallest)
     everything, whole = visits, summary
     visits, summary = compare.in_focus(visits), compare.in_focus(summary)
     fits = cost.fits(visits)
     linux, rigs = compare.of_kind(summary, KVM), compare.of_kind(summary, RIG)
-    drawings = _of_the_answer(whole, lives.judged(lived, everything))
+    drawings = _of_the_answer(whole, lives.judged(lived, everything, smallest))
     if not grown.empty:
         drawings.append(Drawing("history", generations(grown), texts.describe_history(grown), texts.text_history(grown)))
     for leave in dict.fromkeys(compare.in_order(linux)["exit"]):
