@@ -10,18 +10,20 @@ from study.collect.boards import Board
 from study.design import Kernel, Visit
 from study.errors import BoardFailed, WrongBoot
 
-# What a board must still be when it goes on with a campaign: all, or all but the kernel where kernels are compared.
-SAME = ("kernel", "architecture", "identity", "model", "breakpoints", "watchpoints", "frequency")
+# What a board must still be when it goes on with a campaign, and what must be the same in all boots of one kernel.
+MACHINE = ("architecture", "identity", "model", "cpu", "emulated_cpu", "breakpoints", "watchpoints", "frequency")
+OF_A_KERNEL = ("kernel", "build_id", "config_sha256", "mode", "mitigations")
 
 
 def same_machine(campaign: Campaign, board: Board, facts: dict[str, Any]) -> None:
-    """Refuse to go on with another kernel, or another machine under the same name."""
+    """Refuse to go on with another kernel or build, another mode of KVM, or another machine or kind of core under the same name."""
     asked = campaign.design_of(board.name).factors.kernel_called
     for known in map(campaign.facts, campaign.boots()):
         if known["board"] != board.name:
             continue
-        for what in SAME[asked(facts["kernel"]) != asked(known["kernel"]) :]:
-            if what in known and known[what] != facts.get(what):
+        one_kernel = asked(facts["kernel"]) == asked(known["kernel"])
+        for what in (*OF_A_KERNEL * one_kernel, *MACHINE):
+            if known.get(what) and facts.get(what) and known[what] != facts[what]:
                 raise BoardFailed(
                     f"{board.name} has {what} {facts.get(what)}, but {campaign.folder} has visits of it with {known[what]}: "
                     "that is another campaign, name one"

@@ -294,13 +294,55 @@ def test_to_examine_each_boot_is_cheap(printed: list[str]) -> None:
         ("Hyp mode initialized successfully", "nvhe"),
         ("Hyp nVHE mode initialized successfully", "nvhe"),
         ("Hyp hVHE mode initialized successfully", "hvhe"),
-        ("Protected nVHE mode initialized successfully", "nvhe"),
+        ("Protected nVHE mode initialized successfully", "protected"),
+        ("Protected hVHE mode initialized successfully", "protected-hvhe"),
         ("VHE+NV2 mode initialized successfully", "vhe"),
         ("HYP mode not available", "unknown"),
     ],
 )
 def test_every_kernel_s_words_for_its_mode_are_read(said: str, mode: str) -> None:
     assert onboard_facts.mode(f"[    0.1] kvm [1]: vgic interrupt IRQ9\n[    0.2] kvm [1]: {said}\n") == mode
+
+
+AT_EL2 = " 10:       1250          3     GICv3  26 Level     arch_timer\n 12:          0          0     GICv3  30 Level     kvm guest ptimer\n"
+AT_EL1 = " 11:        125     GIC-0  30 Level     arch_timer\n 12:          0     GIC-0  27 Level     kvm guest vtimer\n"
+
+
+@pytest.mark.parametrize(
+    ("interrupts", "command_line", "mode"),
+    [
+        (AT_EL2, "console=ttyAMA0 kvm-arm.mode=protected", "vhe"),  # asked for, and not had: the timer is EL2's
+        (AT_EL1, "root=/dev/vda1 quiet", "nvhe"),
+        (AT_EL1, "kvm-arm.mode=protected", "protected"),
+        (AT_EL1, "arm64_sw.hvhe=1", "hvhe"),
+        (AT_EL1, "kvm-arm.mode=protected arm64_sw.hvhe=1", "protected-hvhe"),
+        (AT_EL1.replace("30 Level     arch", "27 Level     arch"), "", "unknown"),  # a guest's own timer: no host of guests
+        (" 9:  1  AIC2  65538 Edge  something", "", "unknown"),
+    ],
+)
+def test_the_mode_is_known_without_the_kernel_s_log(interrupts: str, command_line: str, mode: str) -> None:
+    assert onboard_facts.mode("[  99.9] usb 1-1: new device\n", interrupts, command_line) == mode
+
+
+MODES = """
+python3 - <<END
+from pathlib import Path
+from study.collect.onboard import facts
+print(facts.kvm_mode(), facts.mode("", *(Path("/proc", name).read_text() for name in ("interrupts", "cmdline"))), sep="\\n")
+print("CSV2" in facts.mitigations())
+END
+exit
+"""
+
+
+@pytest.mark.parametrize(("asked", "mode"), [("", "vhe"), ("kvm-arm.mode=protected", "protected"), ("kvm-arm.mode=nvhe", "nvhe")])
+def test_log_and_timer_of_a_real_kernel_say_the_same_mode(tmp_path: Path, asked: str, mode: str) -> None:
+    launch = EmulatedBoard("qemu-neoverse-n1", append=f'"STUDY_UNDER=sh -s" {asked}').launch(tmp_path / "c", ("stock",))
+    with subprocess.Popen(launch.argv, cwd=launch.cwd, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin and process.stdout
+        process.stdin.write(MODES)
+        process.stdin.flush()
+        assert process.stdout.read().split("\n") == [mode, mode, "True", ""]
 
 
 def test_a_host_that_gives_no_gic_is_told_how_to_go_on(tmp_path: Path) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 from study.campaign import Campaign
-from study.collect import identity, session
+from study.collect import boards, identity, session
 from study.design import Factors, Kernel, choose, draw
-from study.factors import RIG
+from study.errors import BoardFailed
+from study.factors import KVM, RIG
 from tests.conftest import refused, run
 
 ONE = ["--board", "qemu-neoverse-n1", "--strategies", "stock", "--guests", "untouched", "--processes", "1", "--loops", "100"]
@@ -92,3 +94,42 @@ def test_a_kernel_of_one_s_own_is_known_by_its_build_alone() -> None:
     assert "build ID none" in identity.other_kernel(kernels[1], kernels, [], {**built, "build_id": ""})
     known = [{"build_id": "b", "kernel": "base"}]
     assert identity.other_kernel(kernels[1], kernels, known, built) == "base, by its build ID"
+
+
+FACTS = {
+    "cpu": "MIDR_EL1 0x00000000410fd0b1",
+    "mode": "vhe",
+    "build_id": "aa",
+    "model": "a board",
+    "mitigations": "spectre_v2: Mitigation: CSV2",
+}
+
+
+@pytest.mark.parametrize(
+    ("now", "says"),
+    [
+        ({}, ""),
+        ({"boot_id": "another", "started": "2031-01-01T00:00:00+00:00"}, ""),
+        ({"build_id": ""}, ""),  # what it does not tell now
+        ({"cpu": "MIDR_EL1 0x00000000412fd050"}, "cpu"),  # a small core of the same machine
+        ({"mode": "protected"}, "mode"),
+        ({"mode": "unknown"}, "mode"),
+        ({"build_id": "bb"}, "build_id"),
+        ({"model": "another board"}, "model"),
+        ({"mitigations": "spectre_v2: Vulnerable"}, "mitigations"),
+        ({"kernel": "6.12.3", "build_id": "bb", "mode": "nvhe"}, ""),  # another kernel of the design
+        ({"kernel": "6.12.3", "cpu": "MIDR_EL1 0x00000000412fd050"}, "cpu"),
+    ],
+)
+def test_a_board_under_the_same_name_that_is_another_is_refused(
+    reference: Campaign, tmp_path: Path, now: dict[str, str], says: str
+) -> None:
+    model = reference.facts(reference.boots()[0])
+    campaign = Campaign.freeze(tmp_path / "c", choose("quick", KVM, kernels=("6.1", "6.12")))
+    board = boards.find("local")
+    boot = campaign.open_boot(board.name, 1)
+    boot.begin()
+    known = {**model, "board": board.name, **FACTS}
+    boot.describe(known)
+    with pytest.raises(BoardFailed, match=rf"local has {says} .*that is another campaign") if says else nullcontext():
+        identity.same_machine(campaign, board, {**known, **now})

@@ -139,7 +139,9 @@ def kvm_mode(board: Board) -> Finding:
     """Find out whether it is known how KVM runs: figures of one mode do not hold for another."""
     if board.mode == "unknown":
         return Finding(
-            "unknown: KVM's line in the kernel log is gone or cannot be read", ADVICE, "run the study as root, soon after a boot"
+            "unknown: KVM's line in the kernel log is gone or cannot be read, and the timer does not tell",
+            ADVICE,
+            "run the study as root, soon after a boot",
         )
     return Finding(board.mode)
 

@@ -43,12 +43,19 @@ def collect() -> dict[str, object]:
         "cpus": os.cpu_count(),
         "measuring_cpu": measuring_cpu(),
         "mode": kvm_mode(),
+        "mitigations": mitigations(),
         "breakpoints": breakpoints,
         "watchpoints": watchpoints,
         "clocksource": read(Path("/sys/devices/system/clocksource/clocksource0/current_clocksource")),
         "governor": read(Path(f"/sys/devices/system/cpu/cpu{measuring_cpu()}/cpufreq/scaling_governor")),
         "tools": {"python": platform.python_version(), "pyperf": pyperf.__version__, "perf": _perf_version()},
     }
+
+
+def mitigations() -> str:
+    """Return what the kernel does against flaws of this CPU, part of which it does at every entry and exit of a guest."""
+    known = {path.name: read(path) for path in sorted(Path("/sys/devices/system/cpu/vulnerabilities").glob("*"))}
+    return "; ".join(f"{name}: {words}" for name, words in known.items() if words and words != "Not affected")
 
 
 @functools.cache
@@ -78,17 +85,30 @@ def kvm_mode() -> str:
         log = subprocess.run(["dmesg"], capture_output=True, text=True, errors="replace", check=False).stdout
     except OSError:
         log = ""
-    return mode(log)
+    return mode(log, read(Path("/proc/interrupts")), read(Path("/proc/cmdline")))
 
 
-def mode(log: str) -> str:
-    """Return how KVM runs, as it said in the kernel log: ``vhe``, ``nvhe`` or ``hvhe``, or ``unknown``.
+# The interrupt by which the host's timer comes tells the exception level of its kernel, whatever became of the log: the timer of EL2
+# has 26, the physical one of EL1 30 (Arm BSA 4.8.2; arch_timer_select_ppi() of drivers/clocksource/arm_arch_timer.c).
+AT_EL2, AT_EL1 = "26", "30"
+# Modes of a host at EL1, and the words of its command line that choose them (Documentation/admin-guide/kernel-parameters.txt).
+CHOSEN = {"kvm-arm.mode=protected": "protected", "arm64_sw.hvhe=1": "hvhe"}
 
+
+def mode(log: str, interrupts: str = "", command_line: str = "") -> str:
+    """Return how KVM runs: ``vhe``, ``nvhe``, ``hvhe``, ``protected``, ``protected-hvhe``, or ``unknown``.
+
+    What KVM said in the kernel log counts; where that is gone, or may not be read, how the timer interrupts.
     Source: arch/arm64/kvm/arm.c, whose words are "VHE mode" and "Hyp mode" to 6.3, and later name nVHE or hVHE behind "Hyp"
     or "Protected".
     """
-    found = re.search(r"kvm \[\d+\]: (?:Protected |Hyp )?([nh]?VHE|Hyp)\S* mode initialized", log)
-    return {"Hyp": "nvhe"}.get(found[1], found[1].lower()) if found else "unknown"
+    if found := re.search(r"kvm \[\d+\]: (Protected |Hyp )?([nh]?VHE|Hyp)\S* mode initialized", log):
+        how = found[2].lower().replace("hyp", "nvhe")
+        return {"nvhe": "protected", "hvhe": "protected-hvhe"}[how] if found[1] == "Protected " else how
+    level = re.search(r"^ *\d+:[ \d]*\s\S+ +(\d+) Level +arch_timer$", interrupts, re.MULTILINE)
+    words = command_line.split()
+    at_el1 = "-".join(name for word, name in CHOSEN.items() if word in words) or "nvhe"
+    return {AT_EL2: "vhe", AT_EL1: at_el1}.get(level[1], "unknown") if level else "unknown"
 
 
 def _cpu() -> str:
