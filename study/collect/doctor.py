@@ -35,7 +35,9 @@ def examine(name: str, kernel: str = "") -> list[dict[str, str]]:
     board = boards.find(name)
     folder = paths.cache() / "doctor"
     folder.mkdir(parents=True, exist_ok=True)
-    launch = board.launch(folder / f"{name.replace('/', '-')}.log", (), kernel)
+    log = folder / f"{name.replace('/', '-')}.log"
+    log.unlink(missing_ok=True)
+    launch = board.launch(log, (), kernel)
     with Link(name, launch) as link:
         rows = board.doctor(link)
     if not rows:

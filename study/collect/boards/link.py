@@ -6,6 +6,7 @@ read. When a board stops answering, the error holds its last words and where all
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import json
 import os
@@ -23,6 +24,7 @@ from study.errors import BoardFailed, Refused
 
 # A line longer than this is no answer of ours.
 LONGEST_LINE = 16 << 20
+KEPT = 20  # lines that are no answer, for an error
 
 
 def json_request(number: int, do: str, arguments: Mapping[str, Any]) -> str:
@@ -62,6 +64,8 @@ class Launch:
     read : callable
         From a line and the request's line to the answer, a mapping with ``id`` and either ``result`` or ``error``;
         ValueError if it is none.
+    chatty : bool
+        Whether others, such as a login shell, may speak before the first answer: what is none is skipped then.
     greeting : str
         What is in the first line, which the board says unasked; empty if it says nothing unasked.
     farewell : str
@@ -82,6 +86,7 @@ class Launch:
     patience: float = 120.0
     write: Callable[[int, str, Mapping[str, Any]], str] = json_request
     read: Callable[[bytes, str], Any] = json_answer
+    chatty: bool = False
     greeting: str = ""
     farewell: str = ""
     preamble: bytes = b""
@@ -117,9 +122,11 @@ class Link:
 
     def __init__(self, board: str, launch: Launch) -> None:
         self._board, self._launch, self._asked, self._rest = board, launch, 0, b""
+        self._skipped = collections.deque[bytes](maxlen=KEPT)
 
     def __enter__(self) -> Link:
         launch = self._launch
+        self._before = launch.console.read_bytes() if launch.console.exists() else b""
         self._errors = open(launch.console.with_suffix(".err"), "wb")
         self._process = subprocess.Popen(
             launch.argv, cwd=launch.cwd, env={**os.environ, **launch.env}, start_new_session=True,
@@ -179,19 +186,29 @@ class Link:
             self._greeted()
         deadline = time.monotonic() + (patience or self._launch.patience)
         self._send(self._launch.preamble * (self._asked == 1) + f"{request}\n".encode(), deadline)
-        text = self._line(deadline)
-        try:
-            answer = self._launch.read(text, request)
-            number, result = answer["id"], answer.get("result")
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-            if self._launch.greeting and self._launch.greeting.encode() in text:
-                raise self._failed("it started anew in the middle of its work") from None
-            raise self._failed(f"it gave no answer that can be read: {text[:80]!r}") from None
-        if "error" in answer:
-            raise Refused(f"{self._board}: {answer['error']}")
+        number, result, error = self._answer(request, deadline)
+        if error is not None:
+            raise Refused(f"{self._board}: {error}")
         if number != self._asked or not isinstance(result, dict):
             raise self._failed("it answered a question that was not asked")
         return result
+
+    def _answer(self, request: str, deadline: float) -> tuple[Any, Any, Any]:
+        """Return the number, result and error of the next answer, after skipping what is none where others may speak."""
+        skips = self._launch.chatty and self._asked == 1
+        while True:
+            text = self._line(deadline)
+            try:
+                answer = self._launch.read(text, request)
+                found = answer["id"], answer.get("result"), answer.get("error")
+                if found[1:] != (None, None) or not skips:
+                    return found
+            except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+                if self._launch.greeting and self._launch.greeting.encode() in text:
+                    raise self._failed("it started anew in the middle of its work") from None
+                if not skips:
+                    raise self._failed(f"it gave no answer that can be read: {text[:80]!r}") from None
+            self._skipped.append(text)
 
     def _greeted(self) -> None:
         """Wait until the board has said that it is there."""
@@ -229,7 +246,10 @@ class Link:
 
     def _failed(self, why: str) -> BoardFailed:
         errors = self._launch.console.with_suffix(".err")
-        text = b"".join(path.read_bytes() for path in (self._launch.console, errors) if path.exists())
+        console, said = (path.read_bytes() if path.exists() else b"" for path in (self._launch.console, errors))
+        text = b"\n".join(
+            [*self._skipped, console.removeprefix(self._before), said]
+        )  # an earlier boot's words are no cause of today
         lines = [line.strip() for line in text.decode(errors="replace").splitlines() if line.strip()]
         for phrase, advice in self._launch.advice.items():
             for line in lines:

@@ -6,6 +6,7 @@ OpenSSH's own client makes one connection for each boot, so names, keys, jump ho
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import io
 import os
@@ -14,6 +15,7 @@ import shlex
 import sys
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Mapping
 from importlib.metadata import distribution
 from pathlib import Path
@@ -60,6 +62,9 @@ ADVICE = {
     "{python}: No such file": PYTHON,
     "command not found: {python}": PYTHON,
     "password is required": "let sudo run that without one, or log in as root",
+    "terminal is required": "let sudo run that without a password, or log in as root",
+    "must have a tty": "let sudo run that without a terminal (Defaults !requiretty in sudoers), or log in as root",
+    "account is currently not available": "let that user log in with a shell: ssh {host} true",
     "not responding": AGAIN,
     "Connection reset by": AGAIN,
     "Connection closed by": AGAIN,
@@ -107,8 +112,7 @@ class SshBoard(RunningBoard):
         """Pack what runs on the board, and say how to send it there and start it."""
         module = self._read_module()
         archive = pack(module, image, self.guests)
-        text = (paths.ONBOARD / "bootstrap.py").read_text()
-        there = shlex.join([*self._python, "-I", "-c", text, str(len(archive)), str(self._silence)])
+        there = shlex.join([*self._python, "-I", "-c", starting(), str(len(archive)), str(self._silence)])
         names = os.environ.get("STUDY_SSH_CONFIG", "")
         argv = [need("ssh"), *(["-F", str(Path(names).absolute())] if names else []), *FLAGS]
         argv += [word for key, value in OPTIONS.items() for word in ("-o", f"{key}={value}")]
@@ -116,7 +120,13 @@ class SshBoard(RunningBoard):
         named = {"host": shlex.quote(self._host), "python": self._python[-1]}
         advice = {words.format(**named): todo.format(**named) for words, todo in ADVICE.items()}
         return Launch(
-            [*argv, "--", self._host, there], cwd=console.parent, console=console, facts=facts, preamble=archive, advice=advice
+            [*argv, "--", self._host, there],
+            cwd=console.parent,
+            console=console,
+            facts=facts,
+            preamble=archive,
+            advice=advice,
+            chatty=True,
         )
 
     def _read_module(self) -> bytes:
@@ -126,6 +136,12 @@ class SshBoard(RunningBoard):
             raise BadRequest(
                 f"{self._module}: {error.strerror}; STUDY_MODULE names the file of the module for the board's kernel"
             ) from None
+
+
+def starting() -> str:
+    """Return bootstrap.py as one line for Python: what a login shell of any kind, sh, csh or fish, leaves as it is between quotes."""
+    packed = base64.b64encode(zlib.compress((paths.ONBOARD / "bootstrap.py").read_bytes(), 9)).decode()
+    return f'import base64, zlib; exec(zlib.decompress(base64.b64decode("{packed}")))'
 
 
 def _words(command: str) -> list[str]:

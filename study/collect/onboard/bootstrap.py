@@ -61,6 +61,8 @@ def hang_up(number: int, frame: typing.Optional[types.FrameType]) -> None:
 
 def main(size: int, silence: float) -> None:
     """Check the board, unpack, carry."""
+    print()  # ends a line that a login shell has begun
+    sys.stdout.flush()
     if sys.version_info < PYTHON:
         known = (sys.executable, *sys.version_info[:2], *PYTHON)
         refuse("%s there is Python %d.%d, the study needs %d.%d or later: name another in STUDY_SSH_PYTHON" % known)
