@@ -1,0 +1,176 @@
+"""What traps, register accesses and hypercalls cost on real cores, as it was published: prices.toml beside this. Pure."""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from study.analyze import tables
+from study.errors import BadData
+
+FILE = Path(__file__).with_name("prices.toml")
+# What a price is of, in words; and those that are the two axes of a map.
+QUANTITIES = {
+    "trap": "trap into EL2 and back", "exception": "exception into EL1 and back", "read": "read of a system register",
+    "write": "write of a system register", "isb": "ISB", "hypercall": "KVM hypercall",
+}  # fmt: skip
+AXES = {"trap": ("trap", "exception"), "access": ("read", "write")}
+UNITS, SEEN = ("cycles", "ns"), ("first-hand", "second-hand")
+PROXY = (
+    "No debug register was ever priced in public: reads and writes are of other system registers, and stand for them. Cycles are read as "
+    "instructions at one a cycle."
+)
+
+
+@dataclass(frozen=True)
+class Price:
+    """What somebody published.
+
+    Parameters
+    ----------
+    core, quantity : str
+        Of which core, and a key of QUANTITIES.
+    unit : str
+        One of UNITS.
+    of : str
+        What exactly was measured.
+    machine, kernel : str
+        On what, and under what.
+    seen : str
+        One of SEEN: whether it was read where it was measured, or in another text that quotes it.
+    source : str
+        Where it was read.
+    low, high : float
+        From what to what, in `unit`. A bound has one of them, and NaN for the other.
+    derived : str
+        How it was worked out from what was read; empty if it was read.
+    note : str
+        What is not in the source.
+
+    Raises
+    ------
+    BadData
+        If it is none.
+    """
+
+    core: str
+    quantity: str
+    unit: str
+    of: str
+    machine: str
+    kernel: str
+    seen: str
+    source: str
+    low: float = math.nan
+    high: float = math.nan
+    derived: str = ""
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        ends = [end for end in (self.low, self.high) if not math.isnan(end)]
+        for wrong, why in {
+            self.quantity not in QUANTITIES: f"quantity is {self.quantity!r}, and may be {', '.join(QUANTITIES)}",
+            self.unit not in UNITS: f"unit is {self.unit!r}, and may be {', '.join(UNITS)}",
+            self.seen not in SEEN: f"seen is {self.seen!r}, and may be {', '.join(SEEN)}",
+            not ends: "it has neither low nor high",
+            any(not 0 < end < math.inf for end in ends) or self.low > self.high: f"{self.low} to {self.high} is no range",
+            any(not getattr(self, name).strip() for name in ("core", "of", "machine", "kernel", "source")): "a field is empty",
+        }.items():
+            if wrong:
+                raise BadData(f"{FILE.name}: a price of {self.core or 'no core'}: {why}")
+
+    @property
+    def range(self) -> str:
+        """From what to what, in words."""
+        if math.isnan(self.low):
+            return f"at most {self.high:g} {self.unit}"
+        if math.isnan(self.high):
+            return f"at least {self.low:g} {self.unit}"
+        return f"{' to '.join(dict.fromkeys(f'{end:g}' for end in (self.low, self.high)))} {self.unit}"
+
+
+def prices(text: str | None = None) -> list[Price]:
+    """Return all that was published, in the order of the file.
+
+    Parameters
+    ----------
+    text : str, optional
+        The text of such a file; else of prices.toml.
+
+    Raises
+    ------
+    BadData
+        If it is none: the line says what is wrong with it.
+    """
+    try:
+        rows = tomllib.loads(FILE.read_text(encoding="utf-8") if text is None else text)["price"]
+        return [_price(row) for row in rows]
+    except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:
+        raise BadData(f"{FILE.name}: {error}") from None
+
+
+def _price(row: Mapping[str, Any]) -> Price:
+    """Return a price of a table of the file."""
+    kinds = {field.name: float if field.name in ("low", "high") else str for field in fields(Price)}
+    for name, value in row.items():
+        if name not in kinds:
+            raise BadData(f"{FILE.name}: {name!r} is no part of a price; it has {', '.join(kinds)}")
+        if not isinstance(value, (int, float) if kinds[name] is float else str) or isinstance(value, bool):
+            raise BadData(f"{FILE.name}: {name} is {value!r}")
+    return Price(**row)
+
+
+def ranges(known: Sequence[Price]) -> pd.DataFrame:
+    """Return for each axis of a map and each core the range of all of its prices in cycles.
+
+    Returns
+    -------
+    DataFrame
+        `axis` (a key of AXES), `core`, `low`, `high`: an end that nobody has published is NaN.
+    """
+    rows = [
+        (axis, price.core, price.low, price.high)
+        for axis, quantities in AXES.items()
+        for price in known
+        if price.quantity in quantities and price.unit == "cycles"
+    ]
+    frame = pd.DataFrame(rows, columns=["axis", "core", "low", "high"])
+    return frame.groupby(["axis", "core"], sort=False).agg(low=("low", _least), high=("high", _most)).reset_index()
+
+
+def _least(ends: pd.Series) -> float:
+    """Return the least of some ends, of which an open one is less than any."""
+    return float(ends.min(skipna=False))
+
+
+def _most(ends: pd.Series) -> float:
+    return float(ends.max(skipna=False))
+
+
+def table(style: str = "text") -> str:
+    """Return all that was published: core, quantity, price, what exactly, and where it was read.
+
+    Parameters
+    ----------
+    style : str
+        A row of tables.FORMATS.
+    """
+    body = [
+        [price.core, QUANTITIES[price.quantity], price.range, price.of, f"{price.machine}; {price.kernel}", _source(price)]
+        for price in prices()
+    ]
+    rows = tables.table(["core", "price of", "price", "what was measured", "on", "source"], body, "l" * 6, style)
+    return f"{rows.rstrip()}\n\n{tables.prose(PROXY, style)}\n"
+
+
+def _source(price: Price) -> str:
+    """Return where a price was read, and what of it was not."""
+    said = [f"derived: {price.derived}" * bool(price.derived), price.note, "second-hand" * (price.seen != SEEN[0])]
+    behind = "; ".join(filter(None, said))
+    return price.source + (f" ({behind})" if behind else "")
