@@ -234,6 +234,9 @@ def test_figures_say_what_they_are(drawings: dict[str, figures.Drawing]) -> None
         assert re.search(r"\d", drawing.alt), f"the words for {name} hold no number"
         assert len(drawing.alt) <= 300 and drawing.alt.endswith(".")
         assert all(board in drawing.alt for board in (RIGS if name.startswith("rig-") else BOARDS))
+        title = drawing.figure.get_suptitle()
+        assert drawing.alt.startswith(" ".join(title.split())), f"the title of {name} says something else than its words"
+        assert len(title.splitlines()) <= (2 if drawing.figure.get_figwidth() == WIDTH else 4)
         with plt.style.context(STYLE):
             drawing.figure.draw_without_rendering()
         page = drawing.figure.bbox
@@ -274,6 +277,22 @@ def test_the_text_of_a_figure_says_what_the_figure_says(
             lowest = re.search(r"^ +0\.0 \|(.*)$", first, re.MULTILINE)
             assert lowest
             assert re.search(rf"\b{lowest[1][-1]} [a-z= \n-]*{best}", first), "what wins at one access per entry"
+
+
+def test_a_number_in_a_title_is_one_of_the_texts_and_tables(drawings: dict[str, figures.Drawing], values: pd.DataFrame) -> None:
+    below = {name: drawing.text.partition("\n\n")[2] for name, drawing in drawings.items()}  # a text begins with the message
+    below |= {name: drawing.text for name, drawing in drawings.items() if name in ("history", "rig-hvc")}  # these do not
+    fits = cost_model.fits(compare.medians(values))
+    for prefix, boards in (("", BOARDS), ("rig-", RIGS)):
+        below[f"{prefix}break-even"] += "".join(tables.break_even(fits[board]) for board in boards)
+    checked = [
+        (name, number)
+        for name, drawing in drawings.items()
+        for number in re.findall(r"(?<![\w.-])\d+(?:\.\d+)?(?![\w-])", drawing.figure.get_suptitle())
+        if "case" not in drawing.figure.get_suptitle()  # those are numbered, not measured
+    ]
+    for name, number in some(checked, 15):
+        assert number in below[name], f"{name}: {number}"
 
 
 def test_figures_have_the_width_that_is_asked_for(values: pd.DataFrame, tmp_path: Path) -> None:
@@ -362,8 +381,8 @@ def test_a_campaign_of_both_kinds_says_which_figure_is_a_time(reference: Campaig
         labels = [axis.get_ylabel() for axis in drawing.figure.axes]
         assert labels == ["instructions per round trip", "ns per round trip"]
         assert all(axis.get_ylim()[1] < 20_000 for axis in drawing.figure.axes)
-        assert "in instructions (emulated, not time)" in drawing.alt
-        assert "in ns:" in drawing.alt
+        assert "instructions (emulated, not time)" in drawing.alt
+        assert drawing.alt.endswith(" ns.")
     text = " ".join(letters(mixed, values, summary, title="x", version=1)[1].split())
     assert (
         "The figures of qemu-cortex-a57 and rig-cortex-a15 and rig-cortex-a57 come from emulation: they are path length" in text

@@ -93,9 +93,9 @@ def span(rows: pd.DataFrame, column: str) -> str:
     return f"{ends(rows[column].abs() * factor)} {word}"
 
 
-def ends(values: pd.Series) -> str:
-    """Return the ends of some numbers as whole ones; one, if they are the same."""
-    return " to ".join(dict.fromkeys(f"{end:.0f}" for end in (values.min(), values.max())))
+def ends(values: pd.Series, digits: int = 0) -> str:
+    """Return the ends of some numbers, whole ones or with digits behind the point; one, if they are the same."""
+    return " to ".join(dict.fromkeys(f"{end:.{digits}f}" for end in (values.min(), values.max())))
 
 
 def real_guests(judged: pd.DataFrame) -> pd.DataFrame:

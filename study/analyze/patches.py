@@ -116,6 +116,19 @@ def leading(moved: pd.DataFrame) -> pd.DataFrame:
     return found.sort_values(by, key=lambda column: column.map(places) if column.name == "than" else column, ignore_index=True)
 
 
+def final(moved: pd.DataFrame) -> pd.DataFrame:
+    """Return of each board the cells of its last patch over the base: what the series as a whole moves."""
+    rows = moved[moved["than"] == BASE]
+    return rows[rows["patch"] == rows.groupby("board")["patch"].transform("max")]
+
+
+def steps(moved: pd.DataFrame) -> pd.DataFrame:
+    """Return of leading() the commits that are sure to differ from the one before, and the whole series over its base; `named` is what it is."""
+    rows, last = leading(moved), leading(final(moved)).assign(named="whole series")
+    told = rows[(rows["than"] == BEFORE) & (rows["differ"] > 0)]
+    return pd.concat([told.assign(named=told["label"]), last]).sort_values("board", kind="stable", ignore_index=True)
+
+
 def commits(series: Mapping[str, Any]) -> list[str]:
     """Return a line for each commit: its label, its first digits, its subject; and why it has no figures of its own, if it has none."""
     rows = [series["base"], *series["patches"]]
@@ -226,12 +239,13 @@ def whole(moved: pd.DataFrame) -> dict[str, list[str]]:
     rows, found = leading(moved) if len(moved) else moved, {}
     for board, own in rows.groupby("board", sort=False):
         (last,) = own[own["than"] == BASE].iloc[-1:].itertuples()
-        steps = own[own["than"] == BEFORE]
-        (most,) = steps.loc[steps["ratio"].map(math.log).abs().sort_values().index[-1:]].itertuples()
-        found[str(board)] = [f"the series as a whole moves {_said(last)}", f"the largest step is {most.label}: {_said(most)}"]
+        before = own[own["than"] == BEFORE]
+        (most,) = before.loc[before["ratio"].map(math.log).abs().sort_values().index[-1:]].itertuples()
+        found[str(board)] = [f"the series as a whole moves {said(last)}", f"the largest step is {most.label}: {said(most)}"]
     return found
 
 
-def _said(row: Any) -> str:
+def said(row: Any) -> str:
+    """Say of a row of leading() which cell moved most, by how much, and how sure that is."""
     cell, number, ends, verdict, _ = words_of(row)
     return f"{cell} by {number} ({ends}; {verdict}), the most of {tables.plural(row.cells, 'cell')}"

@@ -20,6 +20,8 @@ NAME, SIDE = 34, 9  # columns that text has for a function, and for what one sid
 LENGTHS = 5  # of all round trips so many are named
 EXCERPT = 10  # lines of an excerpt
 MOST = 13  # bars of a figure
+MOST_FIRST = 2  # functions that its title names
+ALIKE = "no function differs"
 NAMED = 6  # functions that an excerpt names of a pair at most
 # What a total is called, and what holds all that is folded.
 WHOLE, OTHERS = "whole round trip", "{} others"
@@ -278,7 +280,7 @@ def largest(pair: Pair) -> list[tuple[str, float, float]]:
     rows = rows[receipts.differs(rows)]
     small = pd.Series(range(len(rows)), rows.index) >= MOST - (len(rows) > MOST)
     found = [(label, row["difference"], row["accesses"]) for label, row in _folded(rows, small, "html")]
-    return found or [("no function differs", 0.0, 0.0)]
+    return found or [(ALIKE, 0.0, 0.0)]
 
 
 def moved(pair: Pair) -> str:
@@ -287,13 +289,31 @@ def moved(pair: Pair) -> str:
     return f"{signed(total['difference'])} to {amount(pair[0].line['instructions'])}, {signed(total['accesses'])} accesses"
 
 
+def message(pairs: Sequence[Pair]) -> str:
+    """Return what a figure of pairs says, in a line: by how much one round trip is longer than the other, and which function is the most of it.
+
+    Parameters
+    ----------
+    pairs : sequence of pair
+        As receipts.telling() returns them.
+    """
+    totals = sorted({float(receipts.difference(*pair)["difference"].sum()) for pair in pairs})
+    first = list(dict.fromkeys(largest(pair)[0][0] for pair in pairs))
+    same = len({sides(*pair) for pair in pairs}) == 1
+    this, that = (tables.shorten(side, NAME) for side in (sides(*pairs[0]) if same else ("one round trip", "the other")))
+    if first == [ALIKE]:
+        return f"{this} and {that} do not differ in any function"
+    span = " to ".join(dict.fromkeys(map(signed, (totals[0], totals[-1]))))
+    return f"{this} over {that}: {span} instructions a round trip, most of all in {' or '.join(first[:MOST_FIRST])}"
+
+
 def described(pairs: Sequence[Pair]) -> str:
     """Say in words what a figure of pairs shows."""
     found = []
     for pair in pairs:
         named = ", ".join(f"{function} {signed(more)}" for function, more, _ in largest(pair))
         found.append(f"{heading(*pair)}: {moved(pair)} to system registers: {named}.")
-    return f"What one round trip has more than another, function by function, in {EMULATED}. {' '.join(found)}"
+    return f"{message(pairs)}. What one round trip has more than another, in {EMULATED}. {' '.join(found)}"
 
 
 def drawn(pairs: Sequence[Pair]) -> str:
@@ -304,7 +324,7 @@ def drawn(pairs: Sequence[Pair]) -> str:
         words = textwrap.fill(f"{heading(*pair)}: {moved(pair)}", tables.WIDTH)
         parts.append(f"{words}\n\n{tables.table(['function', 'instructions', 'accesses'], body, 'lrr', 'text')}")
     note = f"What a round trip has more: {EMULATED}; accesses to system registers."
-    return "\n\n".join([*parts, textwrap.fill(note, tables.WIDTH)])
+    return "\n\n".join([textwrap.fill(message(pairs), tables.WIDTH), *parts, textwrap.fill(note, tables.WIDTH)])
 
 
 # --- in the cost model ---------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ enough for a mail.
 
 from __future__ import annotations
 
+import itertools
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from study.analyze import asked, chart, compare, cost, history, lives, tables
+from study.analyze import asked, chart, compare, cost, history, lives, patches, tables
 from study.analyze.history import ASKED, TOUCHING
 from study.analyze.tables import MEANINGS, label, scale
 from study.campaign.names import system
@@ -24,11 +25,15 @@ EMULATED = "path length in instructions, emulated, not time"
 BROKEN_DOWN, PRICED = ("mde", "one", "touch-4", "touch"), ("mde", "touch-20", "touch-4", "touch")
 KEPT_ON = {False: "monitor mode on only while debugging (arm64 Linux)", True: "monitor mode always on (32-bit Linux)"}
 PARTS = ("base", "scan", "switch", "trap")  # of a round trip, in the order in which they are drawn
-TELLING = ("untouched", "mde")  # the guests of the question, of which a description speaks; its text has all
 ROOM = ["board", "kernel", "metric"]  # what has a panel of its own
 REAL_GUESTS = "real guests, by what was counted (black: monitor mode on; fewer or more accesses than the map has are at its edge)"
 TOUCHED = ("touching", "the guest writes a register in every round trip", "touch", "none")  # beside tables.CASES
-LONGEST = 300  # letters of the words for a figure
+LONGEST, LONGEST_TITLE = 300, 170  # letters of the words for a figure, and of its title: two lines
+STEPS = (
+    "Each commit that is sure to differ from the one before, and the whole series over its base, in the cell that moves most; o: by how "
+    "much a round trip moves; dashes: its 95 % interval."
+)
+NAMED = 3  # names of a list in a title; those beyond are counted
 COLUMNS, LINES = 56, 11  # of a map of letters
 
 
@@ -57,13 +62,27 @@ def heading(row: pd.Series) -> str:
 
 
 def within(head: str, clauses: Sequence[str], between: str = "; ") -> str:
-    """Return a head and as many clauses as words for a figure may have letters, and how many are left to its text."""
+    """Return a sentence of a head and as many clauses as words for a figure may have letters."""
+    said = as_many(head, clauses, between, LONGEST - 1)
+    return said if said.endswith("...") else f"{said}."
+
+
+def as_many(head: str, clauses: Sequence[str], between: str = "; ", longest: int = LONGEST_TITLE) -> str:
+    """Return a head and as many clauses as there is room for, and how many are left to the text of the figure."""
     for kept in range(len(clauses), 0, -1):
         left = len(clauses) - kept
-        said = f"{head}{between.join(clauses[:kept])}{f'; and {left} more in its text' if left else ''}."
-        if len(said) <= LONGEST:
+        said = f"{head}{between.join(clauses[:kept])}{f'; and {left} more in its text' if left else ''}"
+        if len(said) <= longest:
             return said
-    return f"{head}{clauses[0]}" if clauses and len(head) + len(clauses[0]) <= LONGEST else f"{head[: LONGEST - 4].rstrip()} ..."
+    said = f"{head}{clauses[0]}" if clauses else head
+    return said if clauses and len(said) <= longest else f"{said[: longest - 4].rstrip()} ..."
+
+
+def listed(names: Iterable[str], most: int = NAMED) -> str:
+    """Return names as a sentence has them, those beyond the first few as a number."""
+    short = [tables.shorten(name, 30) for name in names]
+    shown = short if len(short) <= most + 1 else [*short[:most], f"{len(short) - most} more"]
+    return " and ".join(filter(None, [", ".join(shown[:-1]), *shown[-1:]]))
 
 
 def message(rows: pd.DataFrame) -> str:
@@ -88,9 +107,8 @@ def message(rows: pd.DataFrame) -> str:
 
 def describe_asked(rows: pd.DataFrame) -> str:
     """Return what monitor_mode() of the figures shows, in words."""
-    emulated = " (emulated, not time)" if (rows["metric"] == "clock").all() else ""
     boards = shortened(dict.fromkeys(rows["board"]))
-    return within(f"{message(rows)}. Per {rows['exit'].iloc[0]} round trip{emulated}. On: ", boards, ", ")
+    return within(f"{message(rows)}. Per {rows['exit'].iloc[0]} round trip{not_time(rows)}. On: ", boards, ", ")
 
 
 def text_asked(rows: pd.DataFrame) -> str:
@@ -118,6 +136,48 @@ def text_asked(rows: pd.DataFrame) -> str:
 def shortened(boards: Iterable[str]) -> list[str]:
     """Return the names of boards, as long as a line of words may have them."""
     return [tables.shorten(board, 40) for board in boards]
+
+
+def message_of_series(moved: pd.DataFrame) -> str:
+    """Return what by_patch() of the figures shows, in a line: which commits are sure to differ from the one before, and whether the series does.
+
+    Parameters
+    ----------
+    moved : DataFrame
+        As patches.moves() returns it.
+    """
+    steps = moved[moved["than"] == patches.BEFORE]
+    sides = {"more": compare.HIGHER, "less": compare.LOWER}
+    found = {word: list(dict.fromkeys(steps.loc[steps["verdict"] == verdict, "label"])) for word, verdict in sides.items()}
+    told = [f"{word}: {listed(labels)}" for word, labels in found.items() if labels]
+    clauses = [f"Sure to cost {'; '.join(told)}" if told else "No commit is sure to differ from the one before"]
+    final = patches.final(moved)
+    all_in_all = [word for word, verdict in sides.items() if (final["verdict"] == verdict).any()]
+    whole = f"costs {' or '.join(all_in_all)} than its base" if all_in_all else "cannot be told from its base"
+    return as_many("", [*clauses, f"the whole series {whole}"])
+
+
+def describe_series(moved: pd.DataFrame) -> str:
+    """Return what series() of the figures shows, in words."""
+    whole = []
+    for board, own in patches.leading(patches.final(moved)).groupby("board", sort=False):
+        cell, number, *_ = patches.words_of(next(own.itertuples()))
+        whole.append(f"{tables.shorten(board, 40)} {cell} by {number} {scale(own['unit'].iloc[0])[1]}{not_time(own)}")
+    return within(f"{message_of_series(moved)}. It moves most: ", whole)
+
+
+def text_series(moved: pd.DataFrame) -> str:
+    """Return series() of the figures as text: for each board the commits that are sure to make a difference, and the whole series."""
+    parts = []
+    for board, own in patches.steps(moved).groupby("board", sort=False):
+        factor, word = scale(own["unit"].iloc[0])
+        groups: dict[str, list[chart.Mark]] = {}
+        for row in own.itertuples():
+            cell, number, *_ = patches.words_of(row)
+            mark = chart.Mark(cell, row.moved * factor, row.moved_low * factor, row.moved_high * factor, number)
+            groups.setdefault(tables.shorten(row.named, 30), []).append(mark)
+        parts.append(f"{fill(f'{board}{unit_of(word)}')}\n\n{chart.intervals(groups, 'commit, cell', at=0.0)}")
+    return "\n\n".join([fill(message_of_series(moved)), *parts, fill(STEPS)])
 
 
 def message_of_guests(rows: pd.DataFrame) -> str:
@@ -161,25 +221,52 @@ def text_guests(rows: pd.DataFrame) -> str:
     return f"{fill(describe_guests(rows))}\n\n{drawn}\n\n{fill('o: the change in %; dashes: its 95 % interval.')}"
 
 
+def message_of_costs(summary: pd.DataFrame, leave: str) -> str:
+    """Return what by_guest() of the figures shows, in a line: which strategy is sure to cost less than the baseline, and for which guest.
+
+    Only what every board tells apart is named. The kernel as it is does not compete: others carry the cost of the module.
+    """
+    rows = compare.in_order(compare.timed(summary).query("exit == @leave and arm == 'main'"))
+    others = rows[(rows["verdict"] != compare.BASELINE) & ~rows["strategy"].isin(compare.AS_IT_IS)]
+    guests = list(dict.fromkeys(others["guest"]))
+    if not guests:
+        return as_many(f"What a round trip ({tables.shorten(leave, 40)}) takes: ", _spans(labelled(rows)))
+    base = baseline_of(rows)
+    less = (others["verdict"] == compare.LOWER).groupby([others["strategy"], others["guest"]], sort=False).all()
+    winners = {str(name): [guest for _, guest in own[own].index] for name, own in less.groupby("strategy", sort=False)}
+    clauses = [
+        f"{tables.shorten(name, 30)} for {'every guest' if len(own) == len(guests) > 1 else listed(own)}"
+        for name, own in winners.items()
+        if own
+    ]
+    if not clauses:
+        return f"No strategy is sure to cost less than {base} for any guest ({tables.shorten(leave, 40)})"
+    return as_many(f"Sure to cost less than {base} ({tables.shorten(leave, 40)}): ", clauses)
+
+
+def baseline_of(rows: pd.DataFrame) -> str:
+    """Return what the baseline of some rows is called."""
+    names = list(dict.fromkeys(rows["baseline"].dropna()))
+    return tables.shorten(names[0], 30) if len(names) == 1 else "the baseline"
+
+
+def _spans(rows: pd.DataFrame) -> list[str]:
+    """Return from what to what the medians of labelled() rows go, for each unit."""
+    return [
+        f"{asked.ends(own['median'])} {word}{not_time(own)}" for word, own in rows.groupby("word", sort=False)
+    ]  # fmt: skip
+
+
+def not_time(rows: pd.DataFrame) -> str:
+    """Return that rows are no times, if they are none."""
+    return " (emulated, not time)" if (rows["metric"] == "clock").all() else ""
+
+
 def describe(summary: pd.DataFrame, leave: str) -> str:
-    """Return what by_guest() shows, in words: on each board, for the telling guests, the cheapest and the dearest strategy."""
+    """Return what by_guest() shows, in words: its message, and from what to what the medians of each board go."""
     rows = labelled(compare.timed(summary).query("exit == @leave and arm == 'main'"))
-    parts = []
-    for board, here in rows.groupby("board", sort=False):
-        emulated = " (emulated, not time)" if here["metric"].iloc[0] == "clock" else ""
-        parts.append(f"{tables.shorten(board, 40)}, in {here['word'].iloc[0]}{emulated}: {_ends(here, 'median')}")
-    return within(f"A round trip ({leave}). ", parts)
-
-
-def _ends(rows: pd.DataFrame, column: str) -> str:
-    """Return from what to what a column goes for the telling guests, and under which strategies; of others the first three."""
-    guests = list(dict.fromkeys(rows["guest"]))
-    cells = []
-    for guest in [guest for guest in TELLING if guest in guests] or guests[:3]:
-        cell = rows[rows["guest"] == guest]
-        low, high = cell.loc[cell[column].idxmin()], cell.loc[cell[column].idxmax()]
-        cells.append(f"{guest} {low[column]:.0f} ({low.strategy}) to {high[column]:.0f} ({high.strategy})")
-    return ", ".join(cells)
+    spans = [f"{tables.shorten(board, 40)} {', '.join(_spans(own))}" for board, own in rows.groupby("board", sort=False)]
+    return within(f"{message_of_costs(summary, leave)}. Medians: ", spans)
 
 
 def above_floor(summary: pd.DataFrame, leave: str) -> pd.DataFrame:
@@ -326,26 +413,68 @@ def message_of_rig(rows: pd.DataFrame) -> str:
 def describe_rig(summary: pd.DataFrame, leave: str) -> str:
     """Return what rig() shows, in words."""
     rows = in_cases(summary, leave)
-    emulated = " (emulated, not time)" if rows["metric"].iloc[0] == "clock" else ""
     far = {board: asked.ends(own["above"]) for board, own in rows.groupby("board", sort=False)}
     clauses = [f"{tables.shorten(board, 40)} {ends}" for board, ends in far.items()]
-    return within(f"{message_of_rig(rows)}. Above no switch, in {rows['word'].iloc[0]}{emulated}: ", clauses)
+    return within(f"{message_of_rig(rows)}. Above no switch, in {rows['word'].iloc[0]}{not_time(rows)}: ", clauses)
 
 
-def describe_parts(shares: pd.DataFrame, guest: str = "touch") -> str:
-    """Return what parts() shows, in words: for each board what a switch, a scan and a trap add at most, and where the trap does."""
+def message_of_parts(shares: pd.DataFrame, guests: Sequence[str] = BROKEN_DOWN) -> str:
+    """Return what parts() of the figures shows, in a line: what a trap, a switch and a scan add at most, the largest first.
+
+    Parameters
+    ----------
+    shares : DataFrame
+        `board guest word` and a column for each of PARTS, in the unit that `word` names.
+    guests : sequence of str
+        Guest states that are shown.
+    """
+    said = []
+    for word, own in shares[shares["guest"].isin(guests)].groupby("word", sort=False):
+        most = own.groupby("board", sort=False)[list(PARTS[1:])].max()
+        each = {part: most.loc[most[part] >= 0.5, part] for part in most if (most[part] >= 0.5).any()}
+        first, *others = sorted(each, key=lambda part: -each[part].max()) or [""]
+        if first:
+            said.append(
+                ", ".join([
+                    f"{asked.ends(each[first])} {word} for {_many(first)}",
+                    *(f"{asked.ends(each[part])} for {_many(part)}" for part in others),
+                ])
+            )  # fmt: skip
+    return as_many("Beside its base, a round trip takes at most ", said) if said else "A round trip takes nothing beside its base"
+
+
+def _many(part: str) -> str:
+    """Return the plural of a part's name."""
+    return f"{part}es" if part.endswith("ch") else f"{part}s"
+
+
+def describe_parts(shares: pd.DataFrame, guests: Sequence[str] = BROKEN_DOWN) -> str:
+    """Return what parts() shows, in words: its message, and for each board what each part adds at most."""
     clauses = []
-    for board, here in shares.groupby("board", sort=False):
+    for board, here in shares[shares["guest"].isin(guests)].groupby("board", sort=False):
         most = ", ".join(f"{part} {here[part].max():.0f}" for part in list(PARTS)[1:] if here[part].max() >= 0.5)
-        trapped = list(dict.fromkeys(here.loc[(here["guest"] == guest) & (here["trap"] >= 0.5), "strategy"]))
-        traps = f"; traps under {', '.join(trapped)}" if trapped else ""
-        clauses.append(f"{tables.shorten(board, 40)}: {most or 'nothing'}{traps}")
-    return within("What a round trip takes at most beside its base. ", clauses, ". ")
+        clauses.append(f"{tables.shorten(board, 40)}: {most or 'nothing'}")
+    return within(f"{message_of_parts(shares, guests)}. ", clauses)
 
 
 def cell_name(row: Any) -> str:
     """Return what tells a cell of the baseline from its others: guest, exit, and the host if it debugs."""
     return " ".join([row.guest, row.exit, *([] if row.host == "none" else [f"host {row.host}"])])
+
+
+def message_of_control(rows: pd.DataFrame) -> str:
+    """Return what control() of the figures shows, in a line: how far the baseline is from itself, and in how many cells it is told apart.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Those of a summary that are timed and of the control arm.
+    """
+    judged = rows.dropna(subset="ratio_low")
+    told = int((judged["verdict"] != compare.CANNOT).sum())
+    apart = f"told apart in {tables.plural(told, 'cell') if told else 'no cell'}"
+    verdict = f"{'but' if told else 'and'} {apart}" if len(judged) else "and boots are too few to tell it apart"
+    return f"{baseline_of(rows)}, measured a second time, is at most {(rows['ratio'] - 1).abs().max():.2%} from itself, {verdict}"
 
 
 def describe_control(summary: pd.DataFrame) -> str:
@@ -355,7 +484,7 @@ def describe_control(summary: pd.DataFrame) -> str:
     for board, here in rows.groupby("board", sort=False):
         far, told = (here["ratio"] - 1).abs().max(), int((here["verdict"] != compare.CANNOT).sum())
         parts.append(f"{tables.shorten(board, 40)}: at most {far:.2%} in {len(here)} cells, told apart in {told}")
-    return within(f"How far {tables.shorten(rows['baseline'].iloc[0], 40)}, measured a second time, is from itself. ", parts)
+    return within(f"{message_of_control(rows)}. ", parts)
 
 
 def off(visits: pd.DataFrame) -> pd.DataFrame:
@@ -365,17 +494,31 @@ def off(visits: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(more=more).sort_values(["board", "boot", "position"], kind="stable")
 
 
-def describe_drift(visits: pd.DataFrame) -> str:
-    """Return what drift() shows, in words: how far the last third of a boot's visits is from the first."""
-    sentences = []
+def _drifts(visits: pd.DataFrame) -> dict[str, tuple[float, float]]:
+    """Return for each board by how many per cent the last third of its boots is off the first, and within how many 95 % of visits are."""
+    found = {}
     for board, here in off(visits).groupby("board", observed=True):
         third = here.groupby("boot", observed=True)["position"].transform("max") / 3
         first, last = here[here["position"] <= third]["more"].median(), here[here["position"] > 2 * third]["more"].median()
-        spread = here["more"].abs().quantile(0.95)
-        sentences.append(
-            f"{tables.shorten(str(board), 40)}: the last third {last - first:+.2f} % from the first, 95 % of visits within {spread:.2f} %"
-        )
-    return within("Every visit over the median of its cell, in the order of measurement. ", sentences)
+        found[str(board)] = last - first, here["more"].abs().quantile(0.95)
+    return found
+
+
+def message_of_drift(visits: pd.DataFrame) -> str:
+    """Return what drift() of the figures shows, in a line: how far costs moved from the first third of a boot to its last."""
+    far = [abs(drift) for drift, _ in _drifts(visits).values() if not np.isnan(drift)]
+    if not far:
+        return "Whether costs drift while a boot is measured: too few visits to say"
+    return f"From the first third of a boot's visits to the last, costs drift by at most {max(far):.2f} %"
+
+
+def describe_drift(visits: pd.DataFrame) -> str:
+    """Return what drift() shows, in words: how far the last third of a boot's visits is from the first."""
+    sentences = [
+        f"{tables.shorten(board, 40)}: {'-' if np.isnan(drift) else f'{drift:+.2f} %'}, 95 % of visits within {spread:.2f} % of their cell"
+        for board, (drift, spread) in _drifts(visits).items()
+    ]
+    return within(f"{message_of_drift(visits)}. ", sentences)
 
 
 def competing(fitted: cost.Fit) -> list[str]:
@@ -383,21 +526,39 @@ def competing(fitted: cost.Fit) -> list[str]:
     return [name for name in STRATEGIES if name in set(fitted.cells["strategy"])]
 
 
-def describe_break_even(fits: Mapping[str, cost.Fit], places: pd.DataFrame = lives.NOWHERE) -> str:
-    """Return what break_even() shows, in words: where the strategies of each board meet."""
-    sentences = []
+def _along(fitted: cost.Fit, touches: Any, *, kept_on: bool) -> list[tuple[str, str]]:
+    """Return which strategies are the cheapest over the touch rate with debugging off: of each stretch the first, and all that cost the same."""
+    mix = cost.debugging_mix(touches, 0.0, kept_on=kept_on)
+    costs = {name: np.broadcast_to(fitted.costs.of(name, mix), len(touches)) for name in competing(fitted)}
+    best, names = cost.winners(costs)
+    return [(names[at], " = ".join(cost.alike(costs, names[at], best == at))) for at in dict.fromkeys(best)]
+
+
+def message_of_break_even(fits: Mapping[str, cost.Fit]) -> str:
+    """Return what break_even() of the figures shows, in a line: which strategy is the cheapest for whom, and up to which touch rate."""
+    touches = np.geomspace(1e-3, 1, COLUMNS)
+    stretches: dict[tuple[tuple[str, str], ...], list[str]] = {}
     for board, fitted in fits.items():
-        names = competing(fitted)
+        stretches.setdefault(tuple(_along(fitted, touches, kept_on=False)), []).append(board)
+    clauses = []
+    for stretch, boards in stretches.items():
         met = [
-            f"{first} = {second} at {rate:.2f}"
-            for first, second in cost.PAIRS
-            if {first, second} <= set(names) and 0 < (rate := float(cost.touch_rate(fitted.costs, first, second))) < 1
+            asked.ends(pd.Series([float(cost.touch_rate(fits[board].costs, first, second)) for board in boards]), 3)
+            for (first, _), (second, _) in itertools.pairwise(stretch)
         ]
-        sentences.append(f"{tables.shorten(board, 40)} {', '.join(met) if met else 'no two'}")
-    real = f", and {tables.plural(len(places), 'place')} of real guests" if len(places) else ""
-    return within(
-        f"The cheapest strategy by touch rate and debugging{real}. With debugging off, in accesses per entry: ", sentences
-    )
+        rates = [f"{name} below {rate}" for (_, name), rate in zip(stretch, met, strict=False)]
+        where = f" on {listed(boards)}" if len(stretches) > 1 else ""
+        clauses.append(f"{', then '.join([*rates, stretch[-1][1]])}{'' if met else ' at any rate'}{where}")
+    rare = dict.fromkeys(_along(fitted, touches[:1], kept_on=True)[0][1] for fitted in fits.values())
+    clauses.append(f"with monitor mode always on and accesses rare, {' or '.join(rare)}")
+    return as_many("Cheapest by accesses per entry, debugging off: ", clauses)
+
+
+def describe_break_even(fits: Mapping[str, cost.Fit], places: pd.DataFrame = lives.NOWHERE) -> str:
+    """Return what break_even() shows, in words: its message, and how many real guests are on it."""
+    real = f", with {tables.plural(len(places), 'place')} of real guests," if len(places) else ""
+    emulated = ", by emulated path lengths," if any(fitted.unit == "instructions" for fitted in fits.values()) else ""
+    return within(f"{message_of_break_even(fits)}. The map{emulated}{real} is of: ", shortened(fits), ", ")
 
 
 def located(places: pd.DataFrame) -> list[str]:
@@ -409,28 +570,70 @@ def located(places: pd.DataFrame) -> list[str]:
     ]
 
 
+def cheapest_at(rows: pd.DataFrame, trap: Any, access: Any) -> set[str]:
+    """Return the strategies that are the cheapest anywhere on a map of prices, each with those that cost the same; rows as cost.counts() has them."""
+    costs = {name: np.broadcast_to(total, np.shape(trap)) for name, total in cost.priced(rows, trap, access).items()}
+    best, names = cost.winners(costs)
+    return {" = ".join(cost.alike(costs, names[at], best == at)) for at in np.unique(best)}
+
+
+def won_at_prices(rows: pd.DataFrame, guests: Sequence[str] = PRICED) -> dict[str, dict[str, set[str]]]:
+    """Return for each guest that was measured the strategies that win at some prices, by board."""
+    trap, access = np.meshgrid(np.geomspace(1, 1e5, LINES), np.geomspace(1, 1e3, COLUMNS), indexing="ij")
+    return {
+        guest: {str(board): cheapest_at(own, trap, access) for board, own in rows[rows["guest"] == guest].groupby("board", sort=False)}
+        for guest in guests
+        if guest in set(rows["guest"])
+    }  # fmt: skip
+
+
+def message_of_prices(rows: pd.DataFrame, guests: Sequence[str] = PRICED) -> str:
+    """Return what prices() of the figures shows, in a line: for which guests one strategy always wins, and for which prices decide.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        As cost.counts() returns it.
+    guests : sequence of str
+        Guest states to speak of.
+    """
+    ruled: dict[str, list[str]] = {}
+    for guest, by_board in won_at_prices(rows, guests).items():
+        won = set[str]().union(*by_board.values())
+        alone = all(len(names) == 1 for names in by_board.values())
+        says = f"{won.copy().pop()} is the cheapest" if len(won) == 1 else "the board decides" if alone else "prices decide"
+        ruled.setdefault(says, []).append(guest)
+    clauses = [f"{says}{' at any price' * says.endswith('cheapest')} for {listed(own)}" for says, own in ruled.items()]
+    return as_many("", clauses)
+
+
 def describe_prices(rows: pd.DataFrame, guest: str = "touch-20") -> str:
     """Return what prices() shows, in words: for each board who wins when both prices are low, when traps are dear, when accesses are."""
     own = rows[rows["guest"] == guest] if guest in set(rows["guest"]) else rows[rows["guest"].isin(list(rows["guest"])[:1])]
-    clauses = []
+    same: dict[str, list[str]] = {}
     for board, here in own.groupby("board", sort=False):
         at = [
             min((total, name) for name, total in cost.priced(here, *price).items())[1] for price in ((1, 1), (1e5, 1), (1, 1e3))
         ]
-        clauses.append(f"{tables.shorten(board, 40)} {at[0]}, with traps at 100000 {at[1]}, with accesses at 1000 {at[2]}")
-    return within(
-        f"The cheapest strategy by the prices of a trap and a register access, from emulated path lengths. Guest {own['guest'].iloc[0]}: ",
-        clauses,
+        same.setdefault(f"{at[0]}, with traps at 100000 {at[1]}, with accesses at 1000 {at[2]}", []).append(str(board))
+    clauses = [f"{words} (on {', '.join(shortened(boards))})" for words, boards in same.items()]
+    return within(f"{message_of_prices(rows)}, by emulated path lengths. For {own['guest'].iloc[0]}: ", clauses)
+
+
+def message_of_proof(table: pd.DataFrame) -> str:
+    """Return what proof() of the figures shows, in a line: how many intervals hold the truth, and how many campaigns any verdict is false of."""
+    held = table["covered"].dropna()
+    return (
+        f"{held.min():.1%} to {held.max():.1%} of the 95 % intervals of a ratio hold the truth; at most "
+        f"{table['study any false'].max():.1%} of campaigns have any false verdict by this study"
     )
 
 
 def describe_proof(table: pd.DataFrame) -> str:
     """Return what proof() shows, in words."""
-    held = table["covered"].dropna()
     return (
-        f"Simulated campaigns: between {held.min():.1%} and {held.max():.1%} of the intervals of a ratio hold the truth. At most "
-        f"{table['study any false'].max():.1%} of campaigns have any false verdict by this study, {table['pyperf any false'].max():.1%} by "
-        f"pyperf's test, {table['Welch any false'].max():.1%} by Welch's."
+        f"{message_of_proof(table)}, {table['pyperf any false'].max():.1%} by pyperf's test, {table['Welch any false'].max():.1%} by "
+        "Welch's. The campaigns are simulated."
     )
 
 
@@ -456,7 +659,13 @@ def text_by_guest(summary: pd.DataFrame, leave: str) -> str:
             for guest, cells in here.groupby("guest", sort=False)
         }
         parts.append(f"{fill(heading(here.iloc[0]))}\n\n{chart.intervals(groups, 'guest, strategy')}")
-    return "\n\n".join([*parts, fill(f"Exit: {leave}. o: median of a cell; dashes: its 95 % interval over boots.")])
+    return "\n\n".join(
+        [
+            fill(message_of_costs(summary, leave)),
+            *parts,
+            fill(f"Exit: {leave}. o: median of a cell; dashes: its 95 % interval over boots."),
+        ]
+    )
 
 
 def text_rig(summary: pd.DataFrame, leave: str) -> str:
@@ -487,7 +696,7 @@ def text_parts(shares: pd.DataFrame, title: Mapping[str, str], guests: Sequence[
         ]  # fmt: skip
         head = ["guest", "strategy", *PARTS, "total"]
         found.append(f"{fill(words)}\n\n{tables.table(head, body, 'll' + 'r' * (len(PARTS) + 1), 'text')}")
-    return "\n\n".join([*found, "Per hvc round trip."])
+    return "\n\n".join([fill(message_of_parts(shares, guests)), *found, "Per hvc round trip."])
 
 
 def text_control(summary: pd.DataFrame) -> str:
@@ -503,7 +712,7 @@ def text_control(summary: pd.DataFrame) -> str:
         parts.append(f"{fill(heading(here.iloc[0]))}\n\n{chart.intervals({'': marks}, '% from itself', at=0.0)}")
     least = tables.percent(rows["margin"].max())
     words = f"{rows['baseline'].iloc[0]} measured a second time, over the first. o: ratio; dashes: its 95 % interval; less than {least} is too little to matter."
-    return "\n\n".join([*parts, fill(words)])
+    return "\n\n".join([fill(message_of_control(rows)), *parts, fill(words)])
 
 
 def text_drift(visits: pd.DataFrame) -> str:
@@ -517,7 +726,7 @@ def text_drift(visits: pd.DataFrame) -> str:
         body.append([tables.shorten(str(board), 18), tables.shorten(str(boot).removeprefix(f"{board}."), 12), *shown])
     head = ["board", "boot", "1st", "2nd", "3rd", "4th", "lowest", "highest"]
     words = "Visits over the median of their cell, in %: the median of each quarter of a boot, in the order of measurement, and the extremes."
-    return f"{fill(words)}\n\n{tables.table(head, body, 'll' + 'r' * 6, 'text')}"
+    return "\n\n".join([fill(message_of_drift(visits)), fill(words), tables.table(head, body, "ll" + "r" * 6, "text")])
 
 
 def text_break_even(fits: Mapping[str, cost.Fit], places: pd.DataFrame = lives.NOWHERE) -> str:
@@ -535,7 +744,13 @@ def text_break_even(fits: Mapping[str, cost.Fit], places: pd.DataFrame = lives.N
     axes = "Across: accesses to debug registers per entry. Up: share of entries with debugging on. A letter: the cheapest strategy by the cost model"
     emulated = ", by path length in instructions, not time" if any(f.unit == "instructions" for f in fits.values()) else ""
     return "\n\n".join(
-        [*parts, fill(f"{axes}{emulated}."), *([fill(f"{REAL_GUESTS}:")] * bool(len(places))), *map(fill, located(places))]
+        [
+            fill(message_of_break_even(fits)),
+            *parts,
+            fill(f"{axes}{emulated}."),
+            *([fill(f"{REAL_GUESTS}:")] * bool(len(places))),
+            *map(fill, located(places)),
+        ]
     )
 
 
@@ -550,7 +765,7 @@ def text_prices(rows: pd.DataFrame, guests: Sequence[str] = PRICED) -> str:
         "Across: the price of a debug register access, up: that of a trap, in instructions beyond its own (path lengths from emulation; "
         "prices are the reader's). A letter: the cheapest strategy."
     )
-    return "\n\n".join([*parts, fill(axes)])
+    return "\n\n".join([fill(message_of_prices(rows, guests)), *parts, fill(axes)])
 
 
 def _map(

@@ -31,8 +31,11 @@ def answer(summary: pd.DataFrame, moved: pd.DataFrame = NO_MOVES, judged: pd.Dat
 
 
 def _of_series(moved: pd.DataFrame) -> str:
-    """Return what a series moves on each board."""
-    return "; ".join(f"{'on' if n else 'On'} {board} {two[0]}" for n, (board, two) in enumerate(patches.whole(moved).items()))
+    """Return what a series as a whole moves on each board."""
+    if moved.empty:
+        return ""
+    each = [f"{patches.said(row)}, on {row.board}" for row in patches.leading(patches.final(moved)).itertuples()]
+    return f"The series as a whole moves {'; '.join(each)}" if each else ""
 
 
 def _of_guests(judged: pd.DataFrame) -> str:

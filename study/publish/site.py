@@ -47,7 +47,7 @@ FIGURES = {"svg": "SVG", "png": "PNG", "txt": "plain text"}
 TAGS = {"a", "b", "br", "caption", "code", "em", "h1", "h2", "h3", "h4", "hr", "li", "ol", "p", "pre", "strong", "table", "tbody",
         "td", "th", "thead", "tr", "ul"}  # fmt: skip
 ATTRIBUTES = {"*": ["id"], "a": ["href"], "td": ["class"], "th": ["class", "scope"]}
-OWN, FOLDED = "own", "folded"  # classes of headings
+OWN, FOLDED, LONG = "own", "folded", "long"  # classes of headings; what is long is folded and not printed
 HEADING, CONTENT = re.compile(r"(#+) "), re.compile(r"<(td|p|pre|svg)\b")
 SHORT = 30  # characters of a cell that is not broken into lines
 RIGHT, LEFT = ' style="text-align: right;"', ' style="text-align: left;"'
@@ -344,8 +344,8 @@ def _shows(output: Mapping[str, Any]) -> bool:
 
 
 def told(html: str, tags: Sequence[str]) -> str:
-    """Return the HTML of prose, its heading marked as one of the notebook's own, and whether what is below it is to be folded."""
-    marks = " ".join([OWN, *({FOLDED} & set(tags))])
+    """Return the HTML of prose, its heading marked as one of the notebook's own, and whether what is below it is to be folded, or is long."""
+    marks = " ".join([OWN, *(tag for tag in (FOLDED, LONG) if tag in tags)])
     return re.sub(r"<(h\d)", rf'<\1 class="{marks}"', html, count=1)
 
 
@@ -401,7 +401,8 @@ def fold(elements: Sequence[Any]) -> str:
             parts.append("</details>")
             closes = 0
         if FOLDED in marks and not closes:
-            parts.append(f"<details><summary>{element}</summary>")
+            kind = f' class="{LONG}"' if LONG in marks else ""
+            parts.append(f"<details{kind}><summary>{element}</summary>")
             closes = level
         else:
             parts.append(str(element))

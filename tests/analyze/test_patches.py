@@ -91,7 +91,9 @@ def test_twenty_commits_can_be_read_in_the_figure(tmp_path: Path) -> None:
     costs = {"base": 0.0} | {label: 30.0 * (n // 5) for n, label in enumerate(labels)}
     campaign = made_series.make(tmp_path / "c", costs, known)
     values = frame.tidy(campaign)
-    (drawing,) = figures.draw_all(values, compare.summarise(values, campaign.baselines()), campaign.series())
+    first, drawing = figures.draw_all(values, compare.summarise(values, campaign.baselines()), campaign.series())
+    assert (first.name, drawing.name) == ("answer", "patches")
+    assert first.figure.get_figwidth() < drawing.figure.get_figwidth() and len(first.alt) <= 300
     figure = drawing.figure
     figure.draw_without_rendering()
     names = [tick.get_window_extent() for tick in figure.axes[0].get_yticklabels()]
@@ -101,6 +103,9 @@ def test_twenty_commits_can_be_read_in_the_figure(tmp_path: Path) -> None:
     bold = [tick.get_text().split()[0] for tick in figure.axes[0].get_yticklabels() if tick.get_fontweight() == "bold"]
     assert bold == ["6-patch-with-quite-a-name", "11-patch-with-quite-a-name", "16-patch-with-quite-a-name"]
     assert all(label in drawing.alt for label in labels)
+    for axis in some(first.figure.axes, 2):
+        named = [tick.get_text().split("\n")[0] for tick in axis.get_yticklabels()]
+        assert named == ["6-patch-with-quite-a-n..", "11-patch-with-quite-a-..", "16-patch-with-quite-a-..", "whole series"]
 
 
 def test_programs_get_all_cells(measured: Campaign) -> None:

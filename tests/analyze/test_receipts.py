@@ -287,7 +287,7 @@ def test_of_a_series_the_cell_that_moved_most_is_shown(tmp_path: Path) -> None:
     assert text.count("-50 to 950, 0 accesses: run -50") == 2
     values = frame.tidy(campaign)
     drawings = figures.draw_all(values, compare.summarise(values, campaign.baselines()), known, found)
-    assert [drawing.name for drawing in drawings] == ["patches", "functions"]
+    assert [drawing.name for drawing in drawings] == ["answer", "patches", "functions"]
 
 
 def test_the_figure_is_said_in_words_too(measured: Campaign) -> None:

@@ -122,6 +122,18 @@ def test_the_command_of_the_letter_makes_the_letter(papers: list[Path]) -> None:
             assert (paper / "reference" / name).read_bytes() == (paths.PAPER / "reference" / name).read_bytes()
 
 
+# The folded parts of a page, and whether a printed page has them.
+PRINTED_FOLDS = {
+    "The other exits": True,
+    "What a round trip on the rig consists of": True,
+    "What the prices are applied to": False,
+    "The same on the rig": True,
+    "What the module counted, and whether anything drifted": False,
+    "Every cell, compared with the baseline": False,
+    "Data and provenance": False,
+}
+
+
 class Visit:
     """A page that is open in the browser, and all that it asked for or complained of."""
 
@@ -278,6 +290,17 @@ def test_a_dark_page_is_dark_and_a_printed_one_is_not(chromium: Browser, pages: 
     assert page.evaluate(shade) == "rgb(255, 255, 255)"
     assert not page.locator("nav").is_visible()
     assert page.locator("table").first.is_visible()
+    shown = "e => e.checkVisibility({ contentVisibilityAuto: true })"
+    captions = page.locator("figcaption").evaluate_all(f"all => all.map({shown})")
+    assert some(captions, 12) and all(captions)
+    folds = page.evaluate(
+        "[...document.querySelectorAll('details')].map(one => [one.firstChild.innerText, one.className, one.lastElementChild.checkVisibility()])"
+    )
+    assert {words.split("\n")[0].split(" (")[0]: printed for words, _, printed in folds} == PRINTED_FOLDS
+    hidden = page.evaluate(
+        "[...document.querySelectorAll('main *')].filter(e => !e.checkVisibility() && !e.closest('details.long')).map(e => e.closest('nav, .code, .prices')?.localName ?? e.outerHTML.slice(0, 99))"
+    )
+    assert set(hidden) <= {"nav", "pre", "div", "script"}, "what a printed page leaves out is a short list"
     paper = page.pdf(format="A4")
     assert 4 <= len(re.findall(rb"/Type\s*/Page\b", paper)) <= 12
     context.close()

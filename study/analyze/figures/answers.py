@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import textwrap
 from collections.abc import Iterable
 from typing import Any
@@ -12,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from study.analyze import asked, texts
+from study.analyze import asked, compare, patches, texts
 from study.analyze.figures.look import COLOURS, STYLE, TITLE
 from study.analyze.tables import scale, shorten
 
@@ -50,7 +52,7 @@ def monitor_mode(rows: pd.DataFrame) -> Figure:
         dots = [Line2D([], [], marker="o", ls="", color="0.2", mfc=face, label=name) for face, name in
                 (("white", "untouched"), ("0.2", "monitor mode on, nothing enabled"))]  # fmt: skip
         figure.legend(handles=dots, loc="outside lower left", ncols=2, fontsize="small", handletextpad=0.1, columnspacing=1.0)
-        figure.suptitle(textwrap.fill(texts.message(rows), LETTERS), **TITLE | {"fontsize": "medium"})
+        figure.suptitle(textwrap.fill(texts.message(rows), LETTERS, break_on_hyphens=False), **TITLE | {"fontsize": "medium"})
     plt.close(figure)
     return figure
 
@@ -83,9 +85,11 @@ def _dumbbells(axis: Axes, own: pd.DataFrame) -> None:
     _as_rows(axis, own["way"])
 
 
-def _as_rows(axis: Axes, names: Iterable[str]) -> None:
-    """Make an axis one of rows with names, the first on top."""
-    named = [shorten(name, 24) for name in names]
+def _as_rows(axis: Axes, names: Iterable[str], below: Iterable[str] = ()) -> None:
+    """Make an axis one of rows with names, the first on top, and what is said below each of them."""
+    named = [
+        "\n".join(filter(None, [shorten(name, 24), more])) for name, more in itertools.zip_longest(names, below, fillvalue="")
+    ]
     axis.set_yticks(range(len(named)), named)
     axis.set_ylim(len(named) - 0.4, -0.6)
     axis.tick_params(axis="y", length=0)
@@ -120,7 +124,49 @@ def real_guests(rows: pd.DataFrame) -> Figure:
             f"% that {rows['strategy'].iloc[0]} makes the host's kernel do more than {rows['baseline'].iloc[0]}\n"
             f"({_unit_on(rows)};\nhollow: the 95 % interval holds 0)", fontsize="small",
         )  # fmt: skip
-        figure.suptitle(textwrap.fill(texts.message_of_guests(rows), LETTERS), **TITLE | {"fontsize": "medium"})
+        figure.suptitle(
+            textwrap.fill(texts.message_of_guests(rows), LETTERS, break_on_hyphens=False), **TITLE | {"fontsize": "medium"}
+        )
+    plt.close(figure)
+    return figure
+
+
+def of_series(moved: pd.DataFrame) -> Figure:
+    """Draw what a patch series moves: a mark and its interval for each commit that is sure to differ, and for the series as a whole.
+
+    Parameters
+    ----------
+    moved : DataFrame
+        As patches.moves() returns it.
+    """
+    rows = patches.steps(moved)
+    boards = list(dict.fromkeys(rows["board"]))
+    counts = [2 * int((rows["board"] == board).sum()) + 0.6 for board in boards]
+    colours = {compare.HIGHER: PAYS, compare.LOWER: FREE}
+    with plt.style.context(STYLE):
+        figure, axes = _panels(counts, 1.3)
+        for axis, board in zip(axes, boards, strict=True):
+            own = rows[rows["board"] == board]
+            for place, row in enumerate(own.itertuples()):
+                factor, colour = scale(row.unit)[0], colours.get(row.verdict, "0.45")
+                axis.hlines(place, row.moved_low * factor, row.moved_high * factor, color=colour, lw=2.5)
+                axis.plot(row.moved * factor, place, "o", color=colour, mfc=colour if row.verdict in colours else "white", ms=7)
+                end = row.moved if math.isnan(row.moved_high) else row.moved_high
+                axis.annotate(patches.words_of(row)[1], (end * factor, place), (7, 0), textcoords="offset points",
+                              va="center", fontsize="small")  # fmt: skip
+            axis.axvline(0, color="0.4", lw=0.8)
+            _as_rows(axis, own["named"], own["exit"] + " " + own["guest"])
+            axis.set_title(shorten(board, BOARD) + (", emulated" if (own["metric"] == "clock").all() else ""), fontsize="medium")
+            axis.tick_params(axis="y", labelsize="small")
+        axes[0].margins(x=0.25)
+        words = " and ".join(dict.fromkeys(scale(unit)[1] for unit in rows["unit"]))
+        figure.supxlabel(
+            f"{words} that a round trip moves{' (path length, not time)' * (words == 'instructions')}\nin the cell that moves most, from the commit before,\n"
+            "the whole series from its base; hollow: not sure", fontsize="small",
+        )  # fmt: skip
+        figure.suptitle(
+            textwrap.fill(texts.message_of_series(moved), LETTERS, break_on_hyphens=False), **TITLE | {"fontsize": "medium"}
+        )
     plt.close(figure)
     return figure
 

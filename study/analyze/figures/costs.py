@@ -62,7 +62,7 @@ def by_guest(visits: pd.DataFrame, summary: pd.DataFrame, leave: str) -> Figure:
     place: Any = {"x": "guest", "hue": "label", "order": guests, "hue_order": names}
     step = 0.8 / len(names)  # seaborn spreads the strategies of one guest over 0.8 of its place
     with plt.style.context(STYLE):
-        figure, axes = panels(len(rooms), 1, height=3.1, sharex=True)
+        figure, axes = panels(len(rooms), 1, height=2.7, more=1.4, sharex=True)
         for axis, room in zip(axes[:, 0], rooms, strict=True):
             here = inside(rows, room)
             sns.pointplot(
@@ -87,7 +87,8 @@ def by_guest(visits: pd.DataFrame, summary: pd.DataFrame, leave: str) -> Figure:
             f"what the guest does with its debug registers (exit: {leave}; dots: visits; the axis does not start at 0)"
         )
         short = [shorten(name) for name in names]
-        figure.legend(axes[0, 0].lines[: len(names)], short, loc="outside upper center", ncols=columns(short))
+        figure.legend(axes[0, 0].lines[: len(names)], short, loc="outside lower center", ncols=columns(short))
+        figure.suptitle(message(texts.message_of_costs(summary, leave)), **TITLE)
     return figure
 
 
@@ -190,7 +191,7 @@ def parts(shares: pd.DataFrame, measured: pd.DataFrame, title: Mapping[str, str]
     Parameters
     ----------
     shares : DataFrame
-        `board guest strategy` and a column for each of PARTS, in the unit that is printed.
+        `board guest strategy` and a column for each of PARTS, in the unit that is printed and that `word` names.
     measured : DataFrame
         `board guest strategy value`, a row for each visit, in the same unit.
     title : mapping of str to str
@@ -201,7 +202,7 @@ def parts(shares: pd.DataFrame, measured: pd.DataFrame, title: Mapping[str, str]
     guests = [guest for guest in guests if guest in set(shares["guest"])]
     with plt.style.context(STYLE):
         height = 1.1 + 0.24 * shares["strategy"].nunique()
-        figure = blank(0.5 + height * len(title))
+        figure = blank(1.0 + height * len(title))
         for room, (board, words) in zip(figure.subfigures(len(title), 1, squeeze=False)[:, 0], title.items(), strict=True):
             own = shares[shares["board"] == board]
             names = [name for name in STRATEGIES if name in set(own["strategy"])]
@@ -219,9 +220,9 @@ def parts(shares: pd.DataFrame, measured: pd.DataFrame, title: Mapping[str, str]
                 sns.stripplot(dots, x="value", y="strategy", order=names, ax=axis, jitter=False, color="k", size=3.5, zorder=5)
                 axis.set(xlabel="", ylabel="", title=f"guest: {guest}", xlim=(0, longest), ylim=(len(names) - 0.4, -0.6))
                 axis.grid(axis="y", visible=False)
-            room.suptitle(wrapped(words), x=0.01, ha="left", fontsize="medium", weight="bold")
+            room.suptitle(wrapped(words), x=0.01, ha="left", fontsize="medium")
         swatches = [Patch(facecolor=shade, edgecolor="0.25", hatch=hatch, label=part) for part, (shade, hatch) in PARTS.items()]
         dot = Line2D([], [], color="k", marker="o", ls="", ms=3.5, label="a visit, as measured")
-        figure.supxlabel("per hvc round trip", fontsize="medium")
-        figure.legend(handles=[*swatches, dot], loc="outside upper center", ncols=len(PARTS) + 1)
+        figure.legend(handles=[*swatches, dot], loc="outside lower center", ncols=len(PARTS) + 1, title="per hvc round trip")
+        figure.suptitle(message(texts.message_of_parts(shares, guests)), **TITLE)
     return figure

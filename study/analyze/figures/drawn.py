@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from study.analyze import asked, compare, cost, history, lives, patches, receipt_tables, receipts, texts
-from study.analyze.figures.answers import monitor_mode, real_guests
+from study.analyze.figures.answers import monitor_mode, of_series, real_guests
 from study.analyze.figures.costs import by_guest, generations, parts, rig
 from study.analyze.figures.look import Drawing
 from study.analyze.figures.patches import by_patch
@@ -90,7 +90,7 @@ def _of_visits(
         boards = visits[visits["board"].isin(unsteady["board"])]
         if not compare.control_arm(unsteady)["ratio"].dropna().empty:
             drawings.append(
-                Drawing("control-arm", control(boards, unsteady), texts.describe_control(unsteady), texts.text_control(unsteady))
+                Drawing("control-arm", control(unsteady), texts.describe_control(unsteady), texts.text_control(unsteady))
             )
         drawings.append(Drawing("drift", drift(boards, unsteady), texts.describe_drift(boards), texts.text_drift(boards)))
     for kind, name in ((KVM, ""), (RIG, "rig-")):
@@ -118,9 +118,14 @@ def _of_series(moved: pd.DataFrame, series: Mapping[str, Any]) -> list[Drawing]:
     """Return what is drawn of a patch series: what it is about is its commits."""
     if moved.empty:
         return []
-    said = [f"On {board} {'; '.join(two)}." for board, two in patches.whole(moved).items()]
+    said = [f"{texts.message_of_series(moved)}."]
+    said += [f"On {board} {'; '.join(two)}." for board, two in patches.whole(moved).items()]
     said += ["By commit:", *patches.commits(series)]
-    return [Drawing("patches", by_patch(moved, series), " ".join(said), patches.table(moved, series).rstrip("\n"))]
+    table = f"{texts.fill(said[0])}\n\n{patches.table(moved, series)}".rstrip("\n")
+    return [
+        Drawing("answer", of_series(moved), texts.describe_series(moved), texts.text_series(moved)),
+        Drawing("patches", by_patch(moved, series), " ".join(said), table),
+    ]
 
 
 def _taken_apart(visits: pd.DataFrame, summary: pd.DataFrame, fits: Mapping[str, cost.Fit]) -> Iterator[Drawing]:
@@ -132,6 +137,7 @@ def _taken_apart(visits: pd.DataFrame, summary: pd.DataFrame, fits: Mapping[str,
         for board, fitted in fits.items()
         if kind_of(board) == KVM
     ]
+    words = {board: scale(row["unit"])[1] for board, row in first.iterrows()}
     for name, how, shares in (
         ("parts", "by the cost model", pd.concat(modelled) if modelled else pd.DataFrame()),
         ("rig-parts", "as counted by the switch itself", cost.parts(summary)),
@@ -139,5 +145,6 @@ def _taken_apart(visits: pd.DataFrame, summary: pd.DataFrame, fits: Mapping[str,
         if shares.empty:
             continue
         rows = shares.reset_index()
+        rows["word"] = rows["board"].map(words)
         titles = {board: f"{heading(first.loc[board])}; {how}" for board in dict.fromkeys(rows["board"])}
         yield Drawing(name, parts(rows, measured, titles), texts.describe_parts(rows), texts.text_parts(rows, titles))

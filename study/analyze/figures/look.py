@@ -72,7 +72,7 @@ def wrapped(words: str) -> str:
 
 def message(words: str) -> str:
     """Return what a figure says as its title, which no edge cuts off."""
-    return textwrap.fill(words, round(8.2 * WIDTH))
+    return textwrap.fill(words, round(9.5 * WIDTH), break_on_hyphens=False)
 
 
 def columns(names: Sequence[str]) -> int:

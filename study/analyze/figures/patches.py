@@ -11,8 +11,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from study.analyze import compare
-from study.analyze.figures.look import COLOURS, MARKERS, STYLE, panels, wrapped
+from study.analyze import compare, texts
+from study.analyze.figures.look import COLOURS, MARKERS, STYLE, TITLE, message, panels, wrapped
 from study.analyze.patches import BASE, BEFORE
 from study.analyze.tables import scale, shorten
 from study.factors import EXITS, GUEST_STATES
@@ -44,7 +44,7 @@ def by_patch(moved: pd.DataFrame, series: Mapping[str, Any]) -> Figure:
     steps = set(sure.loc[sure["differs"], "patch"])
     above = moved[moved["than"] == BASE]
     with plt.style.context(STYLE):
-        figure, axes = panels(len(boards), len(guests), height=0.9 + 0.22 * len(commits), more=0.8, sharex=True, sharey=True)
+        figure, axes = panels(len(boards), len(guests), height=0.9 + 0.22 * len(commits), more=1.5, sharex=True, sharey=True)
         for line, board in zip(axes, boards, strict=True):
             of_board = above[above["board"] == board]
             for axis, guest in zip(line, guests, strict=True):
@@ -68,9 +68,6 @@ def by_patch(moved: pd.DataFrame, series: Mapping[str, Any]) -> Figure:
                     tick.set_fontweight("bold" if place in steps else "normal")
             line[0].set_ylabel(wrapped(board))
         emulated = ", emulated: path length, not time" if (moved["metric"] == "clock").all() else ""
-        figure.supxlabel(
-            f"{word} per round trip above the base{emulated}; in bold: commits that make a difference", fontsize="medium"
-        )
         lines = [
             Line2D(
                 [],
@@ -85,8 +82,10 @@ def by_patch(moved: pd.DataFrame, series: Mapping[str, Any]) -> Figure:
         ]
         figure.legend(
             handles=lines,
-            loc="outside upper center",
+            loc="outside lower center",
             ncols=len(lines),
-            title="exit; filled: sure to differ from the commit before",
+            title=f"{word} per round trip above the base{emulated}\nbold: commits that make a difference; a line for each exit; "
+            "filled: sure to differ from the commit before",
         )
+        figure.suptitle(message(texts.message_of_series(moved)), **TITLE)
     return figure

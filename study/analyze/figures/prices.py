@@ -16,7 +16,7 @@ from scipy import ndimage
 
 from study.analyze import cost, lives, texts
 from study.analyze.figures import svg
-from study.analyze.figures.look import STYLE, looks, panels, plain_numbers
+from study.analyze.figures.look import STYLE, TITLE, looks, message, panels, plain_numbers
 from study.analyze.tables import shorten
 from study.analyze.texts import (
     KEPT_ON,
@@ -43,7 +43,7 @@ def break_even(fits: Mapping[str, cost.Fit], places: pd.DataFrame = lives.NOWHER
     touches, share = np.geomspace(1e-3, 1, 241), np.linspace(0, 1, 201)
     grid = np.meshgrid(touches, share)
     with plt.style.context(STYLE):
-        more = 1.0 + LINE * (len(places) + 2) * bool(len(places))
+        more = 1.4 + LINE * (len(places) + 2) * bool(len(places))
         figure, axes = panels(len(KEPT_ON), len(fits), 2.6, more, sharex=True, sharey=True)
         for line, (kept_on, words) in zip(axes, KEPT_ON.items(), strict=True):
             for axis, (board, fitted) in zip(line, fits.items(), strict=True):
@@ -62,49 +62,53 @@ def break_even(fits: Mapping[str, cost.Fit], places: pd.DataFrame = lives.NOWHER
             key = [Line2D([], [], **_disc(row)) for row in places.itertuples()]
             who = [f"{row.symbol}  {row.says} ({row.board})" for row in places.itertuples()]
             figure.legend(
-                key, who, title=texts.REAL_GUESTS, loc="outside upper left", alignment="left", fontsize="small",
+                key, who, title=texts.REAL_GUESTS, loc="outside lower left", alignment="left", fontsize="small",
                 title_fontsize="small", markerscale=0.7,
             )  # fmt: skip
+        figure.suptitle(message(texts.message_of_break_even(fits)), **TITLE)
         emulated = (
             " (emulated: by path length in instructions, not time)"
             if any(f.unit == "instructions" for f in fits.values())
             else ""
         )
-        figure.supxlabel(
-            f"accesses to debug registers per entry; the cheapest strategy by the cost model{emulated}", fontsize="medium"
+        axes[-1, 0].set_xlabel(
+            f"accesses to debug registers per entry; the cheapest strategy by the cost model{emulated}", loc="left"
         )
     return figure
 
 
 def prices(rows: pd.DataFrame, guests: Sequence[str] = PRICED) -> Figure:
-    """Draw which strategy is the cheapest over what a trap and a register access cost on hardware, for several guests.
+    """Draw which strategy is the cheapest over what a trap and a register access cost on hardware, for the guests for which that decides.
 
     Parameters
     ----------
     rows : DataFrame
         As cost.counts() returns it.
     guests : sequence of str
-        Guest states to show; those that were not measured are left out.
+        Guest states to show; those that were not measured are left out, and those for which one strategy wins at any price, if there are
+        others.
     """
     boards = list(dict.fromkeys(rows["board"]))
-    guests = [guest for guest in guests if guest in set(rows["guest"])]
+    won = texts.won_at_prices(rows, guests)
+    shown = [guest for guest, by_board in won.items() if any(len(names) > 1 for names in by_board.values())] or list(won)[:1]
     trap, access = np.geomspace(1, 1e5, 301), np.geomspace(1, 1e3, 301)
     grid = np.meshgrid(access, trap)
     with plt.style.context(STYLE):
-        figure, axes = panels(len(guests), len(boards), height=2.3, sharex=True, sharey=True)
+        figure, axes = panels(len(boards), len(shown), height=2.2, more=1.4, sharex=True, sharey=True)
         for number, axis in enumerate(axes.flat):
             axis.patch.set_gid(f"{svg.MAP}-{kind_of(boards[0])}-{number}")
-        for line, guest in zip(axes, guests, strict=True):
-            for axis, board in zip(line, boards, strict=True):
+        for line, board in zip(axes, boards, strict=True):
+            for axis, guest in zip(line, shown, strict=True):
                 here = rows[(rows["board"] == board) & (rows["guest"] == guest)]
                 _regions(axis, access, trap, cost.priced(here, grid[1], grid[0]))
-                axis.set(xscale="log", yscale="log", title=f"{shorten(board, 40)}, guest: {guest}")
+                axis.set(xscale="log", yscale="log", title=f"{shorten(board, 24)}, {guest}")
                 plain_numbers(axis.xaxis, axis.yaxis)
         figure.supxlabel(
             "price of a debug register access, in instructions beyond its own (path lengths from emulation; prices are the reader's)",
             fontsize="medium",
         )
-        figure.supylabel("price of a trap, in instructions beyond its own", fontsize="medium")
+        figure.supylabel("price of a trap, in instructions", fontsize="medium")
+        figure.suptitle(message(texts.message_of_prices(rows, guests)), **TITLE)
     return figure
 
 

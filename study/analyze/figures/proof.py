@@ -8,7 +8,8 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from study.analyze.figures.look import STYLE, panels
+from study.analyze import texts
+from study.analyze.figures.look import STYLE, TITLE, message, panels
 
 
 def proof(table: pd.DataFrame) -> Figure:
@@ -25,7 +26,7 @@ def proof(table: pd.DataFrame) -> Figure:
     what = {"covered": "ratio", "median_covered": "median"}
     false = {"study any false": "this study", "pyperf any false": "pyperf", "Welch any false": "Welch's t"}
     with plt.style.context(STYLE):
-        figure, (axes,) = panels(1, 2, height=4.2, sharey=True)
+        figure, (axes,) = panels(1, 2, height=4.2, more=1.4, sharey=True)
         for axis, columns, markers in ((axes[0], what, "os"), (axes[1], false, "oX^")):
             for at, name in enumerate(names):
                 here = table[table["noise"] == name]
@@ -42,11 +43,14 @@ def proof(table: pd.DataFrame) -> Figure:
         axes[0].invert_yaxis()
         axes[1].axvline(5, color="0.4", lw=0.8)
         axes[1].set_xlabel("campaigns with any false verdict, % (line: 5)")
-        figure.supxlabel(f"{table['campaigns'].iloc[0]} simulated campaigns for each mark", fontsize="medium")
         for axis, markers, words in ((axes[0], "os", what), (axes[1], "oX^", false)):
             marks = [Line2D([], [], color="0.3", marker=marker, ls="") for marker in markers]
             axis.legend(marks, list(words.values()), loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
         dots = [Line2D([], [], color=shade, marker="o", ls="") for shade in shades.values()]
         named = [f"{size} (boots x visits x values)" if size == sizes[0] else size for size in sizes]
-        figure.legend(handles=dots, labels=named, loc="outside upper center", ncols=len(sizes))
+        figure.legend(
+            handles=dots, labels=named, loc="outside lower center", ncols=len(sizes),
+            title=f"{table['campaigns'].iloc[0]} simulated campaigns for each mark",
+        )  # fmt: skip
+        figure.suptitle(message(texts.message_of_proof(table)), **TITLE)
     return figure

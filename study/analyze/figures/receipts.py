@@ -10,12 +10,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from study.analyze import receipt_tables
-from study.analyze.figures.look import COLOURS, STYLE, panels
+from study.analyze.figures.look import COLOURS, STYLE, TITLE, message, panels
 from study.analyze.receipts import Pair
 from study.analyze.tables import shorten
 
 BAR = 0.24  # inches
-NAME, TITLE = 40, 78  # letters of a function's name, and of a line of the title beside the longest of them
+NAME, LETTERS = 40, 78  # letters of a function's name, and of a line of the title beside the longest of them
 # How what is more, and what is less, looks: the hatch tells them apart in grey.
 MORE, LESS = {"color": COLOURS[0]}, {"facecolor": "white", "edgecolor": COLOURS[1], "hatch": "////"}
 ROOM = 0.3  # beside the longest bar, for what is written there, as a share of all bars
@@ -36,12 +36,13 @@ def by_function(pairs: Sequence[Pair]) -> Figure:
     with plt.style.context(STYLE):
         counts = [len(rows) + 1.5 for rows in found]
         height = BAR * sum(counts) / len(counts)
-        figure, axes = panels(len(pairs), 1, height, sharex=True, gridspec_kw={"height_ratios": counts})
+        figure, axes = panels(len(pairs), 1, height, 1.5, sharex=True, gridspec_kw={"height_ratios": counts})
         for axis, pair, rows in zip(axes[:, 0], pairs, found, strict=True):
             _bars(axis, rows)
             title = f"{receipt_tables.heading(*pair)}: {receipt_tables.moved(pair)}"
-            axis.set(title=textwrap.fill(title, TITLE), xlim=(low, high), ylim=(len(rows) - 0.4, -0.6))
+            axis.set(title=textwrap.fill(title, LETTERS), xlim=(low, high), ylim=(len(rows) - 0.4, -0.6))
         figure.supxlabel(f"what a round trip has more, in {receipt_tables.EMULATED}", fontsize="medium")
+        figure.suptitle(message(receipt_tables.message(pairs)), **TITLE)
     return figure
 
 
