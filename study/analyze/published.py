@@ -21,6 +21,7 @@ QUANTITIES = {
     "write": "write of a system register", "isb": "ISB", "hypercall": "KVM hypercall",
 }  # fmt: skip
 AXES = {"trap": ("trap", "exception"), "access": ("read", "write")}
+NAMES = {"trap": "a trap", "access": "an access"}
 UNITS, SEEN = ("cycles", "ns"), ("first-hand", "second-hand")
 PROXY = (
     "No debug register was ever priced in public: reads and writes are of other system registers, and stand for them. Cycles are read as "
@@ -88,11 +89,7 @@ class Price:
     @property
     def range(self) -> str:
         """From what to what, in words."""
-        if math.isnan(self.low):
-            return f"at most {self.high:g} {self.unit}"
-        if math.isnan(self.high):
-            return f"at least {self.low:g} {self.unit}"
-        return f"{' to '.join(dict.fromkeys(f'{end:g}' for end in (self.low, self.high)))} {self.unit}"
+        return _words(self.low, self.high, self.unit)
 
 
 def prices(text: str | None = None) -> list[Price]:
@@ -151,6 +148,24 @@ def _least(ends: pd.Series) -> float:
 
 def _most(ends: pd.Series) -> float:
     return float(ends.max(skipna=False))
+
+
+def spoken() -> str:
+    """Return the ranges of all cores in a sentence for each axis."""
+    said = []
+    for axis, own in ranges(prices()).groupby("axis", sort=False):
+        cores = (f"{row.core} {_words(row.low, row.high, 'cycles')}" for row in own.itertuples())
+        said.append(f"Published of {NAMES[str(axis)]}: {', '.join(cores)}.")
+    return " ".join([*said, PROXY])
+
+
+def _words(low: float, high: float, unit: str) -> str:
+    """Return from what to what a price is; an end that is not known is none."""
+    if math.isnan(low):
+        return f"at most {high:g} {unit}"
+    if math.isnan(high):
+        return f"at least {low:g} {unit}"
+    return f"{' to '.join(dict.fromkeys(f'{end:g}' for end in (low, high)))} {unit}"
 
 
 def table(style: str = "text") -> str:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from study.analyze import asked, chart, compare, cost, history, lives, patches, tables
+from study.analyze import asked, chart, compare, cost, history, lives, patches, published, tables
 from study.analyze.history import ASKED, TOUCHING
 from study.analyze.tables import MEANINGS, label, scale
 from study.campaign.names import system
@@ -607,6 +607,12 @@ def message_of_prices(rows: pd.DataFrame, guests: Sequence[str] = PRICED) -> str
     return as_many("", clauses)
 
 
+PRICE_OF_AN_ACCESS = (
+    "price of a debug register access, in instructions beyond its own (path lengths from emulation); bars: published of other registers,\n"
+    "in cycles, as at one instruction a cycle"
+)
+
+
 def describe_prices(rows: pd.DataFrame, guest: str = "touch-20") -> str:
     """Return what prices() shows, in words: for each board who wins when both prices are low, when traps are dear, when accesses are."""
     own = rows[rows["guest"] == guest] if guest in set(rows["guest"]) else rows[rows["guest"].isin(list(rows["guest"])[:1])]
@@ -765,7 +771,7 @@ def text_prices(rows: pd.DataFrame, guests: Sequence[str] = PRICED) -> str:
         "Across: the price of a debug register access, up: that of a trap, in instructions beyond its own (path lengths from emulation; "
         "prices are the reader's). A letter: the cheapest strategy."
     )
-    return "\n\n".join([fill(message_of_prices(rows, guests)), *parts, fill(axes)])
+    return "\n\n".join([fill(message_of_prices(rows, guests)), *parts, fill(axes), fill(published.spoken())])
 
 
 def _map(

@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from scipy import ndimage
 
-from study.analyze import cost, lives, texts
+from study.analyze import cost, lives, published, texts
 from study.analyze.figures import svg
-from study.analyze.figures.look import STYLE, TITLE, looks, message, panels, plain_numbers
+from study.analyze.figures.look import STYLE, TITLE, blank, looks, message, panels, plain_numbers
 from study.analyze.tables import shorten
 from study.analyze.texts import (
     KEPT_ON,
@@ -80,6 +80,8 @@ def break_even(fits: Mapping[str, cost.Fit], places: pd.DataFrame = lives.NOWHER
 def prices(rows: pd.DataFrame, guests: Sequence[str] = PRICED) -> Figure:
     """Draw which strategy is the cheapest over what a trap and a register access cost on hardware, for the guests for which that decides.
 
+    Below the maps and to their right is what was published of either, a bar for each core; a bound has no end on its other side.
+
     Parameters
     ----------
     rows : DataFrame
@@ -94,7 +96,20 @@ def prices(rows: pd.DataFrame, guests: Sequence[str] = PRICED) -> Figure:
     trap, access = np.geomspace(1, 1e5, 301), np.geomspace(1, 1e3, 301)
     grid = np.meshgrid(access, trap)
     with plt.style.context(STYLE):
-        figure, axes = panels(len(boards), len(shown), height=2.2, more=1.4, sharex=True, sharey=True)
+        figure = blank(2.9 + 2.2 * len(boards))
+        shares = {"width_ratios": [3] * len(shown) + [1], "height_ratios": [2.2] * len(boards) + [1.3]}
+        grid_of = figure.subplots(len(boards) + 1, len(shown) + 1, sharex="col", sharey="row", gridspec_kw=shares)
+        axes, known = grid_of[:-1, :-1], published.ranges(published.prices())
+        for axis in grid_of[-1, :-1]:
+            _published(axis, known[known["axis"] == "access"])
+        for axis in grid_of[:-1, -1]:
+            _published(axis, known[known["axis"] == "trap"], up=True)
+        grid_of[-1, -1].set_axis_off()
+        for place, core in enumerate(known.loc[known["axis"] == "trap", "core"]):  # their names have that corner
+            grid_of[-2, -1].annotate(
+                core, (place, 0), (0, -5), xycoords=("data", "axes fraction"), textcoords="offset points", rotation=90, ha="center",
+                va="top", fontsize="small", annotation_clip=False, in_layout=False,
+            )  # fmt: skip
         for number, axis in enumerate(axes.flat):
             axis.patch.set_gid(f"{svg.MAP}-{kind_of(boards[0])}-{number}")
         for line, board in zip(axes, boards, strict=True):
@@ -103,13 +118,34 @@ def prices(rows: pd.DataFrame, guests: Sequence[str] = PRICED) -> Figure:
                 _regions(axis, access, trap, cost.priced(here, grid[1], grid[0]))
                 axis.set(xscale="log", yscale="log", title=f"{shorten(board, 24)}, {guest}")
                 plain_numbers(axis.xaxis, axis.yaxis)
-        figure.supxlabel(
-            "price of a debug register access, in instructions beyond its own (path lengths from emulation; prices are the reader's)",
-            fontsize="medium",
-        )
+        for axis in axes.flat:
+            axis.set(xlim=(access[0], access[-1]), ylim=(trap[0], trap[-1]))
+        figure.supxlabel(texts.PRICE_OF_AN_ACCESS, fontsize="medium")
         figure.supylabel("price of a trap, in instructions", fontsize="medium")
         figure.suptitle(message(texts.message_of_prices(rows, guests)), **TITLE)
     return figure
+
+
+def _published(axis: Axes, known: pd.DataFrame, up: bool = False) -> None:
+    """Draw for each core a bar from the least to the most that was published of a price, with an end where one is known."""
+    places = np.arange(len(known))
+    least, most = (0.5, 1e6)  # beyond the map: an end that nobody has published
+    low, high = known["low"].fillna(least), known["high"].fillna(most)
+    bar, ends = (axis.vlines, axis.hlines) if up else (axis.hlines, axis.vlines)
+    bar(places, low, high, color="0.35", lw=2.5)
+    for end in (known["low"], known["high"]):
+        some = end.notna().to_numpy()
+        ends(end[some], places[some] - 0.3, places[some] + 0.3, color="0.1", lw=1.5)
+    limits = (-0.6, len(known) - 0.4)
+    if up:
+        axis.set_xlim(limits)
+        axis.set_xticks(places, [""] * len(known))
+        axis.set_title("published", fontsize="small")
+    else:
+        axis.set_ylim(limits[::-1])
+        axis.set_yticks(places, known["core"], fontsize="small")
+    axis.tick_params(axis="x" if up else "y", length=0)
+    axis.grid(visible=False)
 
 
 def _disc(place: Any) -> dict[str, Any]:
