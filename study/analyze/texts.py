@@ -556,9 +556,9 @@ def message_of_break_even(fits: Mapping[str, cost.Fit]) -> str:
 
 def describe_break_even(fits: Mapping[str, cost.Fit], places: pd.DataFrame = lives.NOWHERE) -> str:
     """Return what break_even() shows, in words: its message, and how many real guests are on it."""
-    real = f", with {tables.plural(len(places), 'place')} of real guests," if len(places) else ""
-    emulated = ", by emulated path lengths," if any(fitted.unit == "instructions" for fitted in fits.values()) else ""
-    return within(f"{message_of_break_even(fits)}. The map{emulated}{real} is of: ", shortened(fits), ", ")
+    real = f" with {tables.plural(len(places), 'place')} of real guests" if len(places) else ""
+    emulated = ", by emulated path lengths" if any(fitted.unit == "instructions" for fitted in fits.values()) else ""
+    return within(f"{message_of_break_even(fits)}. By the cost model{emulated}{real}. On: ", shortened(fits), ", ")
 
 
 def located(places: pd.DataFrame) -> list[str]:
@@ -615,7 +615,8 @@ PRICE_OF_AN_ACCESS = (
 
 def describe_prices(rows: pd.DataFrame, guest: str = "touch-20") -> str:
     """Return what prices() shows, in words: for each board who wins when both prices are low, when traps are dear, when accesses are."""
-    own = rows[rows["guest"] == guest] if guest in set(rows["guest"]) else rows[rows["guest"].isin(list(rows["guest"])[:1])]
+    known = [name for name in (guest, *PRICED, *rows["guest"]) if name in set(rows["guest"])]
+    own = rows[rows["guest"] == known[0]]
     same: dict[str, list[str]] = {}
     for board, here in own.groupby("board", sort=False):
         at = [

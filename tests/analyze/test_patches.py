@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from study.analyze import compare, figures, frame, patches, tables, verdict
 from study.campaign import Campaign
 from study.errors import BadRequest
+from study.publish import answer
 from tests import made_series
 from tests.conftest import drawn, refused, run, some
 
@@ -106,6 +107,13 @@ def test_twenty_commits_can_be_read_in_the_figure(tmp_path: Path) -> None:
     for axis in some(first.figure.axes, 2):
         named = [tick.get_text().split("\n")[0] for tick in axis.get_yticklabels()]
         assert named == ["6-patch-with-quite-a-n..", "11-patch-with-quite-a-..", "16-patch-with-quite-a-..", "whole series"]
+
+
+def test_the_answer_says_once_that_it_is_about_the_whole_series(measured: Campaign, moved: pd.DataFrame) -> None:
+    said = answer.answer(compare.summarise(frame.tidy(measured), measured.baselines()), moved)
+    assert said.lower().count("series as a whole") == 1 and said.endswith(" (emulated: path length in instructions, not time).")
+    for board in some(made_series.BOARDS, 2):
+        assert said.count(f", on {board}") == 1
 
 
 def test_programs_get_all_cells(measured: Campaign) -> None:

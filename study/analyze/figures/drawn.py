@@ -101,7 +101,7 @@ def _of_visits(
                 Drawing(f"{name}break-even", break_even(*what), texts.describe_break_even(*what), texts.text_break_even(*what))
             )
         counted = cost.counts(compare.of_kind(summary, kind))
-        if len(counted):
+        if texts.won_at_prices(counted):
             drawings.append(Drawing(f"{name}prices", prices(counted), texts.describe_prices(counted), texts.text_prices(counted)))
     return drawings
 
