@@ -127,6 +127,7 @@ PRINTED_FOLDS = {
     "The other exits": True,
     "What a round trip on the rig consists of": True,
     "What the prices are applied to": False,
+    "What was published": False,
     "The same on the rig": True,
     "What the module counted, and whether anything drifted": False,
     "Every cell, compared with the baseline": False,
