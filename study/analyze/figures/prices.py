@@ -153,9 +153,11 @@ def _shade(axis: Axes, x: Any, y: Any, best: Any, shades: Any) -> None:
     rows, starts = np.nonzero(np.diff(best, axis=1, prepend=-1))
     ends = np.append(starts[1:], 0)
     ends[ends == 0] = best.shape[1]
-    corners = [(across[starts], up[rows]), (across[ends], up[rows]), (across[ends], up[rows + 1]), (across[starts], up[rows + 1])]
+    corners = np.array(
+        [(across[starts], up[rows]), (across[ends], up[rows]), (across[ends], up[rows + 1]), (across[starts], up[rows + 1])]
+    )
     runs = PolyCollection(
-        np.array(corners).transpose(2, 0, 1), facecolors=shades[best[rows, starts]], ec="none", antialiased=False, rasterized=True
+        list(corners.transpose(2, 0, 1)), facecolors=shades[best[rows, starts]], ec="none", antialiased=False, rasterized=True
     )
     runs.sticky_edges.x[:], runs.sticky_edges.y[:] = across[[0, -1]], up[[0, -1]]
     axis.add_collection(runs)

@@ -63,7 +63,11 @@ def _save(drawing: Drawing, folder: Path, pixels: int) -> None:
     if layout := figure.get_layout_engine():
         layout.execute(figure)
         figure.set_layout_engine("none")  # it is laid out once, not for each kind again
-    files = svg.canonical(_svg(figure), drawing.name), _png(figure, pixels), drawing.text.encode("ascii", "replace") + b"\n"
+    files: list[str | bytes] = [
+        svg.canonical(_svg(figure), drawing.name),
+        _png(figure, pixels),
+        drawing.text.encode("ascii", "replace") + b"\n",
+    ]
     for ending, content in zip(ENDINGS, files, strict=True):
         write_whole(folder / f"{drawing.name}.{ending}", content)
 
