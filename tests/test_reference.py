@@ -296,8 +296,7 @@ def test_a_number_in_a_title_is_one_of_the_texts_and_tables(drawings: dict[str, 
 
 
 def test_figures_have_the_width_that_is_asked_for(values: pd.DataFrame, tmp_path: Path) -> None:
-    drawing = figures.Drawing("x", plt.figure(figsize=(WIDTH, 3)), "alt 1", "text")
-    plt.close(drawing.figure)
+    drawing = figures.Drawing("x", lambda: Figure(figsize=(WIDTH, 3)), "alt 1", "text")
     for pixels in (800, 1600):
         figures.save_all([drawing], tmp_path, pixels)
         assert Image.open(tmp_path / "x.png").width == pixels

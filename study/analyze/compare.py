@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -122,12 +123,17 @@ def medians(frame: pd.DataFrame) -> pd.DataFrame:
 def _middles(values: Array, sizes: npt.NDArray[np.intp]) -> Array:
     """Return the medians of blocks of values: of the first so many, of the next so many, and so on."""
     found, starts = np.empty(len(sizes)), np.cumsum(sizes) - sizes
-    for size in np.unique(sizes):
-        of_size = np.flatnonzero(sizes == size)
+
+    def take(some: npt.NDArray[np.intp]) -> None:
+        size = sizes[some[0]]
         low, high = (size - 1) // 2, size // 2
-        for some in np.array_split(of_size, 1 + len(of_size) * size // AT_ONCE):
-            rows = np.partition(values[starts[some, None] + np.arange(size)], (low, high), axis=1)
-            found[some] = (rows[:, low] + rows[:, high]) / 2
+        rows = np.partition(values[starts[some, None] + np.arange(size)], (low, high), axis=1)
+        found[some] = (rows[:, low] + rows[:, high]) / 2
+
+    with ThreadPoolExecutor() as threads:
+        for size in np.unique(sizes):
+            of_size = np.flatnonzero(sizes == size)
+            list(threads.map(take, np.array_split(of_size, 1 + len(of_size) * size // AT_ONCE)))
     return found
 
 

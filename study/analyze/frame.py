@@ -98,11 +98,15 @@ def tidy(campaign: Campaign) -> pd.DataFrame:
         campaign.recorded()  # says so
     sizes = np.array([len(one.values) for _, one in series])
     of_visit = np.bincount([number for number, _ in series], sizes, len(visits)).astype(int)
+    said: dict[str, tuple[Sequence[Any], npt.NDArray[np.int_]]] = {
+        name: (row, of_visit) for name, row in zip(TAGS, zip(*visits, strict=True), strict=True)
+    }
+    said |= {name: ([getattr(one, name) for _, one in series], sizes) for name in ("metric", "unit", "running")}
     with ThreadPoolExecutor() as threads:  # what takes long is to write that much memory
-        columns = dict(zip(TAGS, threads.map(lambda tags: _column(tags, of_visit), zip(*visits, strict=True)), strict=True))
-    columns["value_index"] = np.concatenate([np.arange(size) for size in sizes])
-    columns["value"] = np.concatenate([one.values for _, one in series])
-    columns |= {name: _column([getattr(one, name) for _, one in series], sizes) for name in ("metric", "unit", "running")}
+        value = threads.submit(_values, [one for _, one in series], sizes)
+        columns = dict(zip(said, threads.map(_column, *zip(*said.values(), strict=True)), strict=True))
+    counted = np.arange(sizes.max())
+    columns |= {"value": value.result(), "value_index": np.concatenate([counted[:size] for size in sizes])}
     return pd.DataFrame({name: columns[name] for name in COLUMNS}, copy=False)
 
 
@@ -112,12 +116,22 @@ def start_of(record: Record, known: dict[tuple[str, str], str]) -> str:
 
 
 class Series(NamedTuple):
-    """What one visit has to say of one metric: its values, in order, and in which share of the time they were counted."""
+    """What one visit has to say of one metric: its values, in order, over a scale, and in which share of the time they were counted."""
 
     metric: str
     unit: str
     values: Sequence[float] | npt.NDArray[np.float64]
     running: float = 1.0
+    scale: float = 1.0
+
+
+def _values(series: Sequence[Series], sizes: npt.NDArray[np.int_]) -> npt.NDArray[np.float64]:
+    """Return the values of all series, in their units."""
+    values = np.concatenate([one.values for one in series])
+    for one, end, size in zip(series, np.cumsum(sizes), sizes, strict=True):
+        if one.scale != 1.0:
+            values[end - size : end] *= one.scale
+    return values
 
 
 def _column(values: Sequence[Any], sizes: npt.NDArray[np.int_]) -> Any:
@@ -173,7 +187,7 @@ def _accesses_per_switch(facts: dict[str, Any]) -> int:
 def _series(line: dict[str, Any], emulated: bool, per_switch: int) -> Iterator[Series]:
     if "values" in line:
         metric, word, scale = (EMULATED if emulated else TIMED)[line["unit"]]
-        yield Series(metric, word, line["values"] * scale)
+        yield Series(metric, word, line["values"], scale=scale)
     for count in line["counts"]:
         name, unit = ({} if "source" in line else METRICS).get(count["event"], (count["event"], count.get("unit") or "events"))
         if not (emulated and name in REPEATS_INSTRUCTIONS):

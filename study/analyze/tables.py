@@ -179,13 +179,16 @@ def comparison(rows: pd.DataFrame, style: str = "text") -> str:
     """
     text = style == "text"
     body: list[list[str]] = []
-    for guest, here in rows.groupby("guest", sort=False):
-        body += [[str(guest)]] if text else []
-        for row in here.itertuples():
+    by_guest: dict[str, list[Any]] = {guest: [] for guest in rows["guest"]}
+    for row in rows.itertuples():
+        by_guest[row.guest].append(row)
+    for guest, here in by_guest.items():
+        body += [[guest]] if text else []
+        for row in here:
             name = compared_name(row)
             times = "1" if row.verdict == compare.BASELINE else ratio(row.ratio, row.ratio_low, row.ratio_high)
             body.append([
-                *([f"  {shorten(name)}"] if text else [str(guest), name]), number(row.median, row.unit), times,
+                *([f"  {shorten(name)}"] if text else [guest, name]), number(row.median, row.unit), times,
                 *([] if text else [f"{row.boots}/{row.visits}/{row.values}"]), verdict(row),
             ])  # fmt: skip
     head = ["guest, strategy" if text else "guest", *([] if text else ["strategy"]), "median",

@@ -1,7 +1,7 @@
 """How fast the analysis of a campaign is, and in how much memory, on campaigns that are simulated for it.
 
 Times of one machine say little by themselves, so each is held against what everybody has for such data: DuckDB, or pandas,
-reading and grouping the same values. A campaign has its copies in a cache of its own, as one that was collected; what it takes
+reading and grouping the same values, or matplotlib saving the same figures. A campaign has its copies in a cache of its own, as one that was collected; what it takes
 without them has a row. Each run is a process of its own; what it imports is not counted.
 """
 
@@ -20,11 +20,13 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
 from study import paths
 from study.analyze import compare, cost, figures, frame, tables
+from study.analyze.figures.look import STYLE
 from study.bench.rows import PAIRS, Row, growth, in_turns, ratio
 from study.campaign import Campaign, columns
 from study.campaign.store import DERIVED
@@ -47,12 +49,13 @@ VISITS = (2, 6, 18)  # of a cell in a boot
 CELLS = (1, 3, 9)  # boards, each with as many cells
 
 # What the promises are: of a time and a memory of others, of a growth, and of a million values.
-TIMES, FRAMES, LINEAR = 3.0, 2.5, 1.05
+TIMES, FRAMES, LINEAR, SAVED = 3.0, 2.5, 1.05, 1.0
 SECONDS, BYTES = 30.0, 1.5 * 2**30
 
 KEYS = [*compare.CELL, "boot", "visit"]
 STEPS = "frame, intervals, tables"
 RUNS_EACH = 3  # of each size where growth is looked at
+LOOK = 0.05  # seconds between two looks at how much memory is used
 
 
 def campaign(folder: Path, boards: int, **sizes: int) -> Campaign:
@@ -96,12 +99,12 @@ def steps(folder: Path, *, all_of_it: bool = False) -> dict[str, float]:
     Returns
     -------
     dict
-        The seconds of each step and of all of them (`seconds`), and those of processors (`cpu`); `values` and `cells` of what
-        was timed; `peak`, the most bytes that this process had while it worked, above those that it had before; `bytes` of
+        The seconds of each step and of all of them (`seconds`), and those of processors (`cpu`), of those that draw, too; `values`
+        and `cells` of what was timed; `peak`, the most bytes that this process had while it worked, above those that it had before; `bytes` of
         its frame.
     """
     took: dict[str, float] = {}
-    before, idle = _bytes("VmRSS"), time.process_time()
+    before, idle = _bytes("VmRSS"), sum(os.times()[:4])
 
     def timed(name: str, work: Callable[[], Any]) -> Any:
         started = time.perf_counter()
@@ -119,7 +122,7 @@ def steps(folder: Path, *, all_of_it: bool = False) -> dict[str, float]:
     return {
         **took,
         "seconds": sum(took.values()),
-        "cpu": time.process_time() - idle,
+        "cpu": sum(os.times()[:4]) - idle,
         "values": float((values["metric"] == "clock").sum()),
         "cells": float(len(compare.timed(summary))),
         "peak": float(_bytes("VmHWM") - before),
@@ -151,17 +154,44 @@ def with_pandas(folder: Path) -> dict[str, float]:
     return {"seconds": time.perf_counter() - started, "medians": float(len(found)), "sum": float(found.sum())}
 
 
+def with_savefig(folder: Path) -> dict[str, float]:
+    """Draw the same figures and save each by matplotlib's savefig(), as SVG and PNG: the seconds that takes alone, and how many."""
+    measured = Campaign(folder)
+    values = frame.tidy(measured)
+    summary = compare.summarise(values, measured.baselines())
+    started = time.perf_counter()
+    drawings = figures.draw_all(values, summary)
+    with plt.style.context(STYLE):
+        for drawing in drawings:
+            for ending in ("svg", "png"):
+                drawing.figure.savefig(folder / f"{drawing.name}.{ending}")
+    return {"seconds": time.perf_counter() - started, "figures": float(len(drawings))}
+
+
 RUNS: dict[str, Callable[[Path], dict[str, float]]] = {
-    "steps": steps, "all-steps": all_steps, "duckdb": with_duckdb, "pandas": with_pandas,
+    "steps": steps, "all-steps": all_steps, "savefig": with_savefig, "duckdb": with_duckdb, "pandas": with_pandas,
 }  # fmt: skip
 
 
 def run(what: str, folder: Path) -> dict[str, float]:
     """Return what a row of RUNS finds, in a fresh process."""
-    command = [sys.executable, "-m", "study.bench.analysis", what, str(folder)]
-    done = subprocess.run(command, cwd=paths.ROOT, check=True, stdout=subprocess.PIPE, text=True)
+    done = subprocess.run(_command(what, folder), cwd=paths.ROOT, check=True, stdout=subprocess.PIPE, text=True)
     found: dict[str, float] = json.loads(done.stdout)
     return found
+
+
+def memory(what: str, folder: Path) -> float:
+    """Return the most bytes that a row of RUNS has at a time, in a fresh process and those that it starts; what they share counts once."""
+    most = 0
+    with subprocess.Popen(_command(what, folder), cwd=paths.ROOT, stdout=subprocess.DEVNULL) as process:
+        while process.poll() is None:
+            most = max(most, _together(process.pid))
+            time.sleep(LOOK)
+    return float(most)
+
+
+def _command(what: str, folder: Path) -> list[str]:
+    return [sys.executable, "-m", "study.bench.analysis", what, str(folder)]
 
 
 def rows(say: Callable[[str], None]) -> list[Row]:
@@ -177,7 +207,7 @@ def _of_values(say: Callable[[str], None]) -> list[Row]:
     for values in VALUES:
         with _written(say, values=values) as folder:
             if values == LARGE["values"]:
-                made += _promises(run("all-steps", folder))
+                made += _promises(folder, say)
             if values == max(VALUES):
                 largest, beside = _beside_others(folder, say)
                 found.append(_least(largest))
@@ -197,12 +227,8 @@ def _beside_others(folder: Path, say: Callable[[str], None]) -> tuple[list[dict[
         runs.append(run("steps", folder))
         return runs[-1]["seconds"]
 
-    def first() -> float:
-        shutil.rmtree(columns.folder())
-        return run("steps", folder)["seconds"]
-
     say("analysing it in turns with DuckDB and pandas")
-    lines = in_turns(first, lambda: run("duckdb", folder)["seconds"], PAIRS)
+    lines = in_turns(lambda: _first("steps", folder), lambda: run("duckdb", folder)["seconds"], PAIRS)
     duckdb = in_turns(ours, lambda: run("duckdb", folder)["seconds"], PAIRS)
     pandas = in_turns(ours, lambda: run("pandas", folder)["seconds"], PAIRS)
     count = f"{runs[0]['values']:.0e}".replace("e+0", " x 10^")
@@ -215,12 +241,22 @@ def _beside_others(folder: Path, say: Callable[[str], None]) -> tuple[list[dict[
     ]
 
 
-def _promises(took: dict[str, float]) -> list[Row]:
-    """Return how much of what is promised of a million values was needed."""
+def _promises(folder: Path, say: Callable[[str], None]) -> list[Row]:
+    """Return how much of what is promised of a million values was needed, and what that is beside saving its figures alone."""
+    say("analysing it in turns with matplotlib saving its figures")
+    took, beside = in_turns(lambda: _first("all-steps", folder), lambda: run("savefig", folder)["seconds"], PAIRS)
+    most = memory("all-steps", folder) / 2**20
     return [
-        ratio(f"analysis of a million values, of {SECONDS:.0f} s", 1.0, ("all steps", [took["seconds"]]), ("promise", [SECONDS])),
-        ratio("its memory, of 1.5 GiB", 1.0, ("peak above imports", [took["peak"] / 2**20]), ("promise", [BYTES / 2**20]), "MiB"),
+        ratio(f"analysis of a million values, of {SECONDS:.0f} s", 1.0, ("all steps", took), ("promise", [SECONDS] * len(took))),
+        ratio("its memory, of 1.5 GiB", 1.0, ("peak of all its processes", [most]), ("promise", [BYTES / 2**20]), "MiB"),
+        ratio("its raw lines to saved figures / savefig() of these alone", SAVED, ("all steps", took), ("savefig()", beside)),
     ]
+
+
+def _first(what: str, folder: Path) -> float:
+    """Return the seconds that a row of RUNS takes from the raw lines, without a copy of what they measured."""
+    shutil.rmtree(columns.folder(), ignore_errors=True)
+    return run(what, folder)["seconds"]
 
 
 def _of(what: str, sizes: list[dict[str, int]], say: Callable[[str], None]) -> list[Row]:
@@ -253,6 +289,15 @@ def _bytes(field: str) -> int:
     """Return a field of /proc/self/status; the peak of getrusage() is that of whoever started this process, too."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:"))
+
+
+def _together(process: int) -> int:
+    """Return the bytes of a process and of its children, what they share once; 0 of what has ended."""
+    with contextlib.suppress(OSError):
+        lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
+        own = sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
+        return own + sum(map(_together, map(int, Path(f"/proc/{process}/task/{process}/children").read_text().split())))
+    return 0
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ with plt.style.context(look.STYLE):
         axis.plot([1000, 2000.5], [1, 3], "o-", label="a line")
         axis.legend()
 marks = [chart.Mark(str(n), n / 7, n / 8, n / 6, "") for n in range(1, 5)]
-save_all([Drawing("figure", figure, "a figure", chart.intervals({"": marks}, "mark", at=0.5))], Path(sys.argv[1]))
+save_all([Drawing("figure", lambda: figure, "a figure", chart.intervals({"": marks}, "mark", at=0.5))], Path(sys.argv[1]))
 """
 
 

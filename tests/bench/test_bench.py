@@ -30,6 +30,17 @@ def test_a_simulated_campaign_is_one_that_all_of_the_analysis_takes(tmp_path: Pa
     assert set(compare.control_arm(compare.timed(summary))["verdict"]) == {compare.CANNOT}
 
 
+def test_the_same_figures_are_saved_by_matplotlib_and_memory_is_that_of_all_processes(tmp_path: Path) -> None:
+    measured = analysis.campaign(tmp_path / "c", boards=1, **SMALL)
+    alone = analysis.run("savefig", measured.folder)
+    assert alone["figures"] == len(list(measured.folder.glob("*.png"))) == len(list(measured.folder.glob("*.svg"))) > 5
+    both = analysis.memory("all-steps", measured.folder)
+    assert {path.name for path in measured.folder.glob("*.svg")} == {
+        path.name for path in (measured.folder / "out").glob("*.svg")
+    }
+    assert analysis.run("steps", measured.folder)["peak"] < both < 2**30
+
+
 def test_all_that_is_compared_finds_the_same_medians(tmp_path: Path) -> None:
     measured = analysis.campaign(tmp_path / "c", boards=1, **SMALL)
     values = frame.tidy(measured)
@@ -47,10 +58,12 @@ def test_the_analysis_has_a_row_for_each_promise(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(analysis, "PAIRS", 1)
     monkeypatch.setattr(analysis, "RUNS_EACH", 1)
     monkeypatch.setitem(analysis.RUNS, "all-steps", analysis.steps)
+    monkeypatch.setitem(analysis.RUNS, "savefig", analysis.steps)
+    monkeypatch.setattr(analysis, "memory", lambda what, folder: 2.0**30)
     monkeypatch.setattr(analysis, "run", lambda what, folder: analysis.RUNS[what](folder))  # in this process: it is quicker
     said: list[str] = []
     found = {row.name: row for row in analysis.rows(said.append)}
-    assert [row.bound for row in found.values()] == [3.0, None, None, 2.5, 1.0, 1.0, 1.05, 1.05, 1.05]
+    assert [row.bound for row in found.values()] == [3.0, None, None, 2.5, 1.0, 1.0, 1.0, 1.05, 1.05, 1.05]
     assert list(found["growth with values"].samples["sizes"]) == [75 * 3 * values for values in (2, 4, 40)]
     assert list(found["growth with visits"].samples["sizes"]) == [75 * 3 * visits for visits in (1, 2, 3)]
     assert list(found["growth with cells"].samples["sizes"]) == [75 * boards for boards in (1, 2, 3)]

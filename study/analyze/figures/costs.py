@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -59,28 +57,26 @@ def by_guest(visits: pd.DataFrame, summary: pd.DataFrame, leave: str) -> Figure:
     dots = labelled(compare.timed(visits).query("exit == @leave"))
     rooms, guests, names = rooms_of(rows), *(list(dict.fromkeys(rows[name])) for name in ("guest", "label"))
     shown = [looks(rows["strategy"])[name] for name in names]
-    place: Any = {"x": "guest", "hue": "label", "order": guests, "hue_order": names}
-    step = 0.8 / len(names)  # seaborn spreads the strategies of one guest over 0.8 of its place
+    step = 0.8 / len(names)  # the strategies of one guest are spread over 0.8 of its place
+
+    def across(cells: pd.DataFrame) -> list[float]:
+        tags = zip(cells["guest"], cells["label"], strict=True)
+        return [guests.index(guest) + step * (names.index(name) - (len(names) - 1) / 2) for guest, name in tags]
+
     with plt.style.context(STYLE):
         figure, axes = panels(len(rooms), 1, height=2.7, more=1.4, sharex=True)
         for axis, room in zip(axes[:, 0], rooms, strict=True):
-            here = inside(rows, room)
-            sns.pointplot(
-                here, y="median", **place, ax=axis, dodge=0.8 - step, errorbar=None, linestyle="none", markersize=7,
-                markers=[look.marker for look in shown], palette=[look.colour for look in shown],
-            )  # fmt: skip
-            for points, name, look in zip(axis.lines, names, shown, strict=False):
-                points.set_markerfacecolor(look.colour if look.filled else "white")
-                cells = here[(here["label"] == name) & here["ci_low"].notna()]
-                x = [guests.index(guest) + step * (names.index(name) - (len(names) - 1) / 2) for guest in cells["guest"]]
-                axis.vlines(x, cells["ci_low"], cells["ci_high"], color=look.colour, lw=6, alpha=0.35, zorder=1)
-            sns.stripplot(
-                inside(dots, room), y="value", **place, ax=axis, dodge=True, jitter=False,
-                palette=["0.1"] * len(names), size=2.5, zorder=5, legend=False,
-            )  # fmt: skip
+            here, visited = inside(rows, room), inside(dots, room)
+            for name, look in zip(names, shown, strict=True):
+                cells, face = here[here["label"] == name], look.colour if look.filled else "white"
+                axis.plot(across(cells), cells["median"], look.marker, color=look.colour, mfc=face, ms=7, mew=2.025)
+                sure = cells[cells["ci_low"].notna()]
+                axis.vlines(across(sure), sure["ci_low"], sure["ci_high"], color=look.colour, lw=6, alpha=0.35, zorder=1)
+            axis.scatter(across(visited), visited["value"], 2.5**2, ["0.1"] * len(visited), lw=0, zorder=5)
+            axis.set_xticks(range(len(guests)), guests)
+            axis.set_xlim(-0.5, len(guests) - 0.5)
             per = " per round trip" if leave in EXITS else ""
             axis.set(title=wrapped(heading(here.iloc[0])), ylabel=f"{here['word'].iloc[0]}{per}", xlabel="")
-            axis.get_legend().remove()
             for edge in range(1, len(guests)):
                 axis.axvline(edge - 0.5, color="0.85", lw=0.8, zorder=0)
         axes[-1, 0].set_xlabel(
@@ -216,9 +212,10 @@ def parts(shares: pd.DataFrame, measured: pd.DataFrame, title: Mapping[str, str]
                     some = np.flatnonzero(length)
                     axis.barh(some, length[some], left=left[some], color=shade, edgecolor="0.25", hatch=hatch, height=0.7, lw=0.6)
                     left += length
-                dots = measured.query("board == @board and guest == @guest and strategy in @names").astype({"strategy": str})
-                sns.stripplot(dots, x="value", y="strategy", order=names, ax=axis, jitter=False, color="k", size=3.5, zorder=5)
-                axis.set(xlabel="", ylabel="", title=f"guest: {guest}", xlim=(0, longest), ylim=(len(names) - 0.4, -0.6))
+                dots = measured.query("board == @board and guest == @guest and strategy in @names")
+                axis.scatter(dots["value"], [names.index(name) for name in dots["strategy"]], 3.5**2, "k", lw=0, zorder=5)
+                axis.set_yticks(range(len(names)), names)
+                axis.set(title=f"guest: {guest}", xlim=(0, longest), ylim=(len(names) - 0.4, -0.6))
                 axis.grid(axis="y", visible=False)
             room.suptitle(wrapped(words), x=0.01, ha="left", fontsize="medium")
         swatches = [Patch(facecolor=shade, edgecolor="0.25", hatch=hatch, label=part) for part, (shade, hatch) in PARTS.items()]

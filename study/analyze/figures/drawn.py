@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
 
 from study.analyze import asked, compare, cost, history, lives, patches, receipt_tables, receipts, texts
-from study.analyze.figures.answers import monitor_mode, of_series, real_guests
+from study.analyze.figures.answers import NARROW, monitor_mode, of_series, real_guests
 from study.analyze.figures.costs import by_guest, generations, parts, rig
 from study.analyze.figures.look import Drawing
 from study.analyze.figures.patches import by_patch
@@ -59,7 +60,7 @@ def _of_receipts(pairs: list[receipts.Pair]) -> list[Drawing]:
     """Return what is drawn of receipts: those that are compared, beside each other."""
     if not pairs:
         return []
-    return [Drawing("functions", by_function(pairs), receipt_tables.described(pairs), receipt_tables.drawn(pairs))]
+    return [Drawing("functions", partial(by_function, pairs), receipt_tables.described(pairs), receipt_tables.drawn(pairs))]
 
 
 def _of_visits(
@@ -76,33 +77,44 @@ def _of_visits(
     linux, rigs = compare.of_kind(summary, KVM), compare.of_kind(summary, RIG)
     drawings = _of_the_answer(whole, lives.judged(lived, everything, smallest))
     if not grown.empty:
-        drawings.append(Drawing("history", generations(grown), texts.describe_history(grown), texts.text_history(grown)))
+        drawings.append(Drawing("history", partial(generations, grown), texts.describe_history(grown), texts.text_history(grown)))
     for leave in dict.fromkeys(compare.in_order(linux)["exit"]):
-        figure = by_guest(compare.of_kind(visits, KVM), linux, leave)
+        figure = partial(by_guest, compare.of_kind(visits, KVM), linux, leave)
         drawings.append(Drawing(f"cost-{slug(leave)}", figure, texts.describe(linux, leave), texts.text_by_guest(linux, leave)))
     for leave in list(dict.fromkeys(compare.in_order(rigs)["exit"]))[:1]:
         for metric, rows in compare.timed(rigs).groupby("metric", sort=False):  # path lengths and times are two figures
             name = f"rig-{leave}" if metric == "clock" else f"rig-{leave}-{metric}"
-            drawings.append(Drawing(name, rig(rows, leave), texts.describe_rig(rows, leave), texts.text_rig(rows, leave)))
+            drawings.append(
+                Drawing(name, partial(rig, rows, leave), texts.describe_rig(rows, leave), texts.text_rig(rows, leave))
+            )
     drawings += _taken_apart(visits, summary, fits)
     unsteady = noisy(summary)
     if not unsteady.empty:
         boards = visits[visits["board"].isin(unsteady["board"])]
         if not compare.control_arm(unsteady)["ratio"].dropna().empty:
             drawings.append(
-                Drawing("control-arm", control(unsteady), texts.describe_control(unsteady), texts.text_control(unsteady))
+                Drawing("control-arm", partial(control, unsteady), texts.describe_control(unsteady), texts.text_control(unsteady))
             )
-        drawings.append(Drawing("drift", drift(boards, unsteady), texts.describe_drift(boards), texts.text_drift(boards)))
+        drawings.append(
+            Drawing("drift", partial(drift, boards, unsteady), texts.describe_drift(boards), texts.text_drift(boards))
+        )
     for kind, name in ((KVM, ""), (RIG, "rig-")):
         own = {board: fitted for board, fitted in fits.items() if kind_of(board) == kind}
         if own:
             what = own, lives.in_focus(lived, visits[visits["board"].isin(own)]) if kind == KVM else lives.NOWHERE
             drawings.append(
-                Drawing(f"{name}break-even", break_even(*what), texts.describe_break_even(*what), texts.text_break_even(*what))
+                Drawing(
+                    f"{name}break-even",
+                    partial(break_even, *what),
+                    texts.describe_break_even(*what),
+                    texts.text_break_even(*what),
+                )
             )
         counted = cost.counts(compare.of_kind(summary, kind))
         if texts.won_at_prices(counted):
-            drawings.append(Drawing(f"{name}prices", prices(counted), texts.describe_prices(counted), texts.text_prices(counted)))
+            drawings.append(
+                Drawing(f"{name}prices", partial(prices, counted), texts.describe_prices(counted), texts.text_prices(counted))
+            )
     return drawings
 
 
@@ -110,8 +122,12 @@ def _of_the_answer(summary: pd.DataFrame, judged: pd.DataFrame) -> list[Drawing]
     """Return the figure of a campaign's answer: of real guests if some lived, else of the question of 2015, if it was measured."""
     lived, rows = asked.real_guests(judged), asked.asked(summary)
     if len(lived):
-        return [Drawing("answer", real_guests(lived), texts.describe_guests(lived), texts.text_guests(lived))]
-    return [Drawing("answer", monitor_mode(rows), texts.describe_asked(rows), texts.text_asked(rows))] if len(rows) else []
+        return [Drawing("answer", partial(real_guests, lived), texts.describe_guests(lived), texts.text_guests(lived), NARROW)]
+    return (
+        [Drawing("answer", partial(monitor_mode, rows), texts.describe_asked(rows), texts.text_asked(rows), NARROW)]
+        if len(rows)
+        else []
+    )
 
 
 def _of_series(moved: pd.DataFrame, series: Mapping[str, Any]) -> list[Drawing]:
@@ -123,8 +139,8 @@ def _of_series(moved: pd.DataFrame, series: Mapping[str, Any]) -> list[Drawing]:
     said += ["By commit:", *patches.commits(series)]
     table = f"{texts.fill(said[0])}\n\n{patches.table(moved, series)}".rstrip("\n")
     return [
-        Drawing("answer", of_series(moved), texts.describe_series(moved), texts.text_series(moved)),
-        Drawing("patches", by_patch(moved, series), " ".join(said), table),
+        Drawing("answer", partial(of_series, moved), texts.describe_series(moved), texts.text_series(moved), NARROW),
+        Drawing("patches", partial(by_patch, moved, series), " ".join(said), table),
     ]
 
 
@@ -147,4 +163,4 @@ def _taken_apart(visits: pd.DataFrame, summary: pd.DataFrame, fits: Mapping[str,
         rows = shares.reset_index()
         rows["word"] = rows["board"].map(words)
         titles = {board: f"{heading(first.loc[board])}; {how}" for board in dict.fromkeys(rows["board"])}
-        yield Drawing(name, parts(rows, measured, titles), texts.describe_parts(rows), texts.text_parts(rows, titles))
+        yield Drawing(name, partial(parts, rows, measured, titles), texts.describe_parts(rows), texts.text_parts(rows, titles))

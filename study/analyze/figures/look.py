@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,12 +47,30 @@ def looks(strategies: Iterable[str]) -> dict[str, Look]:
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure, what it is called, and what it shows for those who cannot see it: in words, and as plain text."""
+    """A figure, what it is called, and what it shows for those who cannot see it: in words, and as plain text.
+
+    Parameters
+    ----------
+    name : str
+        What it is called.
+    draw : callable
+        Draws it.
+    alt, text : str
+        What it shows.
+    width : float
+        In inches.
+    """
 
     name: str
-    figure: Figure
+    draw: Callable[[], Figure]
     alt: str
     text: str
+    width: float = WIDTH
+
+    @functools.cached_property
+    def figure(self) -> Figure:
+        """The figure, drawn when it is asked for."""
+        return self.draw()
 
 
 def panels(rows: int, columns: int, height: float, more: float = 1.0, **how: Any) -> tuple[Figure, Any]:

@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import ListedColormap
+from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from scipy import ndimage
@@ -170,7 +170,7 @@ def _regions(axis: Axes, x: Any, y: Any, costs: Mapping[str, Any], places: pd.Da
     costs = {name: np.broadcast_to(total, (len(y), len(x))) for name, total in costs.items()}
     best, names = cost.winners(costs)
     shades = [tuple(1 - 0.45 * (1 - part) for part in looks(names)[name].colour) for name in names]
-    axis.pcolormesh(x, y, best, cmap=ListedColormap(shades), vmin=-0.5, vmax=len(names) - 0.5, shading="nearest", rasterized=True)
+    _shade(axis, x, y, best, np.array(shades))
     axis.grid(visible=False)
     for number, name in enumerate(names):
         where = best == number
@@ -185,6 +185,23 @@ def _regions(axis: Axes, x: Any, y: Any, costs: Mapping[str, Any], places: pd.Da
         size = "small" if depth[row, column] > min(where.shape) / 12 else "x-small"
         axis.annotate(" = ".join(cost.alike(costs, name, where)), (x[column], y[row]), ha="center", va="center", fontsize=size,
                       bbox={"boxstyle": "round,pad=0.2", "fc": "white", "ec": "none", "alpha": 0.7})  # fmt: skip
+
+
+def _shade(axis: Axes, x: Any, y: Any, best: Any, shades: Any) -> None:
+    """Shade a grid as pcolormesh() does with `nearest`, but cells of a row that are alike at once: there are a hundred times fewer."""
+    across, up = (np.concatenate([[3 * at[0] - at[1], *(at[:-1] + at[1:]), 3 * at[-1] - at[-2]]]) / 2 for at in (x, y))
+    rows, starts = np.nonzero(np.diff(best, axis=1, prepend=-1))
+    ends = np.append(starts[1:], 0)
+    ends[ends == 0] = best.shape[1]
+    corners = np.array(
+        [(across[starts], up[rows]), (across[ends], up[rows]), (across[ends], up[rows + 1]), (across[starts], up[rows + 1])]
+    )
+    runs = PolyCollection(
+        list(corners.transpose(2, 0, 1)), facecolors=shades[best[rows, starts]], ec="none", antialiased=False, rasterized=True
+    )
+    runs.sticky_edges.x[:], runs.sticky_edges.y[:] = across[[0, -1]], up[[0, -1]]
+    axis.add_collection(runs)
+    axis.autoscale_view()
 
 
 def _free(x: Any, y: Any, places: pd.DataFrame) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -16,6 +17,7 @@ from PIL import Image
 
 from study.analyze import tables
 from study.analyze.figures import svg
+from study.analyze.figures.apart import apart
 from study.analyze.figures.look import STYLE, WIDTH, Drawing
 from study.campaign.files import write_whole
 from study.errors import BadRequest
@@ -23,6 +25,7 @@ from study.terminal import progress
 
 PIXELS = 1600  # of a PNG, across
 SHADES = 64  # colours of a PNG
+ENDINGS = ("svg", "png", "txt")
 
 
 def save_all(drawings: list[Drawing], folder: Path, pixels: int = PIXELS) -> list[Path]:
@@ -45,20 +48,28 @@ def save_all(drawings: list[Drawing], folder: Path, pixels: int = PIXELS) -> lis
     if not 400 <= pixels <= 8000:
         raise BadRequest(f"pixels is {pixels}: a figure may be 400 to 8000 pixels wide")
     folder.mkdir(parents=True, exist_ok=True)
-    paths = []
     with plt.style.context(STYLE):
-        for drawing in progress.bar("drawing figures", len(drawings), "figures", aside=True, over=drawings):
-            if layout := drawing.figure.get_layout_engine():
-                layout.execute(drawing.figure)
-                drawing.figure.set_layout_engine("none")  # it is laid out once, not for each kind again
-            drawn, pixelled, text = (folder / f"{drawing.name}.{ending}" for ending in ("svg", "png", "txt"))
-            write_whole(drawn, svg.canonical(_svg(drawing.figure), drawing.name))
-            write_whole(pixelled, _png(drawing.figure, pixels))
-            write_whole(text, drawing.text.encode("ascii", "replace") + b"\n")
-            paths += [drawn, pixelled, text]
+        done = apart(partial(_save, folder=folder, pixels=pixels), drawings)
+        for _ in progress.bar("drawing figures", len(drawings), "figures", aside=True, over=done):
+            pass
     write_whole(folder / "alt.json", json.dumps({drawing.name: drawing.alt for drawing in drawings}, indent=1) + "\n")
     write_whole(folder / "figures.md", index(drawings, pixels))
-    return paths
+    return [folder / f"{drawing.name}.{ending}" for drawing in drawings for ending in ENDINGS]
+
+
+def _save(drawing: Drawing, folder: Path, pixels: int) -> None:
+    """Write one figure."""
+    figure = drawing.figure
+    if layout := figure.get_layout_engine():
+        layout.execute(figure)
+        figure.set_layout_engine("none")  # it is laid out once, not for each kind again
+    files: list[str | bytes] = [
+        svg.canonical(_svg(figure), drawing.name),
+        _png(figure, pixels),
+        drawing.text.encode("ascii", "replace") + b"\n",
+    ]
+    for ending, content in zip(ENDINGS, files, strict=True):
+        write_whole(folder / f"{drawing.name}.{ending}", content)
 
 
 def show(folder: Path, drawings: Sequence[Drawing], *beginnings: str) -> None:
@@ -104,13 +115,13 @@ def _png(figure: Figure, pixels: int) -> bytes:
 
 def index(drawings: list[Drawing], pixels: int = PIXELS) -> str:
     """Return a Markdown index of the figures: what each shows, and its files."""
-    narrow = [drawing.name for drawing in drawings if drawing.figure.get_figwidth() < WIDTH]
+    narrow = [drawing.name for drawing in drawings if drawing.width < WIDTH]
     parts = [
         "# Figures",
         f"Each is a PNG of {pixels} pixels, an SVG of {WIDTH:g} inches ({WIDTH * 96:.0f} CSS pixels) and plain text of at most "
         f"{tables.WIDTH} columns." + "".join(f" {name} is narrower, for a telephone." for name in narrow),
     ]
     for drawing in drawings:
-        links = ", ".join(f"[{drawing.name}.{ending}]({drawing.name}.{ending})" for ending in ("svg", "png", "txt"))
+        links = ", ".join(f"[{drawing.name}.{ending}]({drawing.name}.{ending})" for ending in ENDINGS)
         parts += [f"## {drawing.name}", drawing.alt, links]
     return "\n\n".join(parts) + "\n"

@@ -1,0 +1,85 @@
+"""Figures are drawn on several processors: the same bytes on any number of them, each error told, no process left."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from study.analyze import figures
+from study.analyze.figures import Drawing
+from study.analyze.figures.apart import apart
+from tests.conftest import some
+
+
+@pytest.fixture(params=["one processor", "all processors"])
+def processors(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Be allowed to use one processor, or all."""
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(allowed)} if request.param == "one processor" else allowed)
+    yield
+    os.sched_setaffinity(0, allowed)
+
+
+@pytest.mark.usefixtures("processors")
+def test_each_is_done_in_a_process_of_its_own(tmp_path: Path) -> None:
+    names = [f"{number}" for number in range(5)]
+    assert sorted(apart(lambda name: (tmp_path / name).write_text(f"{os.getpid()}"), names)) == names
+    assert len({(tmp_path / name).read_text() for name in names} - {f"{os.getpid()}"}) == 5
+    assert not list(apart(print, []))
+
+
+def test_figures_have_the_same_bytes_on_one_processor_as_drawn_here_one_after_the_other(
+    drawings: dict[str, Drawing], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = [drawings[name] for name in ("answer", "cost-mmio", "drift")]
+    written = figures.save_all(few, tmp_path / "apart", 800)
+    monkeypatch.setattr("study.analyze.figures.saved.apart", lambda work, items: map(work, items))
+    assert [path.name for path in figures.save_all(few, tmp_path / "here", 800)] == [path.name for path in written]
+    for path in some(written, 9):
+        assert path.read_bytes() == (tmp_path / "here" / path.name).read_bytes(), path.name
+
+
+@pytest.mark.usefixtures("processors")
+def test_an_error_is_raised_and_what_was_killed_is_done_here(tmp_path: Path) -> None:
+    here = os.getpid()
+
+    def work(name: str) -> None:
+        if name == "killed" and os.getpid() != here:
+            os.kill(os.getpid(), signal.SIGKILL)
+        (tmp_path / name).write_text(f"{os.getpid()}")
+
+    assert sorted(apart(work, ["killed", "well"])) == ["killed", "well"]
+    assert (tmp_path / "killed").read_text() == f"{here}" != (tmp_path / "well").read_text()
+    with pytest.raises(FileNotFoundError, match="nowhere/x"):
+        list(apart(work, ["well", "nowhere/x"]))
+
+
+@pytest.mark.usefixtures("processors")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_who_is_interrupted_ends_all_in_good_order(tmp_path: Path, number: signal.Signals) -> None:
+    here = os.getpid()
+
+    def work(name: str) -> None:
+        (tmp_path / name).write_text(f"{os.getpid()}")
+        try:
+            os.kill(os.getpid(), signal.SIGINT)  # as a terminal sends it, to all
+            os.kill(here, number)
+            while True:
+                time.sleep(0.01)
+        finally:
+            (tmp_path / f"{name}.end").touch()
+
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            list(apart(work, ["a", "b", "c", "d", "e"]))
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    for path in some((path for path in tmp_path.iterdir() if not path.suffix), 1):
+        assert not Path(f"/proc/{path.read_text()}").exists()
+        assert path.with_suffix(".end").exists()
