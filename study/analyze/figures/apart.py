@@ -8,6 +8,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import connection
+from multiprocessing.process import BaseProcess
 from typing import TypeVar
 
 MOST = 4  # processes at a time: each needs memory of its own
@@ -23,32 +24,33 @@ def apart(work: Callable[[Item], object], items: Sequence[Item]) -> Iterator[Ite
     What a process did not bring to its end is done here: so an error is raised where somebody hears of it. However we end, no process
     stays.
     """
-    waiting, busy = list(items), dict[int, tuple[multiprocessing.process.BaseProcess, Item]]()
+    waiting, busy = list(items), list[tuple[BaseProcess, Item]]()
     try:
         while waiting or busy:
             while waiting and len(busy) < min(MOST, len(os.sched_getaffinity(0))):
                 _start(work, waiting.pop(), busy)
-            for ended in connection.wait(list(busy)):
-                process, item = busy[ended]  # type: ignore[index]
+            ended = connection.wait([process.sentinel for process, _ in busy])
+            for process, item in [pair for pair in busy if pair[0].sentinel in ended]:
                 process.join()
-                del busy[ended]  # type: ignore[arg-type]
+                busy.remove((process, item))
                 if process.exitcode:
                     work(item)
                 yield item
     finally:
-        for process, _ in busy.values():
+        started = [process for process, _ in busy if process.pid]
+        for process in started:
             process.terminate()
-        for process, _ in busy.values():
+        for process in started:
             process.join()
 
 
-def _start(work: Callable[[Item], object], item: Item, busy: dict[int, tuple[multiprocessing.process.BaseProcess, Item]]) -> None:
-    """Start a process and enter it among the busy ones; no signal comes between, nor before it knows what signals are to it."""
+def _start(work: Callable[[Item], object], item: Item, busy: list[tuple[BaseProcess, Item]]) -> None:
+    """Start a process and enter it among the busy ones; no signal comes to it before it knows what signals are to it."""
     held = signal.pthread_sigmask(signal.SIG_BLOCK, ENDS)
     try:
         process = FORK.Process(target=_alone, args=(work, item, held))
+        busy.append((process, item))
         process.start()
-        busy[process.sentinel] = process, item
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, held)
 
@@ -57,7 +59,7 @@ def _alone(work: Callable[[Item], object], item: Item, held: set[signal.Signals]
     """Be the process: what interrupts all of us is for our parent to act on, which then ends us in good order."""
     status = 1
     try:
-        for number in ENDS:
+        for number in (signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, held)
