@@ -249,16 +249,16 @@ def test_the_command_line_is_stronger_than_the_file(tmp_path: Path) -> None:
     assert row.items() >= {**said, "guest": "all", "arm": "main", "metric": "clock", "unit": "instructions"}.items()
 
 
-def test_the_same_bytes_with_the_same_tags_are_refused(tmp_path: Path) -> None:
+def test_the_same_file_with_the_same_tags_is_refused(tmp_path: Path) -> None:
     old, new = suite(tmp_path / "a.json", [1.0]), suite(tmp_path / "b.json", [2.0])
     imported(tmp_path / "c", old)
     before = contents(tmp_path / "c")
-    assert "a.json: these bytes are imported already, with the same tags" in refused(run("import", tmp_path / "c", new, old))
+    assert "a.json: what it holds is imported already" in refused(run("import", tmp_path / "c", new, old))
     for files in ([old], [old, old], [new, new]):
-        with pytest.raises(BadRequest, match="json: these bytes are imported already"):
+        with pytest.raises(BadRequest, match="json: what it holds is imported already"):
             import_files(tmp_path / "c", files, {})
     assert contents(tmp_path / "c") == before
-    with pytest.raises(BadRequest, match="b.json: these bytes are imported already"):
+    with pytest.raises(BadRequest, match="b.json: what it holds is imported already"):
         import_files(tmp_path / "new", [new, new], {})
     assert not (tmp_path / "new").exists()
     assert import_files(tmp_path / "c", [old], {"boot": "2"}).verify() == []

@@ -235,7 +235,7 @@ def test_logs_are_imported_beside_other_results_once(tmp_path: Path) -> None:
     campaign = import_files(tmp_path / "c", [one, two], {"strategy": "stock"})
     found = [record.line["cell"]["exit"] for record in campaign.records()]
     assert {test: found.count(test) for test in found} == dict.fromkeys(TIMES, 4)
-    with pytest.raises(BadRequest, match="two.log: these bytes are imported already"):
+    with pytest.raises(BadRequest, match="two.log: what it holds is imported already"):
         import_files(tmp_path / "c", [two], {"strategy": "stock"})
     with pytest.raises(BadData, match="'hvc' and 'mmio_read_user' would be one cell: leave out the tag exit"):
         import_files(tmp_path / "c", [two], {"exit": "hvc"})
