@@ -185,11 +185,12 @@ def test_perf_is_read_per_loop_in_its_own_units(tmp_path: Path) -> None:
     assert set(values["board"]) == {"imported"}
 
 
-def test_each_interval_of_perf_is_a_value(tmp_path: Path) -> None:
+def test_intervals_of_perf_are_one_run_over_all_of_its_loops(tmp_path: Path) -> None:
     (tmp_path / "i.txt").write_text(INTERVALS)
     rows = {row["metric"]: row for row in imported(tmp_path / "c", tmp_path / "i.txt", "--tag", "loops=2")}
-    assert (rows["context-switches"]["median"], rows["context-switches"]["values"]) == (2.0, 3)
-    assert (rows["task-clock"]["values"], rows["task-clock"]["visits"]) == (2, 1)
+    assert (rows["context-switches"]["median"], rows["context-switches"]["values"]) == (6.0, 1)
+    assert rows["task-clock"]["median"] == pytest.approx((0.864961 + 0.072298) / 2)
+    assert (rows["task-clock"]["values"], rows["task-clock"]["visits"]) == (1, 1)
 
 
 def test_three_boots_give_an_interval_and_boot_time_tells_boots_apart(tmp_path: Path) -> None:

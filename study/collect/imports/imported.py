@@ -281,7 +281,7 @@ def _visits_of_perf(text: str, source: Source, given: Mapping[str, str]) -> Iter
     """Yield the one visit that a file of perf is."""
     try:
         counts = perfstat.parse(text, refused=perfstat.APART)
-    except BadData as error:
+    except perfstat.NotPerf as error:
         raise BadData(f"{error}; as a whole it is no JSON either: {WANTED}") from None
     if all(count.why for count in counts):
         raise BadData(f"nothing was counted in it: {WANTED}")
