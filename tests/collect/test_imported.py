@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import json
 import math
+import re
 import shutil
 import statistics
 from collections.abc import Sequence
@@ -183,6 +184,10 @@ def test_perf_is_read_per_loop_in_its_own_units(tmp_path: Path) -> None:
     assert values.query("metric == 'cycles:u'")["value"].isna().tolist() == [True] * 2
     assert set(values.query("metric == 'instructions:kh'")["running"]) == {0.625}
     assert set(values["board"]) == {"imported"}
+    assert {row["metric"]: row["running"] for row in rows} == {"instructions:kh": 0.625, "task-clock": 1.0}
+    text = run("summary", tmp_path / "c").stdout
+    assert "instructions:kh in events; ~ is estimated by perf, from 62.5% of" in " ".join(text.split())
+    assert re.search(r"^unknown +~1 +~2$|^unknown +~2 +~1$", text, re.MULTILINE)
 
 
 def test_intervals_of_perf_are_one_run_over_all_of_its_loops(tmp_path: Path) -> None:
