@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from study.analyze import compare, frame
+from study.analyze import compare, exports, frame
 from study.campaign import Campaign
 from study.collect import suites
 from study.collect.imports.imported import import_files
@@ -352,7 +352,7 @@ def test_a_name_from_outside_stays_in_the_campaign(tmp_path: Path, name: str) ->
     (tmp_path / "box").mkdir()
     tags = {"board": name, "boot": name, "strategy": name, "kernel": name, "exit": name}
     campaign = import_files(tmp_path / "box/c", [suite(tmp_path / "a.json", [1.0]), perf(tmp_path / "p.txt")], tags)
-    frame.export_pyperf(campaign, tmp_path / "box/e")
+    exports.export_pyperf(campaign, tmp_path / "box/e")
     assert {path.name for path in tmp_path.iterdir()} == {"box", "a.json", "p.txt"}
     assert {path.name for path in (tmp_path / "box").iterdir()} == {"c", "e"}
     assert len(list((tmp_path / "box/e").iterdir())) == len(list((tmp_path / "box/c/boots").iterdir())) == 1
@@ -366,7 +366,7 @@ def test_names_that_are_one_as_a_path_stay_apart(tmp_path: Path) -> None:
         campaign = import_files(tmp_path / "c", [suite(tmp_path / "s.json", [1.0])], {"board": board, "strategy": "x"})
     assert campaign.boards() == ["a b", "a-b", "a/b"]
     assert campaign.verify() == []
-    assert [len(pyperf.Benchmark.load(str(path)).get_values()) for path in frame.export_pyperf(campaign, tmp_path / "e")] == [
+    assert [len(pyperf.Benchmark.load(str(path)).get_values()) for path in exports.export_pyperf(campaign, tmp_path / "e")] == [
         1,
         1,
         1,
