@@ -397,11 +397,11 @@ def _refuse_one_name(recorded: Sequence[Recorded], read: Sequence[Sequence[Visit
         known.setdefault(_place(boot, line), {})[line["source"]] = "another file"
     for visits in read:
         for visit in visits:
-            others = known.setdefault(visit.place, {})
-            own = others.setdefault(visit.source.content, str(visit.source.path))
-            if visit.named_by_file and (other := next((path for path in others.values() if path != own), "")):
+            source, files = visit.source, known.setdefault(visit.place, {})
+            files.setdefault(source.content, str(source.path))
+            if visit.named_by_file and (others := files.keys() - {source.content}):
                 raise BadRequest(
-                    f"{visit.source.path}: by its name it is of strategy {visit.line['cell']['strategy']!r}, and so is {other}: "
+                    f"{source.path}: by its name it is of strategy {visit.line['cell']['strategy']!r}, and so is {files[min(others)]}: "
                     "import each in a call of its own, with --tag strategy=NAME"
                 )
 
