@@ -417,7 +417,8 @@ def test_one_tag_for_all_benchmarks_would_be_one_cell(tmp_path: Path) -> None:
 
 
 SMALL_SUITE = json.dumps({
-    "version": "1.0", "metadata": {"hostname": "h", "unit": "second", "boot_time": "2026-01-01 10:00:00", "loops": 4},
+    "version": "1.0", "metadata": {"hostname": "h", "unit": "second", "boot_time": "2026-01-01 10:00:00", "loops": 4,
+                                   "uptime": 90.5, "duration": 1.5, "date": "2026-01-01 10:01:30.5"},
     "benchmarks": [{"runs": [{"values": [1.5, 2.5], "warmups": [[4, 1.0]], "metadata": {"name": "x"}}]}],
 }).encode()  # fmt: skip
 PRINTED = PERF.format(clock="0.5", instructions="7").encode()
@@ -447,7 +448,7 @@ def mutated() -> st.SearchStrategy[bytes]:
         run_ = data["benchmarks"][0]["runs"][0]
         place, key = draw(st.sampled_from([
             (data, "version"), (data, "metadata"), (data, "benchmarks"), (data["metadata"], "hostname"), (data["metadata"], "unit"),
-            (data["metadata"], "boot_time"), (data["metadata"], "platform"), (data["metadata"], "loops"), (data["metadata"], "arm"),
+            (data["metadata"], "boot_time"), (data["metadata"], "uptime"), (data["metadata"], "duration"), (data["metadata"], "date"), (data["metadata"], "platform"), (data["metadata"], "loops"), (data["metadata"], "arm"),
             (data["metadata"], "exit"), (data["benchmarks"][0], "runs"), (run_, "values"), (run_, "warmups"), (run_["metadata"], "name"),
             (run_["metadata"], "board"), (run_["metadata"], "any"),
         ]))  # fmt: skip

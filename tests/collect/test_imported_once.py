@@ -115,6 +115,7 @@ def test_perf_and_logs_are_told_by_what_they_say(tmp_path: Path) -> None:
 # What runs of some files say of their boots, and how many boots that is.
 BOOTS: dict[str, tuple[Sequence[Mapping[str, object]], int]] = {
     "read again": ([at(40.0), at(41.0, ahead=1), at(42.0, ahead=-1)], 1),
+    "cut to another second": ([at(40.0), at(39.6, ahead=1), at(41.2), at(40.8, ahead=1)], 1),
     "a clock that is steered": ([at(40.0), at(4000.0, ahead=3), at(8000.0, ahead=6)], 1),
     "three time zones": ([at(40.0), at(41.0, ahead=2 * 3600), at(42.0, ahead=-5.75 * 3600)], 1),
     "by turns": ([at(40.0), at(41.0, ahead=3600), at(42.0), at(43.0, ahead=3600)], 1),
@@ -163,3 +164,10 @@ def test_boots_of_two_kernels_and_of_two_boards_are_two(tmp_path: Path) -> None:
     said = [at(40.0), at(41.0) | {"platform": "Linux-6.6.1-aarch64-with-glibc2.36"}, at(42.0) | {"hostname": "other"}]
     campaign = import_files(tmp_path / "c", [write(tmp_path / f"s{number}.json", one) for number, one in enumerate(said)], {})
     assert len(list(campaign.boots())) == 3
+
+
+def test_runs_of_a_boot_are_in_the_order_in_which_they_were_made(tmp_path: Path) -> None:
+    """By their dates the second would be the last: it was made in a time zone that is ahead."""
+    paths = [write(tmp_path / f"s{up}.json", at(up, ahead=ahead)) for up, ahead in ((43.0, 0), (42.0, 3600), (41.0, 0))]
+    campaign = import_files(tmp_path / "c", paths, {})
+    assert [record.line["cell"]["strategy"] for record in campaign.records()] == ["s41.0", "s42.0", "s43.0"]

@@ -109,7 +109,14 @@ def _elsewhere(boot: set[Seen], runs: set[Seen]) -> bool:
 def _at_once(runs: set[Seen]) -> bool:
     """Say whether a machine that was booted once would have made two runs at the same time."""
     ordered = sorted(runs, key=lambda run: run.up)
-    return any(late.up - early.up < AT_ONCE * min(early.took, late.took) for early, late in itertools.pairwise(ordered))
+    return any(_apart(*pair) < AT_ONCE * min(run.took for run in pair) for pair in itertools.pairwise(ordered))
+
+
+def _apart(early: Seen, late: Seen) -> float:
+    """Return how many seconds two runs of a boot are apart: a start that is cut to another second is cut off the uptime, too."""
+    cut = math.remainder(late.start - early.start, QUARTER)
+    gaps = [late.up - early.up, *([late.up - early.up + cut] if abs(cut) <= ROUNDED else [])]
+    return max(map(abs, gaps))
 
 
 def _insist_apart(found: Mapping[str, set[Seen]]) -> None:

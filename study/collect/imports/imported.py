@@ -90,6 +90,11 @@ class Visit:
     named_by_file: bool = False
 
     @property
+    def when(self) -> tuple[float, str]:
+        """What visits of a boot are in order by: the uptime, which no time zone changes, or else the date."""
+        return (self.seen.up if self.seen and self.seen.up > 0 else 0.0, self.date)
+
+    @property
     def place(self) -> tuple[str, ...]:
         """What its values are told from others by: its machine and its cell."""
         return _place(self.boot, self.line)
@@ -426,7 +431,7 @@ def _write(campaign: Campaign, visits: Sequence[Visit]) -> None:
         numbers.setdefault(facts["board"], {})[facts["boot_id"]] = facts["number"]
         counts[facts["board"]] += len(campaign.names_of(there, {}))
     for boot in dict.fromkeys(visit.boot for visit in visits):
-        ours = sorted((visit for visit in visits if visit.boot == boot), key=lambda visit: visit.date)
+        ours = sorted((visit for visit in visits if visit.boot == boot), key=lambda visit: visit.when)
         known = numbers.setdefault(boot.board, {})
         number = known.setdefault(boot.boot_id, len(known) + 1)
         lines = [{**visit.line, "visit": f"v{at:05d}"} for at, visit in enumerate(ours, counts[boot.board] + 1)]
