@@ -329,7 +329,7 @@ def import_(campaign: Path, files: tuple[Path, ...], tags: tuple[str, ...], base
     mixture.
 
     \b
-    Two pyperf suites; a file's name is its strategy, the first is the baseline:
+    Two pyperf suites; a file's name is its strategy, and no two of one cell have the same; the first is the baseline:
         study import data/mine before.json after.json
         study summary data/mine
 
@@ -348,8 +348,9 @@ def import_(campaign: Path, files: tuple[Path, ...], tags: tuple[str, ...], base
 
     Tags are board, kernel, mode, strategy, guest, host, exit, arm (main or control), boot, loops and emulated (yes or no: then
     a second of pyperf's is 10^9 instructions). What no tag says is taken from pyperf's metadata: board from hostname, kernel
-    from platform, boot from boot_time, exit from the benchmark's name. Of a log loops says how often a test ran if micro-bench
-    was changed. An interval needs three boots.
+    from platform, boot from boot_time and uptime, exit from the benchmark's name. Counts of perf are divided by loops, those of
+    intervals after they were added up. Of a log loops says how often a test ran if micro-bench was changed. An interval needs
+    three boots.
     """
     from study.collect.imports import imported
     from study.collect.imports import tags as known
@@ -659,14 +660,30 @@ def repair(campaign: Path, measure: bool) -> None:
 
 @study.command()
 @CAMPAIGN
-@click.option("--pyperf", "folder", type=click.Path(path_type=Path), required=True, help="Folder for pyperf suites.")
-def export(campaign: Path, folder: Path) -> None:
-    """Write suites that `pyperf compare_to`, `stats` and friends read."""
-    from study.analyze import frame
+@click.option("--pyperf", "folder", type=click.Path(path_type=Path), help="Folder for pyperf suites.")
+@click.option("--bmf", "file", type=click.Path(path_type=Path), help="File for medians in the Bencher Metric Format.")
+def export(campaign: Path, folder: Path | None, file: Path | None) -> None:
+    """Write what other tools read: suites for `pyperf compare_to`, `stats` and friends, or medians for Bencher.
+
+    A suite holds values of one board, strategy, arm and metric, a benchmark those of one cell. Bencher's benchmarks are cells, too;
+    each has a measure for each metric, named after it and its unit: its value is the median of `study summary --json`, and its lower and
+    upper value are the interval, where there is one.
+
+    \b
+        study export data/mine --pyperf suites
+        study export data/mine --bmf results.json
+        bencher run --adapter json --file results.json
+    """
+    from study.analyze import compare, exports, frame
     from study.campaign import Campaign
 
-    for path in frame.export_pyperf(Campaign(campaign), folder):
+    if not (folder or file):
+        raise click.UsageError("say what to write: --pyperf FOLDER or --bmf FILE")
+    measured = Campaign(campaign)
+    for path in exports.export_pyperf(measured, folder) if folder else ():
         print(path)
+    if file:
+        print(exports.export_bencher(compare.summarise(frame.tidy(measured), measured.baselines()), file))
 
 
 @study.command()

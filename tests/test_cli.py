@@ -53,6 +53,8 @@ def test_help_is_paragraphs_without_marks(command: str) -> None:
         (["summary", "/nowhere"], "/nowhere is no campaign"),
         (["verify", "/nowhere"], "/nowhere is no campaign"),
         (["export", "/nowhere", "--pyperf", NEW], "/nowhere is no campaign"),
+        (["export", "/nowhere", "--bmf", NEW], "/nowhere is no campaign"),
+        (["export", "/nowhere"], "say what to write: --pyperf FOLDER or --bmf FILE"),
         (["html", "/nowhere", "--out", NEW], "/nowhere is no campaign"),
         (["mail", "/nowhere", NEW, "--branch", "x"], "/nowhere: No such file or directory"),
         (["reply", "/nowhere", "--cells", "guest=mde"], "/nowhere is no campaign"),
@@ -85,7 +87,7 @@ def test_plan_shows_the_rule_for_stopping_and_the_kernels() -> None:
 def test_summary_is_rows_for_programs() -> None:
     rows = json.loads(run("summary", "data/reference", "--json").stdout)
     wanted = "board kernel mode strategy guest host exit arm metric unit median ci_low ci_high boots visits values ratio"
-    assert set(rows[0]) == {*wanted.split(), "ratio_low", "ratio_high", "p", "least", "verdict", "baseline", "margin"}
+    assert set(rows[0]) == {*wanted.split(), "ratio_low", "ratio_high", "p", "least", "verdict", "baseline", "margin", "running"}
     assert {row["arm"] for row in rows} == {"main", "control"}
     assert {row["verdict"] for row in rows} == {"baseline", "lower", "higher", "cannot distinguish"}
     assert {row["metric"] for row in rows} >= {"instructions", "clock", "exits", "traps", "module-switches"}
@@ -139,6 +141,7 @@ ENOUGH = {
     "summary {folder}/few --json": 0,
     "verify {folder}/few": 0,
     "export {folder}/few --pyperf {folder}/suites": 0,
+    "export {folder}/few --bmf {folder}/results.json": 0,
     "reply {folder}/few --cells 'board=qemu-neoverse-n1 exit=hvc guest=mde'": 0,
     "verify {folder}/bad": 1,
     "summary {folder}/none": 1,

@@ -55,7 +55,7 @@ BASELINE, LOWER, HIGHER, CANNOT = "baseline", "lower", "higher", "cannot disting
 
 COLUMNS = [
     "median", "ci_low", "ci_high", "boots", "visits", "values", "ratio", "ratio_low", "ratio_high", "p", "least", "verdict",
-    "baseline", "margin",
+    "baseline", "margin", "running",
 ]  # fmt: skip
 
 
@@ -78,7 +78,7 @@ def summarise(frame: pd.DataFrame, baselines: Mapping[str, str], smallest: float
     DataFrame
         CELL and COLUMNS, in the order of in_order(). Intervals of medians hold at LEVEL, each by itself; those of ratios hold together
         for all comparisons of a QUESTION, and decide the verdict: see judge(). Without LEAST_BOOTS boots there is no interval (NaN)
-        and no verdict, unless every visit of a cell gave the same.
+        and no verdict, unless every visit of a cell gave the same. `running`: the least share of the time in which a value was counted.
     """
     visits = medians(frame)
     cells = estimate(visits)
@@ -91,7 +91,18 @@ def summarise(frame: pd.DataFrame, baselines: Mapping[str, str], smallest: float
     compared = compared.join(judge(effect, cells.groupby(QUESTION).ngroup().to_numpy(), smallest))
     compared.loc[itself, ["ratio", "ratio_low", "ratio_high"]] = 1.0
     compared.loc[itself, "verdict"] = BASELINE
+    compared["running"] = _running(frame, compared)
     return in_order(compared[[*CELL, *COLUMNS]])
+
+
+def _running(frame: pd.DataFrame, cells: pd.DataFrame) -> list[float]:
+    """Return in which share of the time each cell was counted, at least; all of it where nothing is said of that."""
+    if "running" not in frame:
+        return [1.0] * len(cells)
+    parts = frame.loc[(frame["running"] < 1) & frame["value"].notna(), [*CELL, "running"]]
+    least = parts.sort_values("running", ascending=False)
+    shares = dict(zip(_keys(least, CELL), least["running"], strict=True))
+    return [shares.get(key, 1.0) for key in _keys(cells, CELL)]
 
 
 def medians(frame: pd.DataFrame) -> pd.DataFrame:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import io
-import json
 import math
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,10 +17,10 @@ import pandas as pd
 from study.analyze import compare
 from study.campaign import Campaign
 from study.campaign.files import write_whole
-from study.campaign.names import legible, slug
+from study.campaign.names import legible
 from study.campaign.store import DERIVED, Record
-from study.design import MAIN, Factors
-from study.errors import BadData, BadRequest
+from study.design import Factors
+from study.errors import BadData
 
 # What is said of a whole visit, and what of each value.
 TAGS = [
@@ -198,79 +197,3 @@ def _series(line: dict[str, Any], emulated: bool, per_switch: int) -> Iterator[S
         yield Series(f"module-{name.replace('_', '-')}", "events", [module[name] / module["loops"]])
     if "switches" in module:
         yield Series("debug-accesses", "events", [module["switches"] / module["loops"] * per_switch])
-
-
-def pyperf_suites(campaign: Campaign) -> dict[str, dict[str, Any]]:
-    """Return pyperf's suites, as pyperf reads them, one for each board, strategy and arm, and for each kernel where a board ran several.
-
-    Benchmarks have the same names in each, so that ``pyperf compare_to`` finds what belongs together. Runs are in the
-    order of measurement, and their metadata have the tags of ``study import``. Values of an emulated board are
-    instructions, pyperf's unit ``integer``: they are no seconds. Visits that only perf has counted are left out.
-    """
-    suites: dict[str, dict[str, Any]] = {}
-    names: dict[tuple[str, ...], str] = {}
-    machines = {(facts["board"], facts["kernel"]) for facts in map(campaign.facts, campaign.boots())}
-    several = {board for board, count in Counter(board for board, _ in machines).items() if count > 1}
-    for record in campaign.records():
-        line = record.line
-        if "pyperf" not in line:
-            continue
-        arm = "" if line["arm"] == MAIN else f"-{line['arm']}"
-        board, kernel = record.facts["board"], record.facts["kernel"]
-        key = (board, *([kernel] if board in several else []), line["cell"]["strategy"])
-        name = names.setdefault((*key, arm), _free(slug("-".join(key) + arm), names.values()))
-        benchmarks = suites.setdefault(name, {"version": "1.0", "benchmarks": []})["benchmarks"]
-        (benchmark,) = line["pyperf"]["benchmarks"]
-        metadata = {**line["pyperf"].get("metadata", {}), **benchmark.get("metadata", {}), **_tags(record)}
-        runs = benchmark["runs"]
-        if record.facts["emulated"]:
-            if metadata.get("unit", "second") == "second":
-                runs = [_in_instructions(run) for run in runs]
-            metadata["unit"] = "integer"
-        runs = [{**run, "metadata": {**metadata, **run.get("metadata", {})}} for run in runs]
-        same = [b for b in benchmarks if b["runs"][0]["metadata"]["name"] == metadata["name"]]
-        if same:
-            same[0]["runs"] += runs
-        else:
-            benchmarks.append({"runs": runs})
-    return suites
-
-
-def _tags(record: Record) -> dict[str, str]:
-    """Return what a run's metadata say of its visit: the tags that ``study import`` reads."""
-    facts = record.facts
-    boot = str(facts.get("boot") or facts.get("boot_id") or record.boot)
-    tags = {name: facts[name] for name in ("board", "kernel", "mode")} | {"boot": boot, "arm": record.line["arm"]}
-    tags |= {**record.line["cell"], "emulated": "yes" if facts["emulated"] else "no"}
-    return {name: text for name, text in tags.items() if text}
-
-
-def _free(name: str, taken: Collection[str]) -> str:
-    """Return a name, or the first with a number that nobody has: different strategies may have one name as a file."""
-    return next(free for free in (name, *(f"{name}-{number}" for number in range(2, 10_000))) if free not in taken)
-
-
-def _in_instructions(run: dict[str, Any]) -> dict[str, Any]:
-    warmups = [[loops, round(value * 1e9)] for loops, value in run.get("warmups", [])]
-    return {**run, "values": [round(value * 1e9) for value in run.get("values", [])], "warmups": warmups}
-
-
-def export_pyperf(campaign: Campaign, folder: Path) -> list[Path]:
-    """Write pyperf_suites() into a folder, one file each, and return their paths.
-
-    Raises
-    ------
-    BadRequest
-        If there is none to write.
-    """
-    campaign.recorded()
-    suites = pyperf_suites(campaign)
-    if not suites:
-        raise BadRequest(f"{campaign.folder} holds nothing that pyperf timed, only what perf counted: see study summary --json")
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for name, suite in sorted(suites.items()):
-        path = folder / f"{name}.json"
-        write_whole(path, json.dumps(suite) + "\n")
-        paths.append(path)
-    return paths

@@ -14,7 +14,8 @@ import pandas as pd
 import tabulate
 
 from study.analyze import compare, cost, history
-from study.campaign import Campaign
+from study.analyze.rounding import difference, shown
+from study.campaign import Campaign, sense
 from study.campaign.files import write_whole
 from study.campaign.names import legible, system
 from study.design import CONTROL, LEAST_BOOTS, MAIN
@@ -28,6 +29,9 @@ EMULATED = "emulated: path length in instructions, not a time"  # the first line
 ENDINGS = {"text": "txt", "markdown": "md", "html": "html"}
 FORMATS = {"text": "simple", "markdown": "pipe", "html": "html"}
 
+# What stands before a count that perf made in a part of the time only, and what is said of it.
+ESTIMATE = "~"
+ESTIMATED = f"{ESTIMATE} is estimated by perf, from {{}} of the time"
 NO_INTERVAL, NO_BASELINE = "no interval", "no baseline"
 NOTE = (
     "Medians of boots, these of visits, these of values; n is boots/visits/values. A ratio's 95 % intervals hold together for all of a "
@@ -71,7 +75,14 @@ def place(rows: pd.DataFrame) -> str:
 def what(rows: pd.DataFrame) -> str:
     """Return what the first of some rows is: a path length or a time, and in which unit."""
     row = rows.iloc[0]
-    return MEANINGS.get(row["metric"], f"{row['metric']} in {scale(row['unit'])[1]}")
+    meaning = MEANINGS.get(row["metric"], f"{row['metric']} in {scale(row['unit'])[1]}")
+    return "; ".join(filter(None, [meaning, estimated(rows)]))
+
+
+def estimated(rows: pd.DataFrame) -> str:
+    """Say what the mark of an estimate means, and of what part of the time the least sure of some rows is; empty without any."""
+    least = float(rows["running"].min()) if "running" in rows else 1.0
+    return ESTIMATED.format(percent(least)) if least < sense.WHOLE else ""
 
 
 def first_line(rows: pd.DataFrame) -> str:
@@ -111,10 +122,20 @@ def compared_name(row: Any) -> str:
 
 
 def number(value: float, unit: str) -> str:
-    """Return a value in whole units, or with four digits in a unit that the study does not know; a dash where there is none."""
+    """Return a value in whole units, with four digits below ten or in a unit that the study does not know; a dash where there is none."""
     if math.isnan(value):
         return "-"
-    return f"{value * UNITS[unit][0]:.0f}" if unit in UNITS else f"{value:.4g}"
+    return shown(value * UNITS[unit][0]) if unit in UNITS else f"{value:.4g}"
+
+
+def median(row: Any) -> str:
+    """Return the median of a row, with a mark if it is an estimate."""
+    return mark(row) + number(row.median, row.unit)
+
+
+def mark(row: Any) -> str:
+    """Return the mark of an estimate, or nothing."""
+    return ESTIMATE if getattr(row, "running", 1.0) < sense.WHOLE else ""
 
 
 def interval(low: float, high: float, unit: str) -> str:
@@ -141,7 +162,7 @@ def costs(rows: pd.DataFrame, style: str = "text") -> str:
     """
     names = list(dict.fromkeys(label(row.strategy, row.arm) for row in rows.itertuples()))
     guests = list(dict.fromkeys(rows["guest"]))
-    cells = {(row.guest, label(row.strategy, row.arm)): number(row.median, row.unit) for row in rows.itertuples()}
+    cells = {(row.guest, label(row.strategy, row.arm)): median(row) for row in rows.itertuples()}
     by_guest = pd.DataFrame([[cells.get((guest, name), "-") for name in names] for guest in guests], guests, names)
     upright = sum(len(word) + 2 for word in ["guest", *names]) <= WIDTH
     first, grid = ("guest", by_guest) if upright else ("strategy", by_guest.T)
@@ -188,7 +209,7 @@ def comparison(rows: pd.DataFrame, style: str = "text") -> str:
             name = compared_name(row)
             times = "1" if row.verdict == compare.BASELINE else ratio(row.ratio, row.ratio_low, row.ratio_high)
             body.append([
-                *([f"  {shorten(name)}"] if text else [guest, name]), number(row.median, row.unit), times,
+                *([f"  {shorten(name)}"] if text else [guest, name]), median(row), times,
                 *([] if text else [f"{row.boots}/{row.visits}/{row.values}"]), verdict(row),
             ])  # fmt: skip
     head = ["guest, strategy" if text else "guest", *([] if text else ["strategy"]), "median",
@@ -254,7 +275,7 @@ def thread(summary: pd.DataFrame, board: str, style: str = "text", leave: str = 
 
     def cell(strategy: str, guest: str, host: str) -> str:
         floor = each.get(("none", guest, host))
-        above = "" if floor is None else f" ({(each[strategy, guest, host] - floor) * UNITS[unit][0]:+.0f})"
+        above = "" if floor is None else f" ({difference(each[strategy, guest, host] - floor, floor, scale(unit)[0])})"
         return number(each[strategy, guest, host], unit) + above
 
     body = [[name, *(cell(name, guest, host) for _, _, guest, host in CASES)] for name in names]
@@ -327,8 +348,11 @@ def generations(rows: pd.DataFrame, style: str = "text") -> str:
         body = []
         for kernel, here in own.groupby("kernel", sort=False):
             of = here.set_index("guest")
-            more = {name: (round(of.more[name] * scale(unit)[0]), round(100 * (of.ratio[name] - 1))) for name in of.index}
-            cells = ["{:+d} {:d}%".format(*more[name]) if name in more else "-" for name in guests]
+            more = {
+                name: f"{difference(of.more[name], of.untouched[name], scale(unit)[0])} {round(100 * (of.ratio[name] - 1)):d}%"
+                for name in of.index
+            }
+            cells = [more.get(name, "-") for name in guests]
             body.append([names[kernel], of["does"].iloc[0], number(of["untouched"].iloc[0], unit), *cells])
         parts += [title(f"{board}, {leave} round trip as each kernel is: an untouched guest, and what others pay on top, in {scale(unit)[1]}", style),
                   table(["kernel", "does", "untouched", *guests], body, "llr" + "r" * len(guests), style), ""]  # fmt: skip

@@ -16,6 +16,7 @@ import pandas as pd
 
 from study.analyze import asked, chart, compare, cost, history, lives, patches, published, tables
 from study.analyze.history import ASKED, TOUCHING
+from study.analyze.rounding import difference, shown
 from study.analyze.tables import MEANINGS, label, scale
 from study.campaign.names import system
 from study.factors import GUEST_STATES, HOST_STATES, RIG, STRATEGIES
@@ -122,7 +123,7 @@ def text_asked(rows: pd.DataFrame) -> str:
                 row.asked * factor,
                 min(row.untouched, row.asked) * factor,
                 max(row.untouched, row.asked) * factor,
-                f"{row.more * factor:+.0f}",
+                difference(row.more, row.untouched, factor),
             )
             for row in own.itertuples()
         ]
@@ -294,11 +295,14 @@ def generations(rows: pd.DataFrame, leave: str = "hvc") -> list[str]:
             continue
         factor, word = scale(own["unit"].iloc[0])
         names = history.short(own["kernel"])
-        whole = [f"{row['untouched'] * factor:.0f} on {names[row['kernel']]}" for row in of[ASKED]]
-        more = [f"{row['more'] * factor:+.0f} ({row['ratio'] - 1:+.0%}) on {names[row['kernel']]}" for row in of[ASKED]]
+        whole = [f"{shown(row['untouched'] * factor)} on {names[row['kernel']]}" for row in of[ASKED]]
+        more = [
+            f"{difference(row['more'], row['untouched'], factor)} ({row['ratio'] - 1:+.0%}) on {names[row['kernel']]}"
+            for row in of[ASKED]
+        ]
         rates = [f"{row['ratio']:.2f} times as much on {names[row['kernel']]} ({row['does']})" for row in of.get(TOUCHING, [])]
         rare = max((guest for guest in of if _every(guest) > 1), key=_every, default="")
-        seldom = [f"{row['more'] * factor:+.0f} on {names[row['kernel']]}" for row in of.get(rare, [])]
+        seldom = [f"{difference(row['more'], row['untouched'], factor)} on {names[row['kernel']]}" for row in of.get(rare, [])]
         emulated = " (emulated: path length, not time)" if word == "instructions" else ""
         paragraphs.append(" ".join([
             f"On {board} an untouched guest's {leave} round trip takes, in {word}{emulated}: {', '.join(whole)}.",
@@ -661,18 +665,14 @@ def text_by_guest(summary: pd.DataFrame, leave: str) -> str:
         here = inside(rows, room)
         groups = {
             str(guest): [
-                chart.Mark(row.label, row.median, row.ci_low, row.ci_high, f"{row.median:.0f}") for row in cells.itertuples()
+                chart.Mark(row.label, row.median, row.ci_low, row.ci_high, tables.mark(row) + shown(row.median))
+                for row in cells.itertuples()
             ]
             for guest, cells in here.groupby("guest", sort=False)
         }
         parts.append(f"{fill(heading(here.iloc[0]))}\n\n{chart.intervals(groups, 'guest, strategy')}")
-    return "\n\n".join(
-        [
-            fill(message_of_costs(summary, leave)),
-            *parts,
-            fill(f"Exit: {leave}. o: median of a cell; dashes: its 95 % interval over boots."),
-        ]
-    )
+    marks = ["o: median of a cell", "dashes: its 95 % interval over boots", *filter(None, [tables.estimated(rows)])]
+    return "\n\n".join([fill(message_of_costs(summary, leave)), *parts, fill(f"Exit: {leave}. {'; '.join(marks)}.")])
 
 
 def text_rig(summary: pd.DataFrame, leave: str) -> str:

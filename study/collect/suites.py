@@ -32,6 +32,19 @@ def runs(text: str) -> list[pyperf.Run]:
     return found
 
 
+def metadata_of(suite: dict[str, Any]) -> dict[str, Any]:
+    """Return what a suite of one run says of it, in all of its places."""
+    (benchmark,) = suite["benchmarks"]
+    (run,) = benchmark["runs"]
+    return {**suite.get("metadata", {}), **benchmark.get("metadata", {}), **run.get("metadata", {})}
+
+
+def ran(suite: dict[str, Any]) -> str:
+    """Return what a suite of one run has in common with every copy of it: when it was made and its values; empty without a date."""
+    date = metadata_of(suite).get("date")
+    return json.dumps([str(date), suite["benchmarks"][0]["runs"][0]["values"]]) if date else ""
+
+
 def of_run(run: pyperf.Run) -> dict[str, Any]:
     """Return a suite of one benchmark with one run, as pyperf writes it."""
     text = io.StringIO()

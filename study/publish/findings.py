@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from study.analyze import compare, cost, history, tables
+from study.analyze.rounding import difference, shown
 from study.campaign import Campaign
 from study.design import MAIN
 from study.factors import HOST_STATES, IMPORTED, KVM, RIG, kind_of
@@ -133,8 +134,8 @@ def traps(summary: pd.DataFrame) -> str:
         return ""
     units = compare.timed(summary).drop_duplicates("board").set_index("board")["unit"]
     words = {board: tables.UNITS[units[board]] for board in traps.index}
-    shown = ", ".join(f"{value * words[board][0]:.0f} {words[board][1]} on {board}" for board, value in traps.items())
-    sentence = f"One trapped access to a debug register costs under control-scan: {shown}."
+    each = ", ".join(f"{shown(value * words[board][0])} {words[board][1]} on {board}" for board, value in traps.items())
+    sentence = f"One trapped access to a debug register costs under control-scan: {each}."
     if not {KVM, RIG} <= set(map(kind_of, traps.index)):
         return sentence
     return f"{sentence} {WHY_TRAPS_DIFFER} {ranks(summary)}".rstrip()
@@ -211,7 +212,7 @@ def monitor_mode(summary: pd.DataFrame, leave: str = "hvc") -> dict[str, list[st
             continue
         factor, _ = tables.scale(rows["unit"].iloc[0])
         costs[str(board)] = [
-            f"{strategy} {(mde - untouched) * factor:+.0f} ({mde / untouched - 1:+.0%})"
+            f"{strategy} {difference(mde - untouched, untouched, factor)} ({mde / untouched - 1:+.0%})"
             for strategy, untouched, mde in median[["untouched", "mde"]].dropna().itertuples()
         ]
     return costs

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from study.analyze import compare, history, patches, tables
+from study.analyze.rounding import difference
 from study.analyze.tables import scale
 from study.design import MAIN
 from study.factors import GUEST_STATES, STRATEGIES
@@ -93,7 +94,7 @@ def _kernels(grown: pd.DataFrame) -> list[str]:
 
 
 def _pays(row: Any) -> str:
-    return f"{row.more * scale(row.unit)[0]:+.0f} {row.ratio - 1:.0%}"
+    return f"{difference(row.more, row.untouched, scale(row.unit)[0])} {row.ratio - 1:.0%}"
 
 
 def _worse(grown: pd.DataFrame) -> list[str]:

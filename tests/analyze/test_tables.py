@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from study.analyze import compare, figures, tables
+from study.analyze.rounding import difference
 from tests.analyze.frames import tidy
 
 BASE = [[100.0, 101.0], [100.5, 99.0], [100.0, 101.5]]
@@ -64,6 +65,53 @@ def test_a_time_is_printed_in_whole_nanoseconds() -> None:
     assert "time in ns" in " ".join(text.split())
     assert re.search(r"\b1235\b", text)
     assert "emulated" not in text
+
+
+# A value in its unit, and how it is printed: whole, and below ten with four digits.
+PRINTED = [
+    (0.273, "events", "0.273"),
+    (0.00061239, "cycles", "0.0006124"),
+    (3.4e-10, "s", "0.34"),
+    (9.87654e-9, "s", "9.877"),
+    (9.99996e-9, "s", "10"),
+    (12.4e-9, "s", "12"),
+    (3.0, "instructions", "3"),
+    (0.0, "events", "0"),
+    (1234.4, "cycles", "1234"),
+    (float("nan"), "s", "-"),
+]
+
+
+@pytest.mark.parametrize(("value", "unit", "printed"), PRINTED)
+def test_what_is_below_ten_has_its_digits(value: float, unit: str, printed: str) -> None:
+    assert tables.number(value, unit) == printed
+
+
+def test_what_is_less_than_one_a_round_trip_is_no_zero_in_any_table() -> None:
+    few = {"lazy": [[0.63, 0.63]] * 3, "eager": [[0.21, 0.21]] * 3}
+    frame = tidy("bus-access", **few).assign(unit="events")
+    text = tables.all_tables(compare.summarise(frame, {"b": "lazy"}))
+    assert re.search(r"^mde +0\.63 +0\.21$", text, re.MULTILINE)
+    rows = compare.summarise(frame.assign(value=frame["value"] + frame["position"] / 1e3), {"b": "lazy"})
+    assert re.search(r"^  eager +0\.2115 +0\.335", tables.all_tables(rows), re.MULTILINE)
+
+
+def test_a_difference_of_small_numbers_is_no_zero_either() -> None:
+    assert [difference(more, of, 1e9) for more, of in ((3e-10, 2e-9), (3e-10, 4e-7), (-4.26e-8, 4e-7))] == ["+0.3", "+0", "-43"]
+
+
+@pytest.mark.parametrize("style", ["text", "markdown", "html"])
+def test_what_perf_estimated_is_marked_with_the_share_that_it_counted(style: str) -> None:
+    """Of a cell the least share counts; what was counted all of the time, or not at all, is no estimate."""
+    frame = tidy("instructions", lazy=BASE, eager=HIGH).assign(running=1.0, unit="events")
+    frame.loc[frame["strategy"] == "eager", "running"] = [0.7, 1.0, 0.0371, 1.0, 0.5, 1.0]
+    rows = compare.summarise(frame, {"b": "lazy"})
+    assert rows.set_index("strategy")["running"].to_dict() == {"lazy": 1.0, "eager": 0.0371}
+    text = one_line(tables.all_tables(rows, style))
+    assert "~120" in text and "~100" not in text
+    assert "~ is estimated by perf, from 3.71% of the time" in text
+    whole = one_line(tables.all_tables(compare.summarise(frame.assign(running=1.0), {"b": "lazy"}), style))
+    assert "~" not in whole and "estimated" not in whole
 
 
 def test_what_only_perf_counted_is_shown_by_metric() -> None:

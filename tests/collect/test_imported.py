@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import json
 import math
+import re
 import shutil
 import statistics
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from study.analyze import compare, frame
+from study.analyze import compare, exports, frame
 from study.campaign import Campaign
 from study.collect import suites
 from study.collect.imports.imported import import_files
@@ -183,13 +184,18 @@ def test_perf_is_read_per_loop_in_its_own_units(tmp_path: Path) -> None:
     assert values.query("metric == 'cycles:u'")["value"].isna().tolist() == [True] * 2
     assert set(values.query("metric == 'instructions:kh'")["running"]) == {0.625}
     assert set(values["board"]) == {"imported"}
+    assert {row["metric"]: row["running"] for row in rows} == {"instructions:kh": 0.625, "task-clock": 1.0}
+    text = run("summary", tmp_path / "c").stdout
+    assert "instructions:kh in events; ~ is estimated by perf, from 62.5% of" in " ".join(text.split())
+    assert re.search(r"^unknown +~1 +~2$|^unknown +~2 +~1$", text, re.MULTILINE)
 
 
-def test_each_interval_of_perf_is_a_value(tmp_path: Path) -> None:
+def test_intervals_of_perf_are_one_run_over_all_of_its_loops(tmp_path: Path) -> None:
     (tmp_path / "i.txt").write_text(INTERVALS)
     rows = {row["metric"]: row for row in imported(tmp_path / "c", tmp_path / "i.txt", "--tag", "loops=2")}
-    assert (rows["context-switches"]["median"], rows["context-switches"]["values"]) == (2.0, 3)
-    assert (rows["task-clock"]["values"], rows["task-clock"]["visits"]) == (2, 1)
+    assert (rows["context-switches"]["median"], rows["context-switches"]["values"]) == (6.0, 1)
+    assert rows["task-clock"]["median"] == pytest.approx((0.864961 + 0.072298) / 2)
+    assert (rows["task-clock"]["values"], rows["task-clock"]["visits"]) == (1, 1)
 
 
 def test_three_boots_give_an_interval_and_boot_time_tells_boots_apart(tmp_path: Path) -> None:
@@ -249,16 +255,16 @@ def test_the_command_line_is_stronger_than_the_file(tmp_path: Path) -> None:
     assert row.items() >= {**said, "guest": "all", "arm": "main", "metric": "clock", "unit": "instructions"}.items()
 
 
-def test_the_same_bytes_with_the_same_tags_are_refused(tmp_path: Path) -> None:
+def test_the_same_file_with_the_same_tags_is_refused(tmp_path: Path) -> None:
     old, new = suite(tmp_path / "a.json", [1.0]), suite(tmp_path / "b.json", [2.0])
     imported(tmp_path / "c", old)
     before = contents(tmp_path / "c")
-    assert "a.json: these bytes are imported already, with the same tags" in refused(run("import", tmp_path / "c", new, old))
+    assert "a.json: what it holds is imported already" in refused(run("import", tmp_path / "c", new, old))
     for files in ([old], [old, old], [new, new]):
-        with pytest.raises(BadRequest, match="json: these bytes are imported already"):
+        with pytest.raises(BadRequest, match="json: what it holds is imported already"):
             import_files(tmp_path / "c", files, {})
     assert contents(tmp_path / "c") == before
-    with pytest.raises(BadRequest, match="b.json: these bytes are imported already"):
+    with pytest.raises(BadRequest, match="b.json: what it holds is imported already"):
         import_files(tmp_path / "new", [new, new], {})
     assert not (tmp_path / "new").exists()
     assert import_files(tmp_path / "c", [old], {"boot": "2"}).verify() == []
@@ -346,7 +352,7 @@ def test_a_name_from_outside_stays_in_the_campaign(tmp_path: Path, name: str) ->
     (tmp_path / "box").mkdir()
     tags = {"board": name, "boot": name, "strategy": name, "kernel": name, "exit": name}
     campaign = import_files(tmp_path / "box/c", [suite(tmp_path / "a.json", [1.0]), perf(tmp_path / "p.txt")], tags)
-    frame.export_pyperf(campaign, tmp_path / "box/e")
+    exports.export_pyperf(campaign, tmp_path / "box/e")
     assert {path.name for path in tmp_path.iterdir()} == {"box", "a.json", "p.txt"}
     assert {path.name for path in (tmp_path / "box").iterdir()} == {"c", "e"}
     assert len(list((tmp_path / "box/e").iterdir())) == len(list((tmp_path / "box/c/boots").iterdir())) == 1
@@ -360,7 +366,7 @@ def test_names_that_are_one_as_a_path_stay_apart(tmp_path: Path) -> None:
         campaign = import_files(tmp_path / "c", [suite(tmp_path / "s.json", [1.0])], {"board": board, "strategy": "x"})
     assert campaign.boards() == ["a b", "a-b", "a/b"]
     assert campaign.verify() == []
-    assert [len(pyperf.Benchmark.load(str(path)).get_values()) for path in frame.export_pyperf(campaign, tmp_path / "e")] == [
+    assert [len(pyperf.Benchmark.load(str(path)).get_values()) for path in exports.export_pyperf(campaign, tmp_path / "e")] == [
         1,
         1,
         1,
@@ -411,7 +417,8 @@ def test_one_tag_for_all_benchmarks_would_be_one_cell(tmp_path: Path) -> None:
 
 
 SMALL_SUITE = json.dumps({
-    "version": "1.0", "metadata": {"hostname": "h", "unit": "second", "boot_time": "2026-01-01 10:00:00", "loops": 4},
+    "version": "1.0", "metadata": {"hostname": "h", "unit": "second", "boot_time": "2026-01-01 10:00:00", "loops": 4,
+                                   "uptime": 90.5, "duration": 1.5, "date": "2026-01-01 10:01:30.5"},
     "benchmarks": [{"runs": [{"values": [1.5, 2.5], "warmups": [[4, 1.0]], "metadata": {"name": "x"}}]}],
 }).encode()  # fmt: skip
 PRINTED = PERF.format(clock="0.5", instructions="7").encode()
@@ -441,7 +448,7 @@ def mutated() -> st.SearchStrategy[bytes]:
         run_ = data["benchmarks"][0]["runs"][0]
         place, key = draw(st.sampled_from([
             (data, "version"), (data, "metadata"), (data, "benchmarks"), (data["metadata"], "hostname"), (data["metadata"], "unit"),
-            (data["metadata"], "boot_time"), (data["metadata"], "platform"), (data["metadata"], "loops"), (data["metadata"], "arm"),
+            (data["metadata"], "boot_time"), (data["metadata"], "uptime"), (data["metadata"], "duration"), (data["metadata"], "date"), (data["metadata"], "platform"), (data["metadata"], "loops"), (data["metadata"], "arm"),
             (data["metadata"], "exit"), (data["benchmarks"][0], "runs"), (run_, "values"), (run_, "warmups"), (run_["metadata"], "name"),
             (run_["metadata"], "board"), (run_["metadata"], "any"),
         ]))  # fmt: skip
@@ -487,4 +494,4 @@ def test_the_notebook_draws_and_tabulates_what_was_imported(tmp_path: Path) -> N
     text = " ".join((tmp_path / "paper/c/tables.txt").read_text().split())
     assert "counted, Linux unknown (unknown), unknown: instructions:kh in events" in text
     assert "no baseline" in text, "none of pyperf's suites is called before"
-    assert "after 4901 1.225" in text
+    assert "after ~4901 1.225" in text

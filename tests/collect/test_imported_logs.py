@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from study.analyze import compare, frame, tables
+from study.analyze import compare, exports, frame, tables
 from study.campaign import Campaign
 from study.collect.imports import microbench
 from study.collect.imports.imported import import_files
@@ -119,7 +119,7 @@ def test_the_value_is_the_total_over_the_loops_and_not_the_average_that_was_cut(
     path = write(tmp_path / "a.log", PLAIN)
     medians = {record.line["cell"]["exit"]: record.line for record in import_files(tmp_path / "c", [path], {}).records()}
     assert {test: line["loops"] for test, line in medians.items()} == {test: 256 if "timer" in test else 65536 for test in TIMES}
-    suites = frame.pyperf_suites(Campaign(tmp_path / "c"))
+    suites = exports.pyperf_suites(Campaign(tmp_path / "c"))
     assert [run_["metadata"]["loops"] for one in suites["imported-a"]["benchmarks"] for run_ in one["runs"]].count(65536) == 6
 
 
@@ -235,7 +235,7 @@ def test_logs_are_imported_beside_other_results_once(tmp_path: Path) -> None:
     campaign = import_files(tmp_path / "c", [one, two], {"strategy": "stock"})
     found = [record.line["cell"]["exit"] for record in campaign.records()]
     assert {test: found.count(test) for test in found} == dict.fromkeys(TIMES, 4)
-    with pytest.raises(BadRequest, match="two.log: these bytes are imported already"):
+    with pytest.raises(BadRequest, match="two.log: what it holds is imported already"):
         import_files(tmp_path / "c", [two], {"strategy": "stock"})
     with pytest.raises(BadData, match="'hvc' and 'mmio_read_user' would be one cell: leave out the tag exit"):
         import_files(tmp_path / "c", [two], {"exit": "hvc"})

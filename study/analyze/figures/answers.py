@@ -16,6 +16,7 @@ from matplotlib.lines import Line2D
 
 from study.analyze import asked, compare, patches, texts
 from study.analyze.figures.look import COLOURS, STYLE, TITLE
+from study.analyze.rounding import difference
 from study.analyze.tables import scale, shorten
 
 NARROW = 4.2  # inches: its letters are as large as those of a telephone's page
@@ -80,7 +81,12 @@ def _dumbbells(axis: Axes, own: pd.DataFrame) -> None:
         axis.plot(ends[1], place, "o", color=colour, ms=7, zorder=3)
         axis.plot(ends[0], place, "o", color=colour, mfc="white", mew=1.4, ms=7 if abs(row.share) > 0.01 else 3.5, zorder=4)
         axis.annotate(
-            f"{row.more * factor:+.0f}", (max(ends), place), (7, 0), textcoords="offset points", va="center", fontsize="small"
+            difference(row.more, row.untouched, factor),
+            (max(ends), place),
+            (7, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize="small",
         )
     _as_rows(axis, own["way"])
 
