@@ -18,6 +18,9 @@ GUESTS = "guests"
 # Not measured by the study: no table knows the names of results that were made elsewhere.
 IMPORTED = "imported"
 
+# Tracepoints of the study's own that a kernel need not have: it is not counted then.
+MAY_LACK = ("kvm:trap_reg",)
+
 MDE, KDE = 1 << 15, 1 << 13  # MDSCR_EL1, Arm ARM D19.3.20
 
 

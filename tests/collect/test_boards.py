@@ -338,6 +338,17 @@ def test_touching_less_often_costs_less_and_what_cannot_be_counted_is_data(linke
     assert reasons <= {"not supported", "not counted", "zero"}
 
 
+def test_more_events_than_there_are_counters_are_counted_in_turns_and_each_all_of_the_time(linked: Link) -> None:
+    how = {"chosen": "stock", "state": "mde", "host": "none", "leave": "hvc", "gic": True, "pmu": False}
+    many = [f"instructions:{modifiers}" for modifiers in ("k", "u", "h", "G", "H", "kh", "ku", "kG")]
+    numbers = {"loops": 1000, "values": 1, "warmups": 1}
+    windows = linked.ask("visit", events=[many, ["kvm:kvm_exit"]], label={}, **how, **numbers)["windows"]
+    rows = [[count.event for count in parse(window["perf"])] for window in windows]
+    assert rows[::2] == rows[1::2] == [many[:4], many[4:], ["kvm:kvm_exit"]]
+    assert all(count.running == 1 and not count.why for window in windows for count in parse(window["perf"]))
+    assert linked.ask("facts", events=[many], strategies=["stock"])["events"] == [many[:4], many[4:]]
+
+
 def test_a_board_that_panics_ends_in_one_line_with_its_console(tmp_path: Path) -> None:
     with pytest.raises(BoardFailed, match="it ended; its last words: .*Kernel panic") as error:
         facts(tmp_path, append="rdinit=/nowhere")
@@ -399,7 +410,7 @@ def test_the_local_board_runs_the_agent_of_the_emulated_ones(tmp_path: Path, mon
     without_perf = dataclasses.replace(launch, env={**launch.env, "PATH": "/nowhere"})
     with Link("local", without_perf) as link, pytest.raises(BoardFailed) as error:
         link.ask("facts", events=Factors().perf_events, strategies=["stock"])
-    assert str(error.value) == "local: perf is not installed on the board; install it with: sudo apt-get install linux-perf"
+    assert str(error.value) == "local: perf is not installed; install it with: sudo apt-get install linux-perf"
 
 
 ANSWER = "import json, sys; input(); print(json.dumps({'id': 1, 'result': json.load(open(sys.argv[1]))}))"

@@ -12,17 +12,19 @@ from pathlib import Path
 import pytest
 
 from study import paths
-from study.analyze import tables
+from study.analyze import compare, frame, tables
 from study.campaign import Campaign
 from study.collect import doctor as host
-from study.collect.boards import Link
+from study.collect import session
+from study.collect.boards import Link, emulated
 from study.collect.boards.emulated import EmulatedBoard
 from study.collect.boards.rig import EmulatedRig
 from study.collect.onboard import doctor
+from study.collect.onboard.counting import Tried
 from study.collect.onboard.doctor import ADVICE, BAD, GOOD
-from study.design import Factors
+from study.design import Factors, choose
 from study.errors import BoardFailed
-from tests.conftest import refused, run
+from tests.conftest import letters, refused, run
 
 CPU = "sys/devices/system/cpu"
 OURS = f"{CPU}/cpu3"
@@ -55,6 +57,10 @@ WELL = {
 }
 BOARD = doctor.Board(Path(), cpu=3, release="6.1.0-arm64", mode="vhe", registers=(6, 4), user=0)
 NONE: dict[str, object] = {}
+# What may come of trying a row of events, and the PMU of a kind of core.
+LOST = (Tried("instructions:G", "not supported", 100.0), Tried("cycles:kh", "not supported", 100.0))
+COUNTED, TRACED = ((Tried(event, "", 100.0),) for event in ("instructions:kh", "kvm:trap_reg"))
+PMU = {"sys/bus/event_source/devices/armv8_cortex_a72/cpus": "0-3\n"}
 GONE = None
 
 # A check, what is different from WELL, what is known otherwise of the board, what it says, its verdict, and what mends it.
@@ -66,7 +72,13 @@ CASES: list[tuple[str, Mapping[str, str | None], Mapping[str, object], str, str,
     ("debug registers", {}, {"registers": (0, 0)}, "unknown", BAD, "KVM"),
     ("perf", {}, {"perf": "perf is not installed; install it with: sudo apt-get install linux-perf"}, "not installed", BAD, "apt-get"),
     ("perf", {}, {"perf": "perf stat cannot count cycles"}, "cannot count cycles", BAD, "perf list"),
-    ("perf", {"sys/kernel/tracing/events/kvm/trap_reg/id": GONE}, NONE, "but kvm:trap_reg", GOOD, ""),
+    ("perf", {}, {"tried": (LOST, TRACED)}, "no event of the hardware: not supported", BAD, "no PMU"),
+    ("perf", PMU, {"tried": (LOST, TRACED)}, "no event of the hardware: not supported", BAD, "a newer kernel"),
+    ("perf", PMU, {"tried": (COUNTED, LOST[:1])}, "all but instructions:G: not supported", ADVICE, "a newer kernel"),
+    ("perf", PMU, {"tried": ((Tried("cycles:kh", "not counted", 0.0),), TRACED)}, "not counted", BAD, "nmi_watchdog=0"),
+    ("perf", PMU, {"tried": (COUNTED, (Tried("instructions:u", "", 60.0),))}, "instructions:u in 60 %", BAD, "nmi_watchdog=0"),
+    ("perf", PMU, {"tried": (COUNTED, COUNTED, TRACED)}, "all events, in 3 turns", GOOD, ""),
+    ("perf", {"sys/kernel/tracing/events/kvm/trap_reg/id": GONE}, {"tried": (COUNTED,)}, "but kvm:trap_reg", GOOD, ""),
     ("perf_event_paranoid", {}, {"user": 1000}, "not root", BAD, "sudo sysctl kernel.perf_event_paranoid=-1"),
     ("perf_event_paranoid", {"proc/sys/kernel/perf_event_paranoid": "1"}, {"user": 1000}, "1", GOOD, ""),
     ("perf_event_paranoid", {"proc/sys/kernel/perf_event_paranoid": "-1"}, {"user": 1000}, "-1", GOOD, ""),
@@ -221,6 +233,28 @@ def test_a_board_without_kvm_is_bad_and_refused_and_all_else_is_examined(tmp_pat
     assert {name for name, row in rows.items() if row["verdict"] == BAD} >= {"KVM", "debug registers"}
     assert "/dev/kvm" in rows["KVM"]["found"]
     assert rows["clock source"]["verdict"] == GOOD
+
+
+@pytest.mark.board
+def test_a_board_without_a_pmu_is_bad_and_its_campaign_says_what_it_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    board = "qemu-cortex-a57"
+    monkeypatch.setitem(emulated.CPUS, board, f"{emulated.CPUS[board]},pmu=off")
+    rows = {row["check"]: row for row in host.examine(board)}
+    assert {name for name, row in rows.items() if row["verdict"] == BAD} == {"perf"}
+    assert "no event of the hardware: not supported" in rows["perf"]["found"] and "no PMU" in rows["perf"]["todo"]
+    words = {"strategies": "stock", "guests": "untouched,mde", "loops": 100, "values": 2, "warmups": 1}
+    campaign = session.collect(board, tmp_path / "c", choose("quick", **words))
+    assert campaign.verify() == campaign.incomplete() == []
+    events = "instructions:kh, instructions:u, instructions:G, cycles:kh"
+    assert capsys.readouterr().out.count(f"perf could not count {events}: not supported") == 1
+    values = frame.tidy(campaign)
+    summary = compare.summarise(values, campaign.baselines())
+    said = f"{events} could not be counted in 4 of 4 visits of {board}: not supported"
+    assert said in campaign.describe()
+    assert said in " ".join(run("summary", campaign.folder).stdout.split())
+    assert all(said in " ".join(letter.split()) for letter in letters(campaign, values, summary, title="A title"))
 
 
 @pytest.mark.board

@@ -11,10 +11,10 @@ from typing import Any
 
 from study.campaign import schema
 from study.collect.boards.link import Launch, Link
-from study.collect.onboard.counting import MAY_LACK
 from study.collect.perfstat import Count, per_round_trip
 from study.design import Factors, Visit
 from study.errors import BadData, BoardFailed
+from study.factors import MAY_LACK
 
 VISIT_PATIENCE = 900.0  # seconds
 

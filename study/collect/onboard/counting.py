@@ -7,27 +7,48 @@ perf is attached to the measuring process with its counters off, and is told ove
 from __future__ import annotations
 
 import contextlib
+import functools
+import json
 import os
+import re
 import select
-import shutil
 import signal
 import subprocess
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
+
+from study.factors import MAY_LACK
 
 from . import BoardError
+from .facts import measuring_cpu
 
 PATIENCE = 60.0  # seconds that perf may take to answer
 INSTALL = "install it with: sudo apt-get install linux-perf"
 TRACEPOINTS = Path("/sys/kernel/tracing/events")
-# Tracepoints of the study's own that a kernel need not have: it is not counted then.
-MAY_LACK = ("kvm:trap_reg",)
+WHOLE = 99.9  # per cent of the time: below it, others took turns with an event, and its count is an estimate
+MOMENT = 20_000  # additions for which events are tried: about a million instructions
+MISSING = re.compile("<(.+)>")  # what perf prints in the place of a count: why there is none
+UNSUPPORTED = "not supported"
 
 
-def here(events: list[str]) -> list[str]:
+class Tried(NamedTuple):
+    """An event that was tried: why it could not be counted, if that is so, and in how many per cent of the time it was."""
+
+    event: str
+    why: str
+    running: float
+
+    @property
+    def fits(self) -> bool:
+        """Whether others took no turns with it. What is not supported would not be alone either."""
+        return self.why == UNSUPPORTED or (not self.why and self.running >= WHOLE)
+
+
+def here(events: Iterable[str]) -> list[str]:
     """Return the events without those of MAY_LACK that this kernel lacks; what cannot be looked at is left to perf to refuse."""
 
     def is_there(event: str) -> bool:
@@ -37,20 +58,46 @@ def here(events: list[str]) -> list[str]:
     return [event for event in events if event not in MAY_LACK or is_there(event)]
 
 
-def check(events: list[str]) -> None:
-    """Try perf stat with `events` on a short command.
+def fitting(rows: Iterable[Iterable[str]]) -> list[list[str]]:
+    """Return rows of events that count all of the time each: one whose events do not fit the counters together is split.
 
     Raises
     ------
     BoardError
         If perf is missing, forbidden, or does not know an event.
     """
-    if shutil.which("perf") is None:
-        raise BoardError(f"perf is not installed on the board; {INSTALL}")
-    command = ["perf", "stat", "-j", "-e", ",".join(here(events)), "true"]
-    done = subprocess.run(command, capture_output=True, text=True, env=_environment(), check=False)
-    if done.returncode != 0:
-        raise _refusal(",".join(events), done.stderr)
+    return [list(part) for row in map(here, rows) if row for part in _parts(tuple(row))]
+
+
+def _parts(row: tuple[str, ...]) -> list[tuple[str, ...]]:
+    if len(row) == 1 or "{" in "".join(row) or all(event.fits for event in tried(row)):
+        return [row]
+    half = len(row) // 2
+    return [*_parts(row[:half]), *_parts(row[half:])]
+
+
+@functools.cache
+def tried(row: tuple[str, ...]) -> tuple[Tried, ...]:
+    """Count a row of events for a moment on the CPU that measures, as visits do; once, for it is the same in each.
+
+    Raises
+    ------
+    BoardError
+        If perf is missing, forbidden, or does not know an event.
+    """
+    ((text,),) = count([list(row)], [_work])
+    return tuple(_tried(line) for line in text.splitlines() if '"counter-value"' in line)
+
+
+def _work() -> None:
+    os.sched_setaffinity(0, {measuring_cpu()})
+    sum(range(MOMENT))
+
+
+def _tried(line: str) -> Tried:
+    said = json.loads(line)
+    missing = MISSING.fullmatch(said["counter-value"])
+    return Tried(said["event"], missing[1] if missing else "", float(said["pcnt-running"]))
 
 
 class Counters:
@@ -90,6 +137,8 @@ class Counters:
                     pass_fds=(commands, acks, self._out.fileno()),
                     stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=self._words, env=_environment(),
                 )  # fmt: skip
+            except FileNotFoundError:
+                raise BoardError(f"perf is not installed; {INSTALL}") from None
             except OSError as error:
                 raise BoardError(f"perf cannot be started ({error.strerror}); {INSTALL}") from None
             finally:  # only perf holds these ends, so that its end is seen as the end of its answers
@@ -176,7 +225,7 @@ def count(rows: Sequence[list[str]], works: Sequence[Callable[[], object]]) -> l
         numbers = [thread.submit(threading.get_native_id).result() for thread in threads]
         before: list[Counters] = []
         for events in reversed(rows):
-            counters = held.enter_context(contextlib.closing(Counters(here(events), numbers)))
+            counters = held.enter_context(contextlib.closing(Counters(events, numbers)))
             texts += [ended.finish() for ended in before]
             counters.enable()
             for thread, work in zip(threads, works):

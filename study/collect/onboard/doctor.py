@@ -10,12 +10,12 @@ import os
 import platform
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from study.factors import fits
+from study.factors import MAY_LACK, fits
 
 from . import BoardError, counting, facts, strategy, tuning
 
@@ -33,6 +33,12 @@ OPTIONS = {
 # Models of preemption, the more preemptible first; of a dynamic one the command line may choose another.
 PREEMPTION = ("PREEMPT_RT", "PREEMPT_LAZY", "PREEMPT", "PREEMPT_VOLUNTARY", "PREEMPT_NONE")
 TUNE = "study collect --tune"
+# What mends counters: the kernel has none, has some that cannot do it, or something else has them.
+NO_PMU = "the kernel has no PMU: a virtual machine must be given one, a device tree must name it; what it says: sudo dmesg | grep -i pmu"
+OTHER_DRIVER = "boot a newer kernel, whose driver of the PMU may; what perf has here: perf list"
+FREE = "end what has the counters, another perf or the watchdog: sudo sysctl kernel.nmi_watchdog=0"
+
+Rows = tuple[tuple[counting.Tried, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -62,6 +68,8 @@ class Board:
         How many breakpoints and watchpoints a guest has; zeros if there is no guest.
     kvm, perf : str
         Why making a guest, or counting, failed when it was tried; empty if it did not.
+    tried : tuple of tuple of Tried
+        What came of trying to count the events, one row of them after the other.
     user : int
         Who measures.
     """
@@ -73,6 +81,7 @@ class Board:
     registers: tuple[int, int]
     kvm: str = ""
     perf: str = ""
+    tried: Rows = ()
     user: int = field(default_factory=os.geteuid)
 
     def read(self, path: str) -> str:
@@ -104,17 +113,21 @@ class Board:
 def look(root: Path, events: list[list[str]]) -> Board:
     """Try what visits need, and return what there is to examine, whatever failed."""
     kvm = perf = ""
-    registers = (0, 0)
+    registers, counted = (0, 0), tried([])
     try:
         registers = facts.debug_registers()
     except BoardError as error:
         kvm = str(error)
     try:
-        for row in events:
-            counting.check(row)
+        counted = tried(counting.fitting(events))
     except BoardError as error:
         perf = str(error)
-    return Board(root, facts.measuring_cpu(), platform.release(), facts.kvm_mode(), registers, kvm, perf)
+    return Board(root, facts.measuring_cpu(), platform.release(), facts.kvm_mode(), registers, kvm, perf, counted)
+
+
+def tried(rows: Sequence[Sequence[str]]) -> Rows:
+    """Return what came of trying rows of events."""
+    return tuple(counting.tried(tuple(row)) for row in rows)
 
 
 def examine(board: Board) -> list[dict[str, str]]:
@@ -156,9 +169,30 @@ def perf(board: Board) -> Finding:
     found, _, todo = board.perf.partition("; ")
     if found:
         return Finding(found, BAD, todo or "what perf knows: perf list")
-    tracing = board.root / counting.TRACEPOINTS.relative_to("/")
-    absent = [event for event in counting.MAY_LACK if not os.path.isdir(tracing.joinpath(*event.split(":")))]
-    return Finding(f"counts all events but {', '.join(absent)}, which this kernel lacks" if absent else "counts all events")
+    events = [event for row in board.tried for event in row]
+    lost = [event for event in events if event.why]
+    if lost:
+        counters = [event for event in events if not is_tracepoint(board, event.event)]
+        none = all(event.why for event in counters)
+        what = "no event of the hardware" if none else f"all but {', '.join(event.event for event in lost)}"
+        return Finding(f"counts {what}: {lost[0].why}", BAD if none else ADVICE, _way_to_count(board, lost[0].why))
+    if shared := [event for event in events if not event.fits]:
+        return Finding(f"counts {shared[0].event} in {shared[0].running:.0f} % of the time only", BAD, FREE)
+    absent = [event for event in MAY_LACK if not is_tracepoint(board, event)]
+    found = f"counts all events but {', '.join(absent)}, which this kernel lacks" if absent else "counts all events"
+    return Finding(f"{found}, in {len(board.tried)} turns" if board.tried else "not tried: nothing is counted by perf here")
+
+
+def is_tracepoint(board: Board, event: str) -> bool:
+    """Say whether an event is a tracepoint of the kernel, and not one of the hardware with its modifiers."""
+    return os.path.isdir(board.root.joinpath(counting.TRACEPOINTS.relative_to("/"), *event.split(":")))
+
+
+def _way_to_count(board: Board, why: str) -> str:
+    """Return what mends that perf gives this for a reason."""
+    if why != counting.UNSUPPORTED:
+        return FREE
+    return OTHER_DRIVER if facts.pmus(board.root) else NO_PMU
 
 
 def paranoid(board: Board) -> Finding:

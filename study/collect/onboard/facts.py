@@ -16,7 +16,7 @@ from pathlib import Path
 import pyperf
 
 from . import BoardError, guest, kvm
-from .tuning import read
+from .tuning import cpus, read
 
 
 def collect() -> dict[str, object]:
@@ -65,6 +65,12 @@ def debug_registers() -> tuple[int, int]:
 def measuring_cpu() -> int:
     """Return the CPU that visits are pinned to: the last one that we may use, far from the first, which serves interrupts."""
     return max(os.sched_getaffinity(0))
+
+
+def pmus(root: Path) -> dict[str, set[int]]:
+    """Return the PMUs of cores that the kernel knows, and the CPUs of each: one for each kind of core."""
+    found = sorted((root / "sys/bus/event_source/devices").glob("*/cpus"))
+    return {path.parent.name: cpus(read(path)) for path in found}
 
 
 def code_of_this_process() -> str:
