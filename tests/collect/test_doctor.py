@@ -56,6 +56,7 @@ WELL = {
     "proc/meminfo": "MemTotal:  2000000 kB\nSwapTotal:     1024000 kB\nSwapFree:      1024000 kB\n",
 }
 BOARD = doctor.Board(Path(), cpu=3, release="6.1.0-arm64", mode="vhe", registers=(6, 4), user=0)
+LOCKDOWN = "sys/kernel/security/lockdown"
 NONE: dict[str, object] = {}
 # What may come of trying a row of events, and the PMU of a kind of core.
 LOST = (Tried("instructions:G", "not supported", 100.0), Tried("cycles:kh", "not supported", 100.0))
@@ -92,6 +93,10 @@ CASES: list[tuple[str, Mapping[str, str | None], Mapping[str, object], str, str,
     ("preemption", {"boot/config-6.1.0-arm64": GONE, "proc/cmdline": "quiet preempt=full"}, NONE, "preempt=full", GOOD, ""),
     ("module", {"sys/module/dbgswitch/parameters/strategy": "lazy"}, NONE, "loaded", ADVICE, "sudo rmmod dbgswitch"),
     ("module", {}, {"release": "6.14.0"}, "does not fit 6.14.0", ADVICE, "--strategies stock"),
+    ("module", {LOCKDOWN: "none integrity [confidentiality]\n"}, NONE, "locked down (confidentiality)", ADVICE, "Secure Boot off"),
+    ("module", {"proc/cmdline": "quiet lockdown=integrity"}, NONE, "locked down (integrity)", ADVICE, "mokutil --import"),
+    ("module", {LOCKDOWN: "[none] integrity confidentiality\n", "proc/cmdline": "lockdown=integrity"}, NONE, "fits", GOOD, ""),
+    ("module", {"sys/module/module/parameters/sig_enforce": "Y"}, NONE, "sig_enforce", ADVICE, "sign dbgswitch.ko"),
     ("measuring CPU", {f"{CPU}/online": GONE}, NONE, "3 of 3", GOOD, ""),
     ("governor", {f"{OURS}/cpufreq/scaling_governor": "schedutil"}, NONE, "schedutil", ADVICE, f"echo performance | sudo tee /{OURS}/"),
     ("governor", {f"{OURS}/cpufreq/scaling_governor": "userspace"}, NONE, "userspace", GOOD, ""),
@@ -233,6 +238,19 @@ def test_a_board_without_kvm_is_bad_and_refused_and_all_else_is_examined(tmp_pat
     assert {name for name, row in rows.items() if row["verdict"] == BAD} >= {"KVM", "debug registers"}
     assert "/dev/kvm" in rows["KVM"]["found"]
     assert rows["clock source"]["verdict"] == GOOD
+
+
+@pytest.mark.board
+def test_a_kernel_that_is_locked_down_takes_no_module_that_nobody_signed(tmp_path: Path) -> None:
+    board = EmulatedBoard("qemu-cortex-a57", append="lockdown=integrity")
+    with Link(board.name, board.launch(tmp_path / "console.log", ("lazy",))) as link:
+        row = next(row for row in board.doctor(link) if row["check"] == "module")
+        assert (row["verdict"], row["found"]) == (ADVICE, "the kernel is locked down (integrity): dbgswitch must be signed")
+        with pytest.raises(
+            BoardFailed, match=r"dbgswitch.ko cannot be loaded .*locked down \(integrity\); sign .*Secure Boot off"
+        ):
+            board.describe(link, Factors())
+        assert board.describe(link, Factors(strategies=("stock",)))["mode"] == "nvhe"
 
 
 @pytest.mark.board

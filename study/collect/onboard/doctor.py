@@ -230,6 +230,8 @@ def module(board: Board) -> Finding:
         return Finding("dbgswitch is loaded: another study runs, or was killed", ADVICE, "sudo rmmod dbgswitch")
     if not fits(board.release):
         return Finding(f"dbgswitch does not fit {board.release}", ADVICE, "study collect --strategies stock")
+    if signed := facts.takes_signed_modules_only(board.root):
+        return Finding(f"{signed}: dbgswitch must be signed", ADVICE, f"{strategy.SIGN}; or: study collect --strategies stock")
     return Finding(f"dbgswitch fits {board.release}")
 
 

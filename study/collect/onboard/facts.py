@@ -67,6 +67,21 @@ def measuring_cpu() -> int:
     return max(os.sched_getaffinity(0))
 
 
+def lockdown(root: Path) -> str:
+    """Return how the kernel is locked down: ``integrity``, ``confidentiality``, or nothing; see kernel_lockdown(7)."""
+    now = re.search(r"\[(\w+)\]", read(root / "sys/kernel/security/lockdown"))
+    asked = re.search(r"\blockdown=(\w+)", read(root / "proc/cmdline"))  # where securityfs is not mounted
+    found = now or asked
+    return found[1].replace("none", "") if found else ""
+
+
+def takes_signed_modules_only(root: Path) -> str:
+    """Return why the kernel loads no module that nobody has signed; empty if it does."""
+    if how := lockdown(root):
+        return f"the kernel is locked down ({how})"
+    return "module.sig_enforce is on" if read(root / "sys/module/module/parameters/sig_enforce") == "Y" else ""
+
+
 def pmus(root: Path) -> dict[str, set[int]]:
     """Return the PMUs of cores that the kernel knows, and the CPUs of each: one for each kind of core."""
     found = sorted((root / "sys/bus/event_source/devices").glob("*/cpus"))
