@@ -28,7 +28,7 @@ from study.collect import boards, session
 from study.collect.boards import Launch, Link
 from study.collect.boards.emulated import EmulatedBoard
 from study.collect.boards.link import json_answer
-from study.collect.onboard import doctor
+from study.collect.onboard import counting, doctor
 from study.collect.onboard import facts as onboard_facts
 from study.collect.perfstat import parse
 from study.design import Factors
@@ -50,8 +50,9 @@ KILLED_AFTER = 3  # visits, on the first board
 OTHER = [*SMALL, "--guests", "mde,touch"]
 
 # One boot, in whose shell one program is run after the other: the timing by hand; the agent as nobody, and with a module that fits
-# no kernel; the doctor. Each prints one line.
-NOBODY = "import os, sys; os.setuid(65534); os.execvp(sys.argv[1], sys.argv[1:])"
+# no kernel; the doctor; the agent as nobody who may count, but not read tracepoints, and after what that says was done. Each prints
+# one line.
+NOBODY = "import os, sys; os.setgroups([]); os.setgid(65534); os.setuid(65534); os.execvp(sys.argv[1], sys.argv[1:])"
 ASKED = '{{"id": 1, "do": "facts", "with": {{"events": {events}, "strategies": ["{strategy}"]}}}}'
 SHELL = f"""
 python3 -m study.collect.onboard.bench --guest mde -p 2 -n 2 -w 1 --min-time 0.01 --quiet -o /tmp/o >/dev/null; tr -d '\\n' </tmp/o; echo
@@ -63,11 +64,15 @@ echo '{{lazy}}' | STUDY_MODULE=/tmp/dbgswitch.ko python3 -m study.collect.onboar
 python3 - <<END
 import platform, time
 from pathlib import Path
-from study.collect.onboard import doctor
+from study.collect.onboard import counting, doctor
 start = time.process_time()
 rows = doctor.examine(doctor.Board(Path("/"), 0, platform.release(), "vhe", (6, 4)))
 print(len(rows), time.process_time() - start)
 END
+echo -1 >/proc/sys/kernel/perf_event_paranoid
+echo '{{stock}}' | python3 -c '{NOBODY}' python3 -m study.collect.onboard
+{counting.READABLE.replace("sudo ", "")}
+echo '{{stock}}' | python3 -c '{NOBODY}' python3 -m study.collect.onboard
 exit
 """
 
@@ -128,7 +133,7 @@ def printed(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
         process.stdin.write(script)
         process.stdin.flush()
         lines = process.stdout.read().splitlines()
-    assert len(lines) == 4, launch.console.read_text()
+    assert len(lines) == 6, launch.console.read_text()
     return lines
 
 
@@ -271,8 +276,10 @@ def test_the_timing_is_a_pyperf_program(printed: list[str], tmp_path: Path) -> N
     [
         (1, r"perf may not count here .kernel.perf_event_paranoid is 3.*sysctl"),
         (2, r"dbgswitch.ko cannot be loaded into kernel 6\.1\..*make module"),
+        (4, "may not read .*tracepoints; run as root, .*: sudo mount -o remount,mode=755 /sys/kernel/tracing && sudo chmod"),
+        (5, "/dev/kvm: Permission denied.*in the group kvm"),
     ],
-    ids=["forbids perf", "has a module for another kernel"],
+    ids=["forbids perf", "has a module for another kernel", "hides tracepoints", "lets perf count, but has KVM for others"],
 )
 def test_a_board_is_refused_that(printed: list[str], question: int, words: str) -> None:
     answer = json_answer(printed[question].encode(), "")

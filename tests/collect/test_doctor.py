@@ -254,6 +254,15 @@ def test_a_kernel_that_is_locked_down_takes_no_module_that_nobody_signed(tmp_pat
 
 
 @pytest.mark.board
+def test_a_kernel_that_is_locked_down_further_has_no_tracepoints(tmp_path: Path) -> None:
+    board = EmulatedBoard("qemu-neoverse-n1", append="lockdown=confidentiality")
+    with Link(board.name, board.launch(tmp_path / "console.log", ())) as link:
+        row = next(row for row in board.doctor(link) if row["check"] == "perf")
+    assert (row["verdict"], row["found"]) == (BAD, "the kernel is locked down (confidentiality), and has no tracepoints then")
+    assert row["todo"].startswith("boot with lockdown=integrity, or turn Secure Boot off")
+
+
+@pytest.mark.board
 def test_a_board_without_a_pmu_is_bad_and_its_campaign_says_what_it_lacks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -24,7 +24,7 @@ from typing import NamedTuple
 from study.factors import MAY_LACK
 
 from . import BoardError
-from .facts import measuring_cpu
+from .facts import lockdown, measuring_cpu
 
 PATIENCE = 60.0  # seconds that perf may take to answer
 INSTALL = "install it with: sudo apt-get install linux-perf"
@@ -33,6 +33,9 @@ WHOLE = 99.9  # per cent of the time: below it, others took turns with an event,
 MOMENT = 20_000  # additions for which events are tried: about a million instructions
 MISSING = re.compile("<(.+)>")  # what perf prints in the place of a count: why there is none
 UNSUPPORTED = "not supported"
+# What lets others than root read tracepoints: the folders of tracefs keep their modes when it is mounted anew.
+READABLE = f"sudo mount -o remount,mode=755 {TRACEPOINTS.parent} && sudo chmod -R a+rX {TRACEPOINTS}"
+UNLOCK = "boot with lockdown=integrity, or turn Secure Boot off: sudo mokutil --disable-validation"
 
 
 class Tried(NamedTuple):
@@ -244,13 +247,17 @@ def _of_thread(number: int, text: str) -> str:
 
 def _refusal(events: str, said: str) -> BoardError:
     words = " ".join(said.partition("Usage:")[0].split())
-    if "perf_event_paranoid" in words or "ermission" in words:
-        level = Path("/proc/sys/kernel/perf_event_paranoid").read_text().strip()
-        return BoardError(
-            f"perf may not count here (kernel.perf_event_paranoid is {level}); run as root, "
-            "or allow it with: sudo sysctl kernel.perf_event_paranoid=-1"
-        )
-    return BoardError(f"perf stat cannot count {events}: {words[:200] or 'it was silent'}")
+    if lockdown(Path("/")) == "confidentiality":
+        return BoardError(f"the kernel is locked down (confidentiality), and has no tracepoints then; {UNLOCK}")
+    if "perf_event_paranoid" not in words and "ermi" not in words:
+        return BoardError(f"perf stat cannot count {events}: {words[:200] or 'it was silent'}")
+    if "/tracing" in words:
+        return BoardError(f"perf may not read the kernel's tracepoints; run as root, or allow it with: {READABLE}")
+    level = Path("/proc/sys/kernel/perf_event_paranoid").read_text().strip()
+    return BoardError(
+        f"perf may not count here (kernel.perf_event_paranoid is {level}); run as root, "
+        "or allow it with: sudo sysctl kernel.perf_event_paranoid=-1"
+    )
 
 
 def _environment() -> dict[str, str]:
