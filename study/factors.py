@@ -150,8 +150,8 @@ class Exit:
     to_user_space : bool
         Whether each round trip goes through the VMM. Then, and only then, it reaches vcpu_put(), where KVM from 6.14 takes
         the debug registers back from a guest that owns them.
-    gic : bool
-        Whether the guest needs an in-kernel interrupt controller for it.
+    gic : int
+        The first version of an in-kernel interrupt controller with which a guest can do it; 0 if it needs none.
     on : tuple of str
         Kinds of board that have it.
     also : str
@@ -161,7 +161,7 @@ class Exit:
     says: str
     number: int
     to_user_space: bool = False
-    gic: bool = False
+    gic: int = 0
     on: tuple[str, ...] = EVERYWHERE
     also: str = ""
 
@@ -170,10 +170,10 @@ EXITS = {
     "hvc": Exit("a hypercall, handled in the kernel", 0, also="hvc"),
     "sysreg": Exit("a read of a trapped system register, handled in the kernel", 2),
     "wfx": Exit(
-        "a wait for an interrupt where one is pending, so that nobody sleeps, handled in the kernel", 3, gic=True, on=(KVM,)
+        "a wait for an interrupt where one is pending, so that nobody sleeps, handled in the kernel", 3, gic=3, on=(KVM,)
     ),
     "vgic": Exit(
-        "a read of the interrupt controller's distributor, handled in the kernel", 4, gic=True, on=(KVM,), also="mmio_read_vgic"
+        "a read of the interrupt controller's distributor, handled in the kernel", 4, gic=2, on=(KVM,), also="mmio_read_vgic"
     ),
     "mmio": Exit("a store that no memory backs, handled in user space", 1, to_user_space=True, also="mmio_read_user"),
 }

@@ -15,7 +15,7 @@ from study.process import package
 from tests.conftest import copy_of_checkout, run, some
 
 # What every Linux has. Of all else, a machine here has what a test gives it.
-COMMON = ("make", "sh", "uname", "sed", "tr", "touch", "grep", "sleep", "mkdir", "cp", "basename")
+COMMON = ("make", "sh", "echo", "uname", "sed", "tr", "touch", "grep", "sleep", "mkdir", "cp", "basename")
 # A program that says that it was called, and does of its work what the next one waits for. Who would not wait for apt-get begins
 # while that is still at work: it gives him a second.
 STUB = """#!/bin/sh
@@ -77,6 +77,15 @@ def test_the_environment_is_made_once(tmp_path: Path) -> None:
     machine = Machine(tmp_path, ["apt-get", "id", "python3", "git"])
     assert [machine.make(goal).returncode for goal in ("setup", "setup", "html")] == [0, 0, 0]
     assert machine.calls().count("python3 -m") == 1
+
+
+@pytest.mark.parametrize(("goal", "words"), [("collect", "-p gic False"), ("study", "-p gic False"), ("fleet", "--no-gic")])
+def test_make_passes_on_that_guests_have_no_interrupt_controller(tmp_path: Path, goal: str, words: str) -> None:
+    machine = Machine(tmp_path, ["apt-get", "id", "python3", "git"])
+    for asked in ((), ("GIC=no",)):
+        assert machine.make(goal, "KERNEL=6.1", *asked).returncode == 0
+    asking = [line for line in machine.log.read_text().splitlines() if re.match("study (collect|notebook collect)", line)]
+    assert [words in f"{line} " for line in asking] == [False, True]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from study.design import Kernel, Visit
 from study.errors import BoardFailed, WrongBoot
 
 # What a board must still be when it goes on with a campaign: all, or all but the kernel where kernels are compared.
-SAME = ("kernel", "architecture", "identity", "model", "breakpoints", "watchpoints", "frequency")
+SAME = ("kernel", "architecture", "identity", "model", "breakpoints", "watchpoints", "gic", "frequency")
 
 
 def same_machine(campaign: Campaign, board: Board, facts: dict[str, Any]) -> None:

@@ -31,7 +31,7 @@ from study.collect.boards.link import json_answer
 from study.collect.onboard import counting, doctor
 from study.collect.onboard import facts as onboard_facts
 from study.collect.perfstat import parse
-from study.design import Factors
+from study.design import Factors, choose, draw
 from study.errors import BoardFailed, MissingTool, StudyError
 from study.factors import KVM, STRATEGIES, names
 from study.kernels import archive, cache, image, module
@@ -51,7 +51,7 @@ OTHER = [*SMALL, "--guests", "mde,touch"]
 
 # One boot, in whose shell one program is run after the other: the timing by hand; the agent as nobody, and with a module that fits
 # no kernel; the doctor; the agent as nobody who may count, but not read tracepoints, and after what that says was done. Each prints
-# one line.
+# one line. Then the agent where KVM knows no interrupt controller.
 NOBODY = "import os, sys; os.setgroups([]); os.setgid(65534); os.setuid(65534); os.execvp(sys.argv[1], sys.argv[1:])"
 ASKED = '{{"id": 1, "do": "facts", "with": {{"events": {events}, "strategies": ["{strategy}"]}}}}'
 SHELL = f"""
@@ -73,6 +73,7 @@ echo -1 >/proc/sys/kernel/perf_event_paranoid
 echo '{{stock}}' | python3 -c '{NOBODY}' python3 -m study.collect.onboard
 {counting.READABLE.replace("sudo ", "")}
 echo '{{stock}}' | python3 -c '{NOBODY}' python3 -m study.collect.onboard
+echo '{{stock}}' | python3 -c 'from study.collect.onboard import __main__ as agent, kvm; kvm.GICS.clear(); agent.main()'
 exit
 """
 
@@ -133,7 +134,7 @@ def printed(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
         process.stdin.write(script)
         process.stdin.flush()
         lines = process.stdout.read().splitlines()
-    assert len(lines) == 6, launch.console.read_text()
+    assert len(lines) == 7, launch.console.read_text()
     return lines
 
 
@@ -278,8 +279,15 @@ def test_the_timing_is_a_pyperf_program(printed: list[str], tmp_path: Path) -> N
         (2, r"dbgswitch.ko cannot be loaded into kernel 6\.1\..*make module"),
         (4, "may not read .*tracepoints; run as root, .*: sudo mount -o remount,mode=755 /sys/kernel/tracing && sudo chmod"),
         (5, "/dev/kvm: Permission denied.*in the group kvm"),
+        (6, "no interrupt controller: measure guests without one, with --no-gic .of make: GIC=no."),
     ],
-    ids=["forbids perf", "has a module for another kernel", "hides tracepoints", "lets perf count, but has KVM for others"],
+    ids=[
+        "forbids perf",
+        "has a module for another kernel",
+        "hides tracepoints",
+        "lets perf count, but has KVM for others",
+        "gives guests no GIC",
+    ],
 )
 def test_a_board_is_refused_that(printed: list[str], question: int, words: str) -> None:
     answer = json_answer(printed[question].encode(), "")
@@ -310,14 +318,25 @@ def test_every_kernel_s_words_for_its_mode_are_read(said: str, mode: str) -> Non
     assert onboard_facts.mode(f"[    0.1] kvm [1]: vgic interrupt IRQ9\n[    0.2] kvm [1]: {said}\n") == mode
 
 
-def test_a_host_that_gives_no_gic_is_told_how_to_go_on(tmp_path: Path) -> None:
+def test_guests_have_a_gicv2_where_the_host_has_no_other(tmp_path: Path) -> None:
     board = EmulatedBoard("qemu-cortex-a57", machine="virt,virtualization=on,gic-version=2")
-    how = {"chosen": "stock", "state": "mde", "host": "none", "leave": "hvc", "loops": 1000, "values": 1, "warmups": 1}
+    cells = {"strategies": "stock", "guests": "mde", "loops": 1000, "values": 2, "warmups": 1}
+    factors, without = choose("quick", **cells, exits="hvc,vgic"), choose("quick", **cells, gic=False)
+    (hvc, vgic), (other,) = draw(factors).visits()[:2], draw(without).visits()[:1]
+    hvc, vgic = sorted((hvc, vgic), key=lambda visit: visit.cell.exit)
     with Link(board.name, board.launch(tmp_path / "console.log", ("stock",))) as link:
-        assert link.ask("facts", events=Factors().perf_events, strategies=["stock"])["mode"] == "nvhe"
-        with pytest.raises(BoardFailed, match="gives its guests no GICv3.*--no-gic"):
-            link.ask("visit", gic=True, pmu=False, events=[], label={}, **how)
-        assert link.ask("visit", gic=False, pmu=False, events=[], label={}, **how)["checks"]["well"]
+        assert {row["check"]: row["found"] for row in board.doctor(link)}["interrupts of guests"].startswith(
+            "guests have a GICv2"
+        )
+        assert board.describe(link, factors)["gic"] == 2
+        assert board.describe(link, without)["gic"] == 0
+        with pytest.raises(BoardFailed, match="exit wfx needs a GICv3, and guests have a GICv2 here: leave it out of --exits"):
+            board.describe(link, choose("quick", **cells, exits="hvc,wfx"))
+        said = [board.measure(link, visit, of) for visit, of in ((hvc, factors), (vgic, factors), (other, without))]
+    assert all(line["checks"]["well"] for line in said)
+    costs = [count["value"] for line in said for count in line["counts"] if count["event"] == "instructions:kh"]
+    assert costs[1] > costs[0] + 500, "the kernel emulates a read of the distributor"
+    assert costs[2] > costs[0] + 200, "without it, every exit looks after the lines of user space"
 
 
 def test_a_guest_without_gic_is_another_guest(linked: Link) -> None:

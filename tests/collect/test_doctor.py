@@ -19,7 +19,7 @@ from study.collect import session
 from study.collect.boards import Link, emulated
 from study.collect.boards.emulated import EmulatedBoard
 from study.collect.boards.rig import EmulatedRig
-from study.collect.onboard import doctor
+from study.collect.onboard import doctor, kvm
 from study.collect.onboard.counting import Tried
 from study.collect.onboard.doctor import ADVICE, BAD, GOOD
 from study.design import Factors, choose
@@ -55,7 +55,7 @@ WELL = {
     "proc/loadavg": "0.12 0.30 0.28 1/220 4711\n",
     "proc/meminfo": "MemTotal:  2000000 kB\nSwapTotal:     1024000 kB\nSwapFree:      1024000 kB\n",
 }
-BOARD = doctor.Board(Path(), cpu=3, release="6.1.0-arm64", mode="vhe", registers=(6, 4), user=0)
+BOARD = doctor.Board(Path(), cpu=3, release="6.1.0-arm64", mode="vhe", registers=(6, 4), gic=3, user=0)
 LOCKDOWN = "sys/kernel/security/lockdown"
 NONE: dict[str, object] = {}
 # What may come of trying a row of events, and the PMU of a kind of core.
@@ -71,6 +71,10 @@ CASES: list[tuple[str, Mapping[str, str | None], Mapping[str, object], str, str,
     ("KVM mode", {}, {"mode": "unknown"}, "unknown", ADVICE, "root"),
     ("KVM mode", {}, {"mode": "nvhe"}, "nvhe", GOOD, ""),
     ("debug registers", {}, {"registers": (0, 0)}, "unknown", BAD, "KVM"),
+    ("interrupts of guests", {}, {"gic": 2}, "a GICv2, which cannot do exit wfx", GOOD, ""),
+    ("interrupts of guests", {}, {"gic": 0}, "without one", GOOD, ""),
+    ("interrupts of guests", {}, {"gic": 0, "no_gic": f"guests get none: {kvm.WITHOUT}"}, "guests get none", BAD, "GIC=no"),
+    ("interrupts of guests", {}, {"kvm": "x", "no_gic": "/dev/kvm: Permission denied"}, "unknown", BAD, "KVM"),
     ("perf", {}, {"perf": "perf is not installed; install it with: sudo apt-get install linux-perf"}, "not installed", BAD, "apt-get"),
     ("perf", {}, {"perf": "perf stat cannot count cycles"}, "cannot count cycles", BAD, "perf list"),
     ("perf", {}, {"tried": (LOST, TRACED)}, "no event of the hardware: not supported", BAD, "no PMU"),

@@ -46,12 +46,18 @@ PF_EXITING = 4  # of the flags of proc(5), stat: sched.h
 platform.platform(aliased=True)  # pyperf asks this for every suite, and Python keeps it: once for all forked processes
 
 
-def board_facts(events: list[list[str]], strategies: list[str], guests: bool = False) -> dict[str, object]:
-    """Say what the board is, after trying perf, KVM and every strategy, and what real guests need if there are any."""
+def board_facts(
+    events: list[list[str]], strategies: list[str], guests: bool = False, gic: bool = True, exits: tuple[str, ...] = ()
+) -> dict[str, object]:
+    """Say what the board is, after trying perf, KVM, every strategy, and what exits and real guests need if there are any."""
     rows = counting.fitting(events)
-    result: dict[str, Any] = {**facts.collect(), "events": rows}
+    result: dict[str, Any] = {**facts.collect(), "events": rows, "gic": facts.guests_gic() if gic else 0}
+    for leave in exits:
+        guest.check(leave, result["gic"])
     registers = result["breakpoints"], result["watchpoints"]
-    board = doctor.Board(ROOT, result["measuring_cpu"], result["kernel"], result["mode"], registers, tried=doctor.tried(rows))
+    board = doctor.Board(
+        ROOT, result["measuring_cpu"], result["kernel"], result["mode"], registers, result["gic"], tried=doctor.tried(rows)
+    )
     result["doctor"] = doctor.examine(board)
     for name in strategies:
         strategy.choose(name)

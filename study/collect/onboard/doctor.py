@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from study.factors import MAY_LACK, fits
+from study.factors import EXITS, MAY_LACK, fits
 
 from . import BoardError, counting, facts, strategy, tuning
+from .kvm import WITHOUT
 
 GOOD, ADVICE, BAD = "good", "advice", "bad"
 CLOCK = "arch_sys_counter"
@@ -66,8 +67,10 @@ class Board:
         How KVM runs: see facts.mode().
     registers : tuple of int
         How many breakpoints and watchpoints a guest has; zeros if there is no guest.
-    kvm, perf : str
-        Why making a guest, or counting, failed when it was tried; empty if it did not.
+    gic : int
+        The version of a guest's interrupt controller; 0 if it has none.
+    kvm, no_gic, perf : str
+        Why making a guest, giving it an interrupt controller, or counting, failed when it was tried; empty if it did not.
     tried : tuple of tuple of Tried
         What came of trying to count the events, one row of them after the other.
     user : int
@@ -79,7 +82,9 @@ class Board:
     release: str
     mode: str
     registers: tuple[int, int]
+    gic: int = 0
     kvm: str = ""
+    no_gic: str = ""
     perf: str = ""
     tried: Rows = ()
     user: int = field(default_factory=os.geteuid)
@@ -112,17 +117,21 @@ class Board:
 
 def look(root: Path, events: list[list[str]]) -> Board:
     """Try what visits need, and return what there is to examine, whatever failed."""
-    kvm = perf = ""
-    registers, counted = (0, 0), tried([])
+    kvm = no_gic = perf = ""
+    registers, gic, counted = (0, 0), 0, tried([])
     try:
         registers = facts.debug_registers()
     except BoardError as error:
         kvm = str(error)
     try:
+        gic = facts.guests_gic()
+    except BoardError as error:
+        no_gic = str(error)
+    try:
         counted = tried(counting.fitting(events))
     except BoardError as error:
         perf = str(error)
-    return Board(root, facts.measuring_cpu(), platform.release(), facts.kvm_mode(), registers, kvm, perf, counted)
+    return Board(root, facts.measuring_cpu(), platform.release(), facts.kvm_mode(), registers, gic, kvm, no_gic, perf, counted)
 
 
 def tried(rows: Sequence[Sequence[str]]) -> Rows:
@@ -162,6 +171,19 @@ def debug_registers(board: Board) -> Finding:
     if not all(board.registers):
         return Finding("unknown: there is no guest to ask", BAD, "see KVM above")
     return Finding("{} breakpoints, {} watchpoints".format(*board.registers))
+
+
+def interrupt_controller(board: Board) -> Finding:
+    """Find out which interrupt controller guests have: what they leave for depends on it, and so does what that costs."""
+    found, _, todo = board.no_gic.partition(": ")
+    if board.kvm or (found and todo != WITHOUT):
+        return Finding("unknown: there is no guest to ask", BAD, "see KVM above")
+    if found:
+        return Finding(found, BAD, todo)
+    if not board.gic:
+        return Finding("guests are measured without one")
+    lost = [f"exit {name}" for name, row in EXITS.items() if row.gic > board.gic]
+    return Finding(f"guests have a GICv{board.gic}" + (f", which cannot do {', '.join(lost)}" if lost else ""))
 
 
 def perf(board: Board) -> Finding:
@@ -359,6 +381,7 @@ CHECKS: dict[str, Callable[[Board], Finding]] = {
     "KVM": kvm,
     "KVM mode": kvm_mode,
     "debug registers": debug_registers,
+    "interrupts of guests": interrupt_controller,
     "perf": perf,
     "perf_event_paranoid": paranoid,
     "kernel options": options,

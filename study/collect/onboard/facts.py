@@ -62,6 +62,20 @@ def debug_registers() -> tuple[int, int]:
     return (dfr0 >> 12 & 0xF) + 1, (dfr0 >> 20 & 0xF) + 1
 
 
+@functools.cache
+def guests_gic() -> int:
+    """Return the version of the interrupt controller that guests have here.
+
+    Raises
+    ------
+    BoardError
+        If they can have none.
+    """
+    machine = kvm.Machine(guest.PAYLOAD.read_bytes(), {})
+    machine.close()
+    return machine.gic
+
+
 def measuring_cpu() -> int:
     """Return the CPU that visits are pinned to: the last one that we may use, far from the first, which serves interrupts."""
     return max(os.sched_getaffinity(0))
