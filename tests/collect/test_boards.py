@@ -51,7 +51,7 @@ OTHER = [*SMALL, "--guests", "mde,touch"]
 
 # One boot, in whose shell one program is run after the other: the timing by hand; the agent as nobody, and with a module that fits
 # no kernel; the doctor; the agent as nobody who may count, but not read tracepoints, and after what that says was done. Each prints
-# one line. Then the agent where KVM knows no interrupt controller.
+# one line. Then the agent where KVM knows no interrupt controller; and perf where there are two kinds of core.
 NOBODY = "import os, sys; os.setgroups([]); os.setgid(65534); os.setuid(65534); os.execvp(sys.argv[1], sys.argv[1:])"
 ASKED = '{{"id": 1, "do": "facts", "with": {{"events": {events}, "strategies": ["{strategy}"]}}}}'
 SHELL = f"""
@@ -74,6 +74,13 @@ echo '{{stock}}' | python3 -c '{NOBODY}' python3 -m study.collect.onboard
 {counting.READABLE.replace("sudo ", "")}
 echo '{{stock}}' | python3 -c '{NOBODY}' python3 -m study.collect.onboard
 echo '{{stock}}' | python3 -c 'from study.collect.onboard import __main__ as agent, kvm; kvm.GICS.clear(); agent.main()'
+python3 - <<END
+from study.collect.onboard import counting
+(own,) = counting.pmus(counting.Path("/"))
+counting.pmus = lambda root: {{{{own: {{{{0}}}}, "armv8_cortex_a53": {{{{1, 2, 3}}}}}}}}
+asked = {Factors().perf_events[0]}
+print(*asked, *[event.event for event in counting.tried(tuple(asked)) if event.fits], *map(counting.of_its_core, asked))
+END
 exit
 """
 
@@ -134,7 +141,7 @@ def printed(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
         process.stdin.write(script)
         process.stdin.flush()
         lines = process.stdout.read().splitlines()
-    assert len(lines) == 7, launch.console.read_text()
+    assert len(lines) == 8, launch.console.read_text()
     return lines
 
 
@@ -300,6 +307,14 @@ def test_to_examine_each_boot_is_cheap(printed: list[str]) -> None:
     count, seconds = printed[3].split()
     assert int(count) == len(doctor.CHECKS)
     assert 0 < float(seconds) < 0.05, "two short sleeps, which are not in it, and little else"
+
+
+def test_what_a_core_s_own_pmu_counts_has_perf_s_names(printed: list[str]) -> None:
+    words, asked = printed[7].split(), Factors().perf_events[0]
+    assert words[: 2 * len(asked)] == asked * 2
+    assert words[2 * len(asked) :] == [
+        f"armv8_pmuv3/{name}" for name in ("inst_retired/kh", "inst_retired/u", "inst_retired/G", "cpu_cycles/kh")
+    ]
 
 
 @pytest.mark.parametrize(

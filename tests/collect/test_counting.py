@@ -12,6 +12,7 @@ import pytest
 from study.collect.onboard import counting
 from study.collect.onboard.counting import Tried
 from study.design import Factors
+from tests.collect.test_doctor import BIG_LITTLE, tree
 
 # What counts like perf on a CPU with so many counters for each name of an event: those that are more take turns, and those that
 # no counter can count are not supported.
@@ -80,6 +81,30 @@ def test_what_no_counter_counts_has_a_reason(few: Few) -> None:
     few({"cycles": 0})
     lost = [event for event in counting.tried(tuple(HARDWARE)) if event.why]
     assert lost == [Tried("cycles:kh", "not supported", 100.0)]
+
+
+@pytest.mark.parametrize(
+    ("cpu", "event", "asked"),
+    [
+        (3, "instructions:kh", "armv8_cortex_a78/inst_retired/kh"),
+        (3, "cycles", "armv8_cortex_a78/cpu_cycles/"),
+        (3, "br_retired:u", "armv8_cortex_a78/br_retired/u"),
+        (3, "kvm:kvm_entry", "kvm:kvm_entry"),
+        (0, "instructions:G", "armv8_cortex_a510/inst_retired/G"),
+        (0, "cycles:kh", "cycles:kh"),
+    ],
+)
+def test_an_event_is_asked_of_the_pmu_of_the_cpu_that_measures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cpu: int, event: str, asked: str
+) -> None:
+    monkeypatch.setattr(counting, "measuring_cpu", lambda: cpu)
+    assert counting.of_its_core(event, tree(tmp_path, BIG_LITTLE)) == asked
+
+
+def test_where_all_cores_are_of_one_kind_events_are_perf_s_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(counting, "measuring_cpu", lambda: 3)
+    alone = {name: text for name, text in BIG_LITTLE.items() if "a510" not in name}
+    assert counting.of_its_core("instructions:kh", tree(tmp_path, alone)) == "instructions:kh"
 
 
 def test_a_group_is_not_torn_apart(few: Few) -> None:

@@ -61,7 +61,16 @@ NONE: dict[str, object] = {}
 # What may come of trying a row of events, and the PMU of a kind of core.
 LOST = (Tried("instructions:G", "not supported", 100.0), Tried("cycles:kh", "not supported", 100.0))
 COUNTED, TRACED = ((Tried(event, "", 100.0),) for event in ("instructions:kh", "kvm:trap_reg"))
-PMU = {"sys/bus/event_source/devices/armv8_cortex_a72/cpus": "0-3\n"}
+PMUS = "sys/bus/event_source/devices"
+BIG_LITTLE = {
+    f"{PMUS}/armv8_cortex_a510/cpus": "0-1\n",
+    f"{PMUS}/armv8_cortex_a510/events/inst_retired": "event=0x0008\n",
+    f"{PMUS}/armv8_cortex_a78/cpus": "2-3\n",
+    **{f"{PMUS}/armv8_cortex_a78/events/{name}": "event=0x0008\n" for name in ("inst_retired", "cpu_cycles", "br_retired")},
+}
+PARTS = {0: "0x410fd030", 2: "0x410fd030", 3: "0x410fd0b0"}
+MIDRS = {f"{CPU}/cpu{cpu}/regs/identification/midr_el1": midr for cpu, midr in PARTS.items()}
+PMU = {f"{PMUS}/armv8_cortex_a72/cpus": "0-3\n"}
 GONE = None
 
 # A check, what is different from WELL, what is known otherwise of the board, what it says, its verdict, and what mends it.
@@ -102,6 +111,8 @@ CASES: list[tuple[str, Mapping[str, str | None], Mapping[str, object], str, str,
     ("module", {LOCKDOWN: "[none] integrity confidentiality\n", "proc/cmdline": "lockdown=integrity"}, NONE, "fits", GOOD, ""),
     ("module", {"sys/module/module/parameters/sig_enforce": "Y"}, NONE, "sig_enforce", ADVICE, "sign dbgswitch.ko"),
     ("measuring CPU", {f"{CPU}/online": GONE}, NONE, "3 of 3", GOOD, ""),
+    ("measuring CPU", BIG_LITTLE, NONE, "3 of 0-3, armv8_cortex_a78; kinds: armv8_cortex_a510 0-1, armv8_cortex_a78 2-3", GOOD, ""),
+    ("measuring CPU", MIDRS, NONE, "3 of 0-3, MIDR_EL1 0x410fd0b0; kinds: MIDR_EL1 0x410fd030 0,2, MIDR_EL1 0x410fd0b0 3", GOOD, ""),
     ("governor", {f"{OURS}/cpufreq/scaling_governor": "schedutil"}, NONE, "schedutil", ADVICE, f"echo performance | sudo tee /{OURS}/"),
     ("governor", {f"{OURS}/cpufreq/scaling_governor": "userspace"}, NONE, "userspace", GOOD, ""),
     ("governor", {f"{OURS}/cpufreq/scaling_governor": GONE}, NONE, "fixed", GOOD, ""),

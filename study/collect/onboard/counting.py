@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import json
 import os
 import re
@@ -24,7 +25,7 @@ from typing import NamedTuple
 from study.factors import MAY_LACK
 
 from . import BoardError
-from .facts import lockdown, measuring_cpu
+from .facts import PMUS, lockdown, measuring_cpu, pmus
 
 PATIENCE = 60.0  # seconds that perf may take to answer
 INSTALL = "install it with: sudo apt-get install linux-perf"
@@ -33,6 +34,8 @@ WHOLE = 99.9  # per cent of the time: below it, others took turns with an event,
 MOMENT = 20_000  # additions for which events are tried: about a million instructions
 MISSING = re.compile("<(.+)>")  # what perf prints in the place of a count: why there is none
 UNSUPPORTED = "not supported"
+# What PMUs call an event of the hardware, where they do not call it as perf does.
+ALSO = {"instructions": "inst_retired", "cycles": "cpu_cycles"}
 # What lets others than root read tracepoints: the folders of tracefs keep their modes when it is mounted anew.
 READABLE = f"sudo mount -o remount,mode=755 {TRACEPOINTS.parent} && sudo chmod -R a+rX {TRACEPOINTS}"
 UNLOCK = "boot with lockdown=integrity, or turn Secure Boot off: sudo mokutil --disable-validation"
@@ -59,6 +62,19 @@ def here(events: Iterable[str]) -> list[str]:
         return not os.path.isdir(TRACEPOINTS / group) or os.path.isdir(TRACEPOINTS / group / name)
 
     return [event for event in events if event not in MAY_LACK or is_there(event)]
+
+
+def of_its_core(event: str, root: Path = Path("/")) -> str:
+    """Return an event as it is asked of the PMU of the CPU that measures, where there are several: each kind of core has its own.
+
+    ``instructions:kh`` is ``armv8_cortex_a76/inst_retired/kh`` there. What that PMU has no name for is left as it is.
+    """
+    known, name = pmus(root), event.partition(":")[0]
+    own = [pmu for pmu, them in known.items() if measuring_cpu() in them and len(known) > 1]
+    for pmu, alias in itertools.product(own, (name, ALSO.get(name, name))):
+        if (root / PMUS / pmu / "events" / alias).exists():
+            return f"{pmu}/{alias}/{event[len(name) + 1 :]}"
+    return event
 
 
 def fitting(rows: Iterable[Iterable[str]]) -> list[list[str]]:
@@ -228,7 +244,7 @@ def count(rows: Sequence[list[str]], works: Sequence[Callable[[], object]]) -> l
         numbers = [thread.submit(threading.get_native_id).result() for thread in threads]
         before: list[Counters] = []
         for events in reversed(rows):
-            counters = held.enter_context(contextlib.closing(Counters(events, numbers)))
+            counters = held.enter_context(contextlib.closing(Counters([*map(of_its_core, events)], numbers)))
             texts += [ended.finish() for ended in before]
             counters.enable()
             for thread, work in zip(threads, works):
@@ -237,7 +253,13 @@ def count(rows: Sequence[list[str]], works: Sequence[Callable[[], object]]) -> l
             counters.stop()
             before = [counters]
         texts += [ended.finish() for ended in before]
-    return [[_of_thread(number, text) for number in numbers] for text in reversed(texts)]
+    named = [_named_as_asked(text, events) for text, events in zip(reversed(texts), rows)]
+    return [[_of_thread(number, text) for number in numbers] for text in named]
+
+
+def _named_as_asked(text: str, events: Iterable[str]) -> str:
+    """Return what perf printed, with events that were asked of a core's PMU under their own names."""
+    return functools.reduce(lambda text, event: text.replace(f'"{of_its_core(event)}"', f'"{event}"'), events, text)
 
 
 def _of_thread(number: int, text: str) -> str:

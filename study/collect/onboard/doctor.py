@@ -258,8 +258,13 @@ def module(board: Board) -> Finding:
 
 
 def measuring_cpu(board: Board) -> Finding:
-    """Find out which CPU measures, of how many. Which one is the user's choice."""
-    return Finding(f"{board.cpu} of {board.read(f'{tuning.CPUS}/online') or board.cpu}")
+    """Find out which CPU measures, of how many, and of which kind it is. Which one is the user's choice."""
+    found = f"{board.cpu} of {board.read(f'{tuning.CPUS}/online') or board.cpu}"
+    kinds = facts.cores(board.root)
+    if len(kinds) < 2:
+        return Finding(found)
+    own = [kind for kind, them in kinds.items() if board.cpu in tuning.cpus(them)]
+    return Finding(f"{found}, {' '.join(own)}; kinds: {', '.join(f'{kind} {them}' for kind, them in kinds.items())}")
 
 
 def governor(board: Board) -> Finding:

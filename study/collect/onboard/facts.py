@@ -16,7 +16,9 @@ from pathlib import Path
 import pyperf
 
 from . import BoardError, guest, kvm
-from .tuning import cpus, read
+from .tuning import CPUS, cpus, listed, read
+
+PMUS = "sys/bus/event_source/devices"
 
 
 def collect() -> dict[str, object]:
@@ -41,6 +43,7 @@ def collect() -> dict[str, object]:
         "boot_id": Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
         "cpu": _cpu(),
         "cpus": os.cpu_count(),
+        "cores": cores(Path("/")),
         "measuring_cpu": measuring_cpu(),
         "mode": kvm_mode(),
         "breakpoints": breakpoints,
@@ -98,8 +101,18 @@ def takes_signed_modules_only(root: Path) -> str:
 
 def pmus(root: Path) -> dict[str, set[int]]:
     """Return the PMUs of cores that the kernel knows, and the CPUs of each: one for each kind of core."""
-    found = sorted((root / "sys/bus/event_source/devices").glob("*/cpus"))
-    return {path.parent.name: cpus(read(path)) for path in found}
+    return {path.parent.name: cpus(read(path)) for path in sorted((root / PMUS).glob("*/cpus"))}
+
+
+def cores(root: Path) -> dict[str, str]:
+    """Return the kinds of core that there are, and the CPUs of each: by their PMUs' names if these differ, else by their MIDR_EL1."""
+    known = pmus(root)
+    if len(known) > 1:
+        return {name: listed(them) for name, them in known.items()}
+    kinds: dict[str, set[int]] = {}
+    for path in sorted((root / CPUS).glob("cpu[0-9]*/regs/identification/midr_el1")):
+        kinds.setdefault(f"MIDR_EL1 {read(path)}", set()).add(int(path.parts[-4][len("cpu") :]))
+    return {kind: listed(them) for kind, them in kinds.items()}
 
 
 def code_of_this_process() -> str:
