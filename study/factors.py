@@ -228,6 +228,45 @@ def fits(release: str) -> bool:
     return first <= version(release) <= last
 
 
+# How systems install a package, by their ID or ID_LIKE in os-release(5), and what they call some of Debian's, or begin them with.
+OS_RELEASE = "etc/os-release"
+SYSTEMS: dict[str, tuple[str, dict[str, str]]] = {
+    "ubuntu": ("sudo apt-get install", {"linux-perf": "linux-tools-$(uname -r)"}),
+    "debian": ("sudo apt-get install", {}),
+    "fedora": (
+        "sudo dnf install",
+        {
+            "linux-perf": "perf",
+            "linux-headers-": "kernel-devel-",
+            "qemu-system-arm": "qemu-kvm-core",
+            "openssh-client": "openssh-clients",
+        },
+    ),
+    "suse": (
+        "sudo zypper install",
+        {"linux-perf": "perf", "linux-headers-": "kernel-default-devel-", "openssh-client": "openssh-clients"},
+    ),
+    "arch": ("sudo pacman -S", {"linux-perf": "perf", "linux-headers-": "linux-headers=", "openssh-client": "openssh"}),
+}
+
+
+def install(package: str, os_release: str) -> str:
+    """Return the command that installs a package of Debian's, or what a system has in its place.
+
+    Parameters
+    ----------
+    package : str
+        As Debian calls it.
+    os_release : str
+        What /etc/os-release of the system says; Debian is meant where it names none of SYSTEMS.
+    """
+    said = {name: value.strip("\"'") for name, _, value in (line.partition("=") for line in os_release.splitlines())}
+    named = [said.get("ID", ""), *said.get("ID_LIKE", "").split(), "debian"]
+    command, names = next(SYSTEMS[name] for name in named if name in SYSTEMS)
+    ours = next(filter(package.startswith, names), "")
+    return f"{command} {names.get(ours, '')}{package[len(ours) :]}"
+
+
 MISFIT = (
     "kernel {release} keeps no dirty bit for the debug registers: the module dbgswitch fits 6.1 to 6.13; "
     "measure this kernel as it is, with strategies=stock"

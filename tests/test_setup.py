@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from study import paths
+from study.factors import install
 from study.process import package
 from tests.conftest import copy_of_checkout, run, some
 
@@ -138,6 +139,24 @@ def test_pip_takes_the_whole_study_and_leaves_nothing_in_the_checkout(tmp_path: 
     for path in before:
         if path.is_relative_to(checkout / "study") and path.is_file():
             assert (installed / path.relative_to(checkout)).read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("said", "package", "command"),
+    [
+        ("ID=debian\n", "linux-perf", "sudo apt-get install linux-perf"),
+        ('ID="raspbian"\nID_LIKE=debian\n', "linux-headers-6.12.1", "sudo apt-get install linux-headers-6.12.1"),
+        ("ID=ubuntu\nID_LIKE=debian\n", "linux-perf", "sudo apt-get install linux-tools-$(uname -r)"),
+        ('ID="almalinux"\nID_LIKE="rhel centos fedora"\n', "linux-headers-6.1.9", "sudo dnf install kernel-devel-6.1.9"),
+        ('ID="amzn"\nID_LIKE="fedora"\n', "linux-perf", "sudo dnf install perf"),
+        ("ID=opensuse-leap\nID_LIKE='suse opensuse'\n", "linux-perf", "sudo zypper install perf"),
+        ("ID=archarm\nID_LIKE=arch\n", "git", "sudo pacman -S git"),
+        ("ID=of-my-own\n", "linux-perf", "sudo apt-get install linux-perf"),
+        ("", "make", "sudo apt-get install make"),
+    ],
+)
+def test_what_is_missing_is_installed_as_the_system_does_it(said: str, package: str, command: str) -> None:
+    assert install(package, said) == command
 
 
 def test_what_is_missed_later_is_named_by_the_same_table() -> None:

@@ -36,6 +36,7 @@ from study.errors import BoardFailed, MissingTool, StudyError
 from study.factors import KVM, STRATEGIES, names
 from study.kernels import archive, cache, image, module
 from study.notebooks.parameters import END
+from study.process import install
 from study.process import run as run_program
 from tests.collect.test_fleet import recorded, wait_for
 from tests.conftest import BIN, BOARDS, refused, run, some
@@ -513,7 +514,10 @@ def test_what_is_built_is_the_same_for_a_user_whose_files_nobody_else_may_read(
 
 
 def test_a_missing_tool_names_its_package() -> None:
-    assert str(MissingTool("perf", "linux-perf")) == "perf is not installed; install it with: sudo apt-get install linux-perf"
+    assert (
+        str(MissingTool("perf", install("linux-perf")))
+        == "perf is not installed; install it with: sudo apt-get install linux-perf"
+    )
 
 
 def test_the_guest_s_numbers_are_finite(both: list[Campaign]) -> None:

@@ -25,10 +25,10 @@ from typing import NamedTuple
 from study.factors import MAY_LACK
 
 from . import BoardError
-from .facts import PMUS, lockdown, measuring_cpu, pmus
+from .facts import PMUS, install, lockdown, measuring_cpu, pmus
 
 PATIENCE = 60.0  # seconds that perf may take to answer
-INSTALL = "install it with: sudo apt-get install linux-perf"
+INSTALL = f"install it with: {install('linux-perf')}"
 TRACEPOINTS = Path("/sys/kernel/tracing/events")
 WHOLE = 99.9  # per cent of the time: below it, others took turns with an event, and its count is an estimate
 MOMENT = 20_000  # additions for which events are tried: about a million instructions

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pyperf
 
+from study import factors
+
 from . import BoardError, guest, kvm
 from .tuning import CPUS, cpus, listed, read
 
@@ -97,6 +99,11 @@ def takes_signed_modules_only(root: Path) -> str:
     if how := lockdown(root):
         return f"the kernel is locked down ({how})"
     return "module.sig_enforce is on" if read(root / "sys/module/module/parameters/sig_enforce") == "Y" else ""
+
+
+def install(package: str) -> str:
+    """Return the command that installs a package of Debian's on this board, or what its system has in its place."""
+    return factors.install(package, read(Path("/", factors.OS_RELEASE)))
 
 
 def pmus(root: Path) -> dict[str, set[int]]:
