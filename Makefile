@@ -28,6 +28,7 @@ WORKLOADS ?=
 LONGER   ?=
 TABLE    ?=
 FLEET    ?= boards.toml
+GIC      ?=
 PIXELS   ?= 1600
 PORT     ?= 8000
 NEWCOMER ?= make study; make test
@@ -65,6 +66,7 @@ help:  ## explain every target
 	@echo "  KCONFIG=FILE, LLVM=1, CC=...   more options for kernels that are built, and another compiler"
 	@echo "  REPO=../linux BASE=v7.3 BRANCH=topic   with make series: what is built; ENDS=1 leaves out what is between base and tip"
 	@echo "  PROFILE=$$PROFILE   quick (1 min), default (3 min) or full (20 min a board); a rig takes half a minute"
+	@echo "  GIC=no   guests without an interrupt controller, where a host can give them none"
 	@echo "  CAMPAIGN=$$CAMPAIGN   folder of the data; results go to $$OUT"
 	@echo "  TITLE, VERSION   of the series, for the letter; SINCE=data/v1 is what its last version reported; URL= is where data and page are"
 	@echo "  BRANCH=topic REPO=../linux BASE=v7.3   with make mail: put the letter into that series; TOOL=git or b4, TO=, COPY="
@@ -144,10 +146,10 @@ doctor: setup-python  ## ready to measure? What is wrong with BOARD, and what me
 	@$(STUDY) doctor "$$BOARD"
 
 collect: setup-python  ## measure what the campaign still lacks on BOARD, with notebooks/collect.ipynb
-	@$(STUDY) notebook collect "$$PAGES/collect-$$(printf %s "$$BOARD" | tr /: -).ipynb" --profile "$$PROFILE" -p board "$$BOARD" -p campaign "$$CAMPAIGN" -p kernels "$$KERNEL" $(if $(findstring git:,$(KERNEL)),-p repo "$$REPO")
+	@$(STUDY) notebook collect "$$PAGES/collect-$$(printf %s "$$BOARD" | tr /: -).ipynb" --profile "$$PROFILE" -p board "$$BOARD" -p campaign "$$CAMPAIGN" -p kernels "$$KERNEL" $(if $(findstring git:,$(KERNEL)),-p repo "$$REPO") $(if $(filter no,$(GIC)),-p gic False)
 
 fleet: setup-python  ## measure all boards of the file FLEET at the same time into CAMPAIGN
-	@$(STUDY) collect --fleet "$$FLEET" --campaign "$$CAMPAIGN" --profile "$$PROFILE" $(if $(KERNEL),--kernels "$$KERNEL" --repo "$$REPO")
+	@$(STUDY) collect --fleet "$$FLEET" --campaign "$$CAMPAIGN" --profile "$$PROFILE" $(if $(KERNEL),--kernels "$$KERNEL" --repo "$$REPO") $(if $(filter no,$(GIC)),--no-gic)
 
 guests: setup-python  ## real guests under the board's KVM: what they do with the debug registers, and what each strategy costs them
 	@$(STUDY) guests $(if $(filter-out file,$(origin BOARD)),--board "$$BOARD") --campaign "$$CAMPAIGN" --profile "$$PROFILE" $(if $(KERNEL),--kernels "$$KERNEL" --repo "$$REPO") \

@@ -61,7 +61,7 @@ def factors(profile: str = "default") -> Callable[[Any], Any]:
         click.option("--control-on", help="Of which kernels the baseline is measured a second time: every, first."),
         click.option("--seed", type=int, help="Of the random order."),
         click.option("--touch-by", help="What a touch is: write or, on the rig, read."),
-        click.option("--gic/--no-gic", default=None, help="Whether the guest has an in-kernel GICv3."),
+        click.option("--gic/--no-gic", default=None, help="Whether the guest has an in-kernel interrupt controller."),
         click.option("--pmu/--no-pmu", default=None, help="Whether the guest has a PMU."),
         click.option("--events", help="More events for perf stat to count."),
     ]
@@ -508,7 +508,7 @@ def summary(campaign: Path, as_json: bool, smallest: float) -> None:
     if as_json:
         print(_as_json(rows))
     else:
-        print(tables.all_tables(rows), end="")
+        print(tables.all_tables(rows, notes=measured.uncounted()), end="")
 
 
 @study.command()

@@ -200,7 +200,7 @@ class Factors:
     touch_by : str
         What a touch is: ``write`` or, on the rig, ``read``.
     gic, pmu : bool
-        Whether the guest has an in-kernel GICv3 and a PMU.
+        Whether the guest has an in-kernel interrupt controller (a GICv3, or a GICv2 where the host has no other), and a PMU.
     events : tuple of str
         Events of the user's own, counted apart from the study's.
     workloads : tuple of str

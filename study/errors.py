@@ -16,8 +16,8 @@ class BadRequest(StudyError):
 class MissingTool(StudyError):
     """A program that is needed is not installed."""
 
-    def __init__(self, program: str, package: str) -> None:
-        super().__init__(f"{program} is not installed; install it with: sudo apt-get install {package}")
+    def __init__(self, program: str, command: str) -> None:
+        super().__init__(f"{program} is not installed; install it with: {command}")
 
 
 class BadData(StudyError):

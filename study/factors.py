@@ -18,6 +18,9 @@ GUESTS = "guests"
 # Not measured by the study: no table knows the names of results that were made elsewhere.
 IMPORTED = "imported"
 
+# Tracepoints of the study's own that a kernel need not have: it is not counted then.
+MAY_LACK = ("kvm:trap_reg",)
+
 MDE, KDE = 1 << 15, 1 << 13  # MDSCR_EL1, Arm ARM D19.3.20
 
 
@@ -147,8 +150,8 @@ class Exit:
     to_user_space : bool
         Whether each round trip goes through the VMM. Then, and only then, it reaches vcpu_put(), where KVM from 6.14 takes
         the debug registers back from a guest that owns them.
-    gic : bool
-        Whether the guest needs an in-kernel interrupt controller for it.
+    gic : int
+        The first version of an in-kernel interrupt controller with which a guest can do it; 0 if it needs none.
     on : tuple of str
         Kinds of board that have it.
     also : str
@@ -158,7 +161,7 @@ class Exit:
     says: str
     number: int
     to_user_space: bool = False
-    gic: bool = False
+    gic: int = 0
     on: tuple[str, ...] = EVERYWHERE
     also: str = ""
 
@@ -167,10 +170,10 @@ EXITS = {
     "hvc": Exit("a hypercall, handled in the kernel", 0, also="hvc"),
     "sysreg": Exit("a read of a trapped system register, handled in the kernel", 2),
     "wfx": Exit(
-        "a wait for an interrupt where one is pending, so that nobody sleeps, handled in the kernel", 3, gic=True, on=(KVM,)
+        "a wait for an interrupt where one is pending, so that nobody sleeps, handled in the kernel", 3, gic=3, on=(KVM,)
     ),
     "vgic": Exit(
-        "a read of the interrupt controller's distributor, handled in the kernel", 4, gic=True, on=(KVM,), also="mmio_read_vgic"
+        "a read of the interrupt controller's distributor, handled in the kernel", 4, gic=2, on=(KVM,), also="mmio_read_vgic"
     ),
     "mmio": Exit("a store that no memory backs, handled in user space", 1, to_user_space=True, also="mmio_read_user"),
 }
@@ -223,6 +226,45 @@ def fits(release: str) -> bool:
     """Say whether the module that chooses a strategy fits a kernel of that release."""
     first, last = MODULE_FITS
     return first <= version(release) <= last
+
+
+# How systems install a package, by their ID or ID_LIKE in os-release(5), and what they call some of Debian's, or begin them with.
+OS_RELEASE = "etc/os-release"
+SYSTEMS: dict[str, tuple[str, dict[str, str]]] = {
+    "ubuntu": ("sudo apt-get install", {"linux-perf": "linux-tools-$(uname -r)"}),
+    "debian": ("sudo apt-get install", {}),
+    "fedora": (
+        "sudo dnf install",
+        {
+            "linux-perf": "perf",
+            "linux-headers-": "kernel-devel-",
+            "qemu-system-arm": "qemu-kvm-core",
+            "openssh-client": "openssh-clients",
+        },
+    ),
+    "suse": (
+        "sudo zypper install",
+        {"linux-perf": "perf", "linux-headers-": "kernel-default-devel-", "openssh-client": "openssh-clients"},
+    ),
+    "arch": ("sudo pacman -S", {"linux-perf": "perf", "linux-headers-": "linux-headers=", "openssh-client": "openssh"}),
+}
+
+
+def install(package: str, os_release: str) -> str:
+    """Return the command that installs a package of Debian's, or what a system has in its place.
+
+    Parameters
+    ----------
+    package : str
+        As Debian calls it.
+    os_release : str
+        What /etc/os-release of the system says; Debian is meant where it names none of SYSTEMS.
+    """
+    said = {name: value.strip("\"'") for name, _, value in (line.partition("=") for line in os_release.splitlines())}
+    named = [said.get("ID", ""), *said.get("ID_LIKE", "").split(), "debian"]
+    command, names = next(SYSTEMS[name] for name in named if name in SYSTEMS)
+    ours = next(filter(package.startswith, names), "")
+    return f"{command} {names.get(ours, '')}{package[len(ours) :]}"
 
 
 MISFIT = (

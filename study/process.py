@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from study import factors
 from study.errors import MissingTool, StudyError
 from study.paths import PACKAGES
 
@@ -34,8 +35,14 @@ def need(program: str) -> str:
     """
     found = shutil.which(program)
     if found is None:
-        raise MissingTool(program, package(program))
+        raise MissingTool(program, install(package(program)))
     return found
+
+
+def install(package: str) -> str:
+    """Return the command that installs a package of Debian's on this system, or what it has in its place."""
+    path = Path("/", factors.OS_RELEASE)
+    return factors.install(package, path.read_text() if path.exists() else "")
 
 
 def package(program: str) -> str:

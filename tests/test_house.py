@@ -21,7 +21,7 @@ ROOMS = {
     "paths": [],
     "factors": [],
     "terminal": [],
-    "process": ["errors", "paths"],
+    "process": ["errors", "paths", "factors"],
     "guests": ["errors"],
     "design": ["errors", "factors", "guests"],
     "campaign": ["errors", "paths", "factors", "terminal", "design"],

@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from study import paths
+from study.factors import install
 from study.process import package
 from tests.conftest import copy_of_checkout, run, some
 
 # What every Linux has. Of all else, a machine here has what a test gives it.
-COMMON = ("make", "sh", "uname", "sed", "tr", "touch", "grep", "sleep", "mkdir", "cp", "basename")
+COMMON = ("make", "sh", "echo", "uname", "sed", "tr", "touch", "grep", "sleep", "mkdir", "cp", "basename")
 # A program that says that it was called, and does of its work what the next one waits for. Who would not wait for apt-get begins
 # while that is still at work: it gives him a second.
 STUB = """#!/bin/sh
@@ -79,6 +80,15 @@ def test_the_environment_is_made_once(tmp_path: Path) -> None:
     assert machine.calls().count("python3 -m") == 1
 
 
+@pytest.mark.parametrize(("goal", "words"), [("collect", "-p gic False"), ("study", "-p gic False"), ("fleet", "--no-gic")])
+def test_make_passes_on_that_guests_have_no_interrupt_controller(tmp_path: Path, goal: str, words: str) -> None:
+    machine = Machine(tmp_path, ["apt-get", "id", "python3", "git"])
+    for asked in ((), ("GIC=no",)):
+        assert machine.make(goal, "KERNEL=6.1", *asked).returncode == 0
+    asking = [line for line in machine.log.read_text().splitlines() if re.match("study (collect|notebook collect)", line)]
+    assert [words in f"{line} " for line in asking] == [False, True]
+
+
 @pytest.mark.parametrize(
     ("goal", "named"),
     [
@@ -129,6 +139,24 @@ def test_pip_takes_the_whole_study_and_leaves_nothing_in_the_checkout(tmp_path: 
     for path in before:
         if path.is_relative_to(checkout / "study") and path.is_file():
             assert (installed / path.relative_to(checkout)).read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("said", "package", "command"),
+    [
+        ("ID=debian\n", "linux-perf", "sudo apt-get install linux-perf"),
+        ('ID="raspbian"\nID_LIKE=debian\n', "linux-headers-6.12.1", "sudo apt-get install linux-headers-6.12.1"),
+        ("ID=ubuntu\nID_LIKE=debian\n", "linux-perf", "sudo apt-get install linux-tools-$(uname -r)"),
+        ('ID="almalinux"\nID_LIKE="rhel centos fedora"\n', "linux-headers-6.1.9", "sudo dnf install kernel-devel-6.1.9"),
+        ('ID="amzn"\nID_LIKE="fedora"\n', "linux-perf", "sudo dnf install perf"),
+        ("ID=opensuse-leap\nID_LIKE='suse opensuse'\n", "linux-perf", "sudo zypper install perf"),
+        ("ID=archarm\nID_LIKE=arch\n", "git", "sudo pacman -S git"),
+        ("ID=of-my-own\n", "linux-perf", "sudo apt-get install linux-perf"),
+        ("", "make", "sudo apt-get install make"),
+    ],
+)
+def test_what_is_missing_is_installed_as_the_system_does_it(said: str, package: str, command: str) -> None:
+    assert install(package, said) == command
 
 
 def test_what_is_missed_later_is_named_by_the_same_table() -> None:

@@ -318,8 +318,18 @@ def percent(share: float) -> str:
     return f"{100 * share:.6g}%"
 
 
-def all_tables(summary: pd.DataFrame, style: str = "text") -> str:
-    """Return the table of costs and the comparison for every board and exit, each under its heading."""
+def all_tables(summary: pd.DataFrame, style: str = "text", notes: Iterable[str] = ()) -> str:
+    """Return the table of costs and the comparison for every board and exit, each under its heading.
+
+    Parameters
+    ----------
+    summary : DataFrame
+        Of a campaign.
+    style : str
+        A row of FORMATS.
+    notes : iterable of str
+        What could not be counted, as Campaign.uncounted() says it.
+    """
     parts = []
     for heading, rows in contexts(summary):
         parts += [title(heading, style), costs(rows, style), ""]
@@ -328,6 +338,8 @@ def all_tables(summary: pd.DataFrame, style: str = "text") -> str:
             parts += [prose(f"{sizes(rows)} {EXACT.format(control)}", style), ""]
         else:
             parts += [comparison(rows, style), "", prose(f"{sizes(rows)} {lacking(rows)}".strip(), style), ""]
+    for note in notes:
+        parts += [prose(f"{note}.", style), ""]
     return "\n".join([*parts, prose(NOTE.format(smallest=percent(summary["margin"].max())), style)]) + "\n"
 
 
@@ -523,9 +535,9 @@ def prose(text: str, style: str) -> str:
     return {"text": textwrap.fill(text, WIDTH), "markdown": text, "html": f"<p>{html.escape(text)}</p>"}[style]
 
 
-def save_all(summary: pd.DataFrame, folder: Path) -> list[Path]:
-    """Write every table as text, Markdown and HTML, and return the paths."""
-    return save(all_tables, summary, folder, "tables")
+def save_all(summary: pd.DataFrame, folder: Path, notes: Iterable[str] = ()) -> list[Path]:
+    """Write every table as text, Markdown and HTML, with notes as all_tables() has them, and return the paths."""
+    return save(lambda rows, style: all_tables(rows, style, notes), summary, folder, "tables")
 
 
 def save(draw: Callable[[Any, str], str], rows: Any, folder: Path, name: str) -> list[Path]:

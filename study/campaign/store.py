@@ -28,6 +28,7 @@ import json
 import os
 import re
 import shlex
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -42,7 +43,7 @@ from study.campaign.names import by_number, legible, slug, system
 from study.campaign.sums import SUMS, before_crlf, digest_of, read_sums, write_sums
 from study.design import Cell, Design, Factors, Visit, differences, draw
 from study.errors import BadData, BadRequest
-from study.factors import GUESTS, IMPORTED, kind_of
+from study.factors import GUESTS, IMPORTED, MAY_LACK, kind_of
 from study.terminal import progress
 
 DESIGN, BOOT, VISITS, CONSOLE, ENOUGH = "design.json", "boot.json", "visits.jsonl", "console.log", "enough.json"
@@ -420,7 +421,7 @@ class Campaign:
             lines.append(legible(f"{boot.name}: {count} of {facts['board']} ({what}), {when}", 1000))
         record = self.designs.get(IMPORTED)
         whole = [f"baseline: {record.factors.baseline}" if record else "all visits of each board are there"]
-        return "\n".join([*lines, *(self.incomplete() or whole), f"digest: {self.digest()}"])
+        return "\n".join([*lines, *(self.incomplete() or whole), *self.uncounted(), f"digest: {self.digest()}"])
 
     def open_boot(self, board: str, number: int) -> OpenBoot:
         """Return a new boot to record in. A boot that continues an interrupted one is another boot of the board."""
@@ -612,6 +613,21 @@ class Campaign:
             for planned in [len(view.asked(board))]
         ]
 
+    def uncounted(self) -> list[str]:
+        """Say for each board which events perf could not count, in how many of its visits, and why."""
+        visits, lost = Counter[str](), Counter[tuple[str, str, str]]()
+        for record in self.measured():
+            board = record.facts["board"]
+            visits[board] += 1
+            lost.update((board, count["event"], count["why"]) for count in uncounted(record.line))
+        alike: dict[tuple[str, int, str], list[str]] = {}
+        for (board, event, why), times in lost.items():
+            alike.setdefault((board, times, why), []).append(event)
+        return [
+            legible(f"{', '.join(events)} could not be counted in {times} of {visits[board]} visits of {board}: {why}", 1000)
+            for (board, times, why), events in alike.items()
+        ]
+
     def lacking(self) -> dict[str, int]:
         """Return for each board whose visits are not all there how many are not; also for one whose boots were all set aside."""
         if not self._kind and self.designs.keys() == {GUESTS}:
@@ -658,6 +674,11 @@ class OpenBoot:
             json.dumps({**line, "sha256": line_digest(line)}, sort_keys=True, allow_nan=False) + "\n" for line in lines
         )
         files.append(self.folder / file, text)
+
+
+def uncounted(line: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the counts of a visit that perf could not make, but for those of tracepoints that a kernel need not have."""
+    return [count for count in line.get("counts", ()) if count["value"] is None and count["event"] not in MAY_LACK]
 
 
 def receipt_name(line: Mapping[str, Any]) -> str:

@@ -11,7 +11,8 @@ from study.design import Kernel, Visit
 from study.errors import BoardFailed, WrongBoot
 
 # What a board must still be when it goes on with a campaign, and what must be the same in all boots of one kernel.
-MACHINE = ("architecture", "identity", "model", "cpu", "emulated_cpu", "breakpoints", "watchpoints", "frequency")
+MACHINE = ("architecture", "identity", "model", "cpu", "emulated_cpu", "breakpoints", "watchpoints", "gic", "frequency")
+UNSAID = {None, ""}  # of a boot of an earlier version, or one that may not read it
 OF_A_KERNEL = ("kernel", "build_id", "config_sha256", "mode", "mitigations")
 
 
@@ -23,7 +24,7 @@ def same_machine(campaign: Campaign, board: Board, facts: dict[str, Any]) -> Non
             continue
         one_kernel = asked(facts["kernel"]) == asked(known["kernel"])
         for what in (*OF_A_KERNEL * one_kernel, *MACHINE):
-            if known.get(what) and facts.get(what) and known[what] != facts[what]:
+            if not {known.get(what), facts.get(what)} & UNSAID and known[what] != facts[what]:
                 raise BoardFailed(
                     f"{board.name} has {what} {facts.get(what)}, but {campaign.folder} has visits of it with {known[what]}: "
                     "that is another campaign, name one"

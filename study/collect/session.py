@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from study.campaign import Campaign
+from study.campaign import Campaign, store
 from study.campaign.files import cut_torn_line
 from study.campaign.store import LINES, OpenBoot
 from study.collect import boards, doctor, restart
@@ -154,7 +154,7 @@ def _collect(
         campaign.close(board)
         return campaign.again()
     pace = Pace(way.seconds or machine.seconds, boots=len({visit.boot for visit in missing}))
-    done = planned - len(missing)
+    done, told = planned - len(missing), set[str]()
     try:
         with progress.bar(board, planned, way.noun, done=done, expected=pace.expected) as shown:
             for number, visits in itertools.groupby(missing, key=lambda visit: visit.boot):
@@ -173,7 +173,8 @@ def _collect(
                 elif reboot and left[0].kernel:
                     restart.by_command(look, reboot, {"STUDY_KERNEL": kernel.release, "STUDY_LABEL": kernel.label})
                 pace.booting()
-                for seconds in _walk_boot(machine, campaign, campaign.open_boot(board, number), left, tune, way):
+                for seconds, line in _walk_boot(machine, campaign, campaign.open_boot(board, number), left, tune, way):
+                    told |= _tell_uncounted(board, line, told)
                     pace.visited(seconds)
                     shown.update()
     except BaseException:
@@ -182,6 +183,17 @@ def _collect(
         raise
     campaign.close(board)
     return campaign.again()  # another command may have brought a design for another kind of board
+
+
+def _tell_uncounted(board: str, line: Line, told: set[str]) -> set[str]:
+    """Say which events a visit could not count, but for those that were told, and return them."""
+    lost = {count["event"]: count["why"] for count in store.uncounted(line) if count["event"] not in told}
+    if lost:
+        progress.say(
+            f"{board}: perf could not count {', '.join(lost)}: {next(iter(lost.values()))}; its visits are recorded without, and what "
+            f"mends it says: make doctor BOARD={shlex.quote(board)}"
+        )
+    return set(lost)
 
 
 def cut_torn_lines(campaign: Campaign, board: str) -> None:
@@ -271,12 +283,12 @@ def booted(
 
 def _walk_boot(
     board: Board, campaign: Campaign, boot: OpenBoot, visits: list[Visit], tune: bool, way: Way
-) -> Iterator[float]:  # fmt: skip
-    """Make the visits of one boot, and yield how many seconds each took once it is recorded."""
+) -> Iterator[tuple[float, Line]]:  # fmt: skip
+    """Make the visits of one boot, and yield how many seconds each took once it is recorded, and what was recorded."""
     factors = campaign.design_of(board.name).factors.on(visits[0].kernel)
     with booted(board, campaign, boot, visits[0], tune, way.launched) as link:
         for visit in visits:
             started = time.monotonic()
             if line := way.line(board, link, visit, factors):
                 boot.record(line, file=campaign.file)
-            yield time.monotonic() - started
+            yield time.monotonic() - started, line or {}

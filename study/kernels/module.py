@@ -11,7 +11,7 @@ from pathlib import Path
 from study import factors, paths
 from study.errors import StudyError
 from study.kernels.cache import cached, digest, tree_digest
-from study.process import need, run
+from study.process import install, need, run
 from study.terminal import progress
 
 # What is built depends on how: on this file.
@@ -48,9 +48,7 @@ def module(release: str, root: Path | None = None) -> Path:
         raise StudyError(factors.MISFIT.format(release=release))
     headers = root / f"usr/src/linux-headers-{release}" if root else Path(f"/lib/modules/{release}/build")
     if not headers.is_dir():
-        raise StudyError(
-            f"no headers of kernel {release} in {headers}; install them with: sudo apt-get install linux-headers-{release}"
-        )
+        raise StudyError(f"no headers of kernel {release} in {headers}; install them with: {install(f'linux-headers-{release}')}")
 
     def build(place: Path) -> None:
         progress.say(f"building the module for {release} (about 10 s)")

@@ -28,14 +28,15 @@ from study.collect import boards, session
 from study.collect.boards import Launch, Link
 from study.collect.boards.emulated import EmulatedBoard
 from study.collect.boards.link import json_answer
-from study.collect.onboard import doctor
+from study.collect.onboard import counting, doctor
 from study.collect.onboard import facts as onboard_facts
 from study.collect.perfstat import parse
-from study.design import Factors
+from study.design import Factors, choose, draw
 from study.errors import BoardFailed, MissingTool, StudyError
 from study.factors import KVM, STRATEGIES, names
 from study.kernels import archive, cache, image, module
 from study.notebooks.parameters import END
+from study.process import install
 from study.process import run as run_program
 from tests.collect.test_fleet import recorded, wait_for
 from tests.conftest import BIN, BOARDS, refused, run, some
@@ -50,8 +51,9 @@ KILLED_AFTER = 3  # visits, on the first board
 OTHER = [*SMALL, "--guests", "mde,touch"]
 
 # One boot, in whose shell one program is run after the other: the timing by hand; the agent as nobody, and with a module that fits
-# no kernel; the doctor. Each prints one line.
-NOBODY = "import os, sys; os.setuid(65534); os.execvp(sys.argv[1], sys.argv[1:])"
+# no kernel; the doctor; the agent as nobody who may count, but not read tracepoints, and after what that says was done. Each prints
+# one line. Then the agent where KVM knows no interrupt controller; and perf where there are two kinds of core.
+NOBODY = "import os, sys; os.setgroups([]); os.setgid(65534); os.setuid(65534); os.execvp(sys.argv[1], sys.argv[1:])"
 ASKED = '{{"id": 1, "do": "facts", "with": {{"events": {events}, "strategies": ["{strategy}"]}}}}'
 SHELL = f"""
 python3 -m study.collect.onboard.bench --guest mde -p 2 -n 2 -w 1 --min-time 0.01 --quiet -o /tmp/o >/dev/null; tr -d '\\n' </tmp/o; echo
@@ -63,10 +65,22 @@ echo '{{lazy}}' | STUDY_MODULE=/tmp/dbgswitch.ko python3 -m study.collect.onboar
 python3 - <<END
 import platform, time
 from pathlib import Path
-from study.collect.onboard import doctor
+from study.collect.onboard import counting, doctor
 start = time.process_time()
 rows = doctor.examine(doctor.Board(Path("/"), 0, platform.release(), "vhe", (6, 4)))
 print(len(rows), time.process_time() - start)
+END
+echo -1 >/proc/sys/kernel/perf_event_paranoid
+echo '{{stock}}' | python3 -c '{NOBODY}' python3 -m study.collect.onboard
+{counting.READABLE.replace("sudo ", "")}
+echo '{{stock}}' | python3 -c '{NOBODY}' python3 -m study.collect.onboard
+echo '{{stock}}' | python3 -c 'from study.collect.onboard import __main__ as agent, kvm; kvm.GICS.clear(); agent.main()'
+python3 - <<END
+from study.collect.onboard import counting
+(own,) = counting.pmus(counting.Path("/"))
+counting.pmus = lambda root: {{{{own: {{{{0}}}}, "armv8_cortex_a53": {{{{1, 2, 3}}}}}}}}
+asked = {Factors().perf_events[0]}
+print(*asked, *[event.event for event in counting.tried(tuple(asked)) if event.fits], *map(counting.of_its_core, asked))
 END
 exit
 """
@@ -128,7 +142,7 @@ def printed(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
         process.stdin.write(script)
         process.stdin.flush()
         lines = process.stdout.read().splitlines()
-    assert len(lines) == 4, launch.console.read_text()
+    assert len(lines) == 8, launch.console.read_text()
     return lines
 
 
@@ -271,8 +285,17 @@ def test_the_timing_is_a_pyperf_program(printed: list[str], tmp_path: Path) -> N
     [
         (1, r"perf may not count here .kernel.perf_event_paranoid is 3.*sysctl"),
         (2, r"dbgswitch.ko cannot be loaded into kernel 6\.1\..*make module"),
+        (4, "may not read .*tracepoints; run as root, .*: sudo mount -o remount,mode=755 /sys/kernel/tracing && sudo chmod"),
+        (5, "/dev/kvm: Permission denied.*in the group kvm"),
+        (6, "no interrupt controller: measure guests without one, with --no-gic .of make: GIC=no."),
     ],
-    ids=["forbids perf", "has a module for another kernel"],
+    ids=[
+        "forbids perf",
+        "has a module for another kernel",
+        "hides tracepoints",
+        "lets perf count, but has KVM for others",
+        "gives guests no GIC",
+    ],
 )
 def test_a_board_is_refused_that(printed: list[str], question: int, words: str) -> None:
     answer = json_answer(printed[question].encode(), "")
@@ -285,6 +308,14 @@ def test_to_examine_each_boot_is_cheap(printed: list[str]) -> None:
     count, seconds = printed[3].split()
     assert int(count) == len(doctor.CHECKS)
     assert 0 < float(seconds) < 0.05, "two short sleeps, which are not in it, and little else"
+
+
+def test_what_a_core_s_own_pmu_counts_has_perf_s_names(printed: list[str]) -> None:
+    words, asked = printed[7].split(), Factors().perf_events[0]
+    assert words[: 2 * len(asked)] == asked * 2
+    assert words[2 * len(asked) :] == [
+        f"armv8_pmuv3/{name}" for name in ("inst_retired/kh", "inst_retired/u", "inst_retired/G", "cpu_cycles/kh")
+    ]
 
 
 @pytest.mark.parametrize(
@@ -345,14 +376,25 @@ def test_log_and_timer_of_a_real_kernel_say_the_same_mode(tmp_path: Path, asked:
         assert process.stdout.read().split("\n") == [mode, mode, "True", ""]
 
 
-def test_a_host_that_gives_no_gic_is_told_how_to_go_on(tmp_path: Path) -> None:
+def test_guests_have_a_gicv2_where_the_host_has_no_other(tmp_path: Path) -> None:
     board = EmulatedBoard("qemu-cortex-a57", machine="virt,virtualization=on,gic-version=2")
-    how = {"chosen": "stock", "state": "mde", "host": "none", "leave": "hvc", "loops": 1000, "values": 1, "warmups": 1}
+    cells = {"strategies": "stock", "guests": "mde", "loops": 1000, "values": 2, "warmups": 1}
+    factors, without = choose("quick", **cells, exits="hvc,vgic"), choose("quick", **cells, gic=False)
+    (hvc, vgic), (other,) = draw(factors).visits()[:2], draw(without).visits()[:1]
+    hvc, vgic = sorted((hvc, vgic), key=lambda visit: visit.cell.exit)
     with Link(board.name, board.launch(tmp_path / "console.log", ("stock",))) as link:
-        assert link.ask("facts", events=Factors().perf_events, strategies=["stock"])["mode"] == "nvhe"
-        with pytest.raises(BoardFailed, match="gives its guests no GICv3.*--no-gic"):
-            link.ask("visit", gic=True, pmu=False, events=[], label={}, **how)
-        assert link.ask("visit", gic=False, pmu=False, events=[], label={}, **how)["checks"]["well"]
+        assert {row["check"]: row["found"] for row in board.doctor(link)}["interrupts of guests"].startswith(
+            "guests have a GICv2"
+        )
+        assert board.describe(link, factors)["gic"] == 2
+        assert board.describe(link, without)["gic"] == 0
+        with pytest.raises(BoardFailed, match="exit wfx needs a GICv3, and guests have a GICv2 here: leave it out of --exits"):
+            board.describe(link, choose("quick", **cells, exits="hvc,wfx"))
+        said = [board.measure(link, visit, of) for visit, of in ((hvc, factors), (vgic, factors), (other, without))]
+    assert all(line["checks"]["well"] for line in said)
+    costs = [count["value"] for line in said for count in line["counts"] if count["event"] == "instructions:kh"]
+    assert costs[1] > costs[0] + 500, "the kernel emulates a read of the distributor"
+    assert costs[2] > costs[0] + 200, "without it, every exit looks after the lines of user space"
 
 
 def test_a_guest_without_gic_is_another_guest(linked: Link) -> None:
@@ -378,6 +420,17 @@ def test_touching_less_often_costs_less_and_what_cannot_be_counted_is_data(linke
     assert traps == {1: [100, 1000], 20: [5, 50]}
     assert reasons
     assert reasons <= {"not supported", "not counted", "zero"}
+
+
+def test_more_events_than_there_are_counters_are_counted_in_turns_and_each_all_of_the_time(linked: Link) -> None:
+    how = {"chosen": "stock", "state": "mde", "host": "none", "leave": "hvc", "gic": True, "pmu": False}
+    many = [f"instructions:{modifiers}" for modifiers in ("k", "u", "h", "G", "H", "kh", "ku", "kG")]
+    numbers = {"loops": 1000, "values": 1, "warmups": 1}
+    windows = linked.ask("visit", events=[many, ["kvm:kvm_exit"]], label={}, **how, **numbers)["windows"]
+    rows = [[count.event for count in parse(window["perf"])] for window in windows]
+    assert rows[::2] == rows[1::2] == [many[:4], many[4:], ["kvm:kvm_exit"]]
+    assert all(count.running == 1 and not count.why for window in windows for count in parse(window["perf"]))
+    assert linked.ask("facts", events=[many], strategies=["stock"])["events"] == [many[:4], many[4:]]
 
 
 def test_a_board_that_panics_ends_in_one_line_with_its_console(tmp_path: Path) -> None:
@@ -441,7 +494,7 @@ def test_the_local_board_runs_the_agent_of_the_emulated_ones(tmp_path: Path, mon
     without_perf = dataclasses.replace(launch, env={**launch.env, "PATH": "/nowhere"})
     with Link("local", without_perf) as link, pytest.raises(BoardFailed) as error:
         link.ask("facts", events=Factors().perf_events, strategies=["stock"])
-    assert str(error.value) == "local: perf is not installed on the board; install it with: sudo apt-get install linux-perf"
+    assert str(error.value) == "local: perf is not installed; install it with: sudo apt-get install linux-perf"
 
 
 ANSWER = "import json, sys; input(); print(json.dumps({'id': 1, 'result': json.load(open(sys.argv[1]))}))"
@@ -503,7 +556,10 @@ def test_what_is_built_is_the_same_for_a_user_whose_files_nobody_else_may_read(
 
 
 def test_a_missing_tool_names_its_package() -> None:
-    assert str(MissingTool("perf", "linux-perf")) == "perf is not installed; install it with: sudo apt-get install linux-perf"
+    assert (
+        str(MissingTool("perf", install("linux-perf")))
+        == "perf is not installed; install it with: sudo apt-get install linux-perf"
+    )
 
 
 def test_the_guest_s_numbers_are_finite(both: list[Campaign]) -> None:

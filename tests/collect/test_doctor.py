@@ -12,17 +12,19 @@ from pathlib import Path
 import pytest
 
 from study import paths
-from study.analyze import tables
+from study.analyze import compare, frame, tables
 from study.campaign import Campaign
 from study.collect import doctor as host
-from study.collect.boards import Link
+from study.collect import session
+from study.collect.boards import Link, emulated
 from study.collect.boards.emulated import EmulatedBoard
 from study.collect.boards.rig import EmulatedRig
-from study.collect.onboard import doctor
+from study.collect.onboard import doctor, kvm
+from study.collect.onboard.counting import Tried
 from study.collect.onboard.doctor import ADVICE, BAD, GOOD
-from study.design import Factors
+from study.design import Factors, choose
 from study.errors import BoardFailed
-from tests.conftest import refused, run
+from tests.conftest import letters, refused, run
 
 CPU = "sys/devices/system/cpu"
 OURS = f"{CPU}/cpu3"
@@ -53,8 +55,22 @@ WELL = {
     "proc/loadavg": "0.12 0.30 0.28 1/220 4711\n",
     "proc/meminfo": "MemTotal:  2000000 kB\nSwapTotal:     1024000 kB\nSwapFree:      1024000 kB\n",
 }
-BOARD = doctor.Board(Path(), cpu=3, release="6.1.0-arm64", mode="vhe", registers=(6, 4), user=0)
+BOARD = doctor.Board(Path(), cpu=3, release="6.1.0-arm64", mode="vhe", registers=(6, 4), gic=3, user=0)
+LOCKDOWN = "sys/kernel/security/lockdown"
 NONE: dict[str, object] = {}
+# What may come of trying a row of events, and the PMU of a kind of core.
+LOST = (Tried("instructions:G", "not supported", 100.0), Tried("cycles:kh", "not supported", 100.0))
+COUNTED, TRACED = ((Tried(event, "", 100.0),) for event in ("instructions:kh", "kvm:trap_reg"))
+PMUS = "sys/bus/event_source/devices"
+BIG_LITTLE = {
+    f"{PMUS}/armv8_cortex_a510/cpus": "0-1\n",
+    f"{PMUS}/armv8_cortex_a510/events/inst_retired": "event=0x0008\n",
+    f"{PMUS}/armv8_cortex_a78/cpus": "2-3\n",
+    **{f"{PMUS}/armv8_cortex_a78/events/{name}": "event=0x0008\n" for name in ("inst_retired", "cpu_cycles", "br_retired")},
+}
+PARTS = {0: "0x410fd030", 2: "0x410fd030", 3: "0x410fd0b0"}
+MIDRS = {f"{CPU}/cpu{cpu}/regs/identification/midr_el1": midr for cpu, midr in PARTS.items()}
+PMU = {f"{PMUS}/armv8_cortex_a72/cpus": "0-3\n"}
 GONE = None
 
 # A check, what is different from WELL, what is known otherwise of the board, what it says, its verdict, and what mends it.
@@ -64,9 +80,19 @@ CASES: list[tuple[str, Mapping[str, str | None], Mapping[str, object], str, str,
     ("KVM mode", {}, {"mode": "unknown"}, "unknown", ADVICE, "root"),
     ("KVM mode", {}, {"mode": "nvhe"}, "nvhe", GOOD, ""),
     ("debug registers", {}, {"registers": (0, 0)}, "unknown", BAD, "KVM"),
+    ("interrupts of guests", {}, {"gic": 2}, "a GICv2, which cannot do exit wfx", GOOD, ""),
+    ("interrupts of guests", {}, {"gic": 0}, "without one", GOOD, ""),
+    ("interrupts of guests", {}, {"gic": 0, "no_gic": f"guests get none: {kvm.WITHOUT}"}, "guests get none", BAD, "GIC=no"),
+    ("interrupts of guests", {}, {"kvm": "x", "no_gic": "/dev/kvm: Permission denied"}, "unknown", BAD, "KVM"),
     ("perf", {}, {"perf": "perf is not installed; install it with: sudo apt-get install linux-perf"}, "not installed", BAD, "apt-get"),
     ("perf", {}, {"perf": "perf stat cannot count cycles"}, "cannot count cycles", BAD, "perf list"),
-    ("perf", {"sys/kernel/tracing/events/kvm/trap_reg/id": GONE}, NONE, "but kvm:trap_reg", GOOD, ""),
+    ("perf", {}, {"tried": (LOST, TRACED)}, "no event of the hardware: not supported", BAD, "no PMU"),
+    ("perf", PMU, {"tried": (LOST, TRACED)}, "no event of the hardware: not supported", BAD, "a newer kernel"),
+    ("perf", PMU, {"tried": (COUNTED, LOST[:1])}, "all but instructions:G: not supported", ADVICE, "a newer kernel"),
+    ("perf", PMU, {"tried": ((Tried("cycles:kh", "not counted", 0.0),), TRACED)}, "not counted", BAD, "nmi_watchdog=0"),
+    ("perf", PMU, {"tried": (COUNTED, (Tried("instructions:u", "", 60.0),))}, "instructions:u in 60 %", BAD, "nmi_watchdog=0"),
+    ("perf", PMU, {"tried": (COUNTED, COUNTED, TRACED)}, "all events, in 3 turns", GOOD, ""),
+    ("perf", {"sys/kernel/tracing/events/kvm/trap_reg/id": GONE}, {"tried": (COUNTED,)}, "but kvm:trap_reg", GOOD, ""),
     ("perf_event_paranoid", {}, {"user": 1000}, "not root", BAD, "sudo sysctl kernel.perf_event_paranoid=-1"),
     ("perf_event_paranoid", {"proc/sys/kernel/perf_event_paranoid": "1"}, {"user": 1000}, "1", GOOD, ""),
     ("perf_event_paranoid", {"proc/sys/kernel/perf_event_paranoid": "-1"}, {"user": 1000}, "-1", GOOD, ""),
@@ -80,7 +106,13 @@ CASES: list[tuple[str, Mapping[str, str | None], Mapping[str, object], str, str,
     ("preemption", {"boot/config-6.1.0-arm64": GONE, "proc/cmdline": "quiet preempt=full"}, NONE, "preempt=full", GOOD, ""),
     ("module", {"sys/module/dbgswitch/parameters/strategy": "lazy"}, NONE, "loaded", ADVICE, "sudo rmmod dbgswitch"),
     ("module", {}, {"release": "6.14.0"}, "does not fit 6.14.0", ADVICE, "--strategies stock"),
+    ("module", {LOCKDOWN: "none integrity [confidentiality]\n"}, NONE, "locked down (confidentiality)", ADVICE, "Secure Boot off"),
+    ("module", {"proc/cmdline": "quiet lockdown=integrity"}, NONE, "locked down (integrity)", ADVICE, "mokutil --import"),
+    ("module", {LOCKDOWN: "[none] integrity confidentiality\n", "proc/cmdline": "lockdown=integrity"}, NONE, "fits", GOOD, ""),
+    ("module", {"sys/module/module/parameters/sig_enforce": "Y"}, NONE, "sig_enforce", ADVICE, "sign dbgswitch.ko"),
     ("measuring CPU", {f"{CPU}/online": GONE}, NONE, "3 of 3", GOOD, ""),
+    ("measuring CPU", BIG_LITTLE, NONE, "3 of 0-3, armv8_cortex_a78; kinds: armv8_cortex_a510 0-1, armv8_cortex_a78 2-3", GOOD, ""),
+    ("measuring CPU", MIDRS, NONE, "3 of 0-3, MIDR_EL1 0x410fd0b0; kinds: MIDR_EL1 0x410fd030 0,2, MIDR_EL1 0x410fd0b0 3", GOOD, ""),
     ("governor", {f"{OURS}/cpufreq/scaling_governor": "schedutil"}, NONE, "schedutil", ADVICE, f"echo performance | sudo tee /{OURS}/"),
     ("governor", {f"{OURS}/cpufreq/scaling_governor": "userspace"}, NONE, "userspace", GOOD, ""),
     ("governor", {f"{OURS}/cpufreq/scaling_governor": GONE}, NONE, "fixed", GOOD, ""),
@@ -221,6 +253,50 @@ def test_a_board_without_kvm_is_bad_and_refused_and_all_else_is_examined(tmp_pat
     assert {name for name, row in rows.items() if row["verdict"] == BAD} >= {"KVM", "debug registers"}
     assert "/dev/kvm" in rows["KVM"]["found"]
     assert rows["clock source"]["verdict"] == GOOD
+
+
+@pytest.mark.board
+def test_a_kernel_that_is_locked_down_takes_no_module_that_nobody_signed(tmp_path: Path) -> None:
+    board = EmulatedBoard("qemu-cortex-a57", append="lockdown=integrity")
+    with Link(board.name, board.launch(tmp_path / "console.log", ("lazy",))) as link:
+        row = next(row for row in board.doctor(link) if row["check"] == "module")
+        assert (row["verdict"], row["found"]) == (ADVICE, "the kernel is locked down (integrity): dbgswitch must be signed")
+        with pytest.raises(
+            BoardFailed, match=r"dbgswitch.ko cannot be loaded .*locked down \(integrity\); sign .*Secure Boot off"
+        ):
+            board.describe(link, Factors())
+        assert board.describe(link, Factors(strategies=("stock",)))["mode"] == "nvhe"
+
+
+@pytest.mark.board
+def test_a_kernel_that_is_locked_down_further_has_no_tracepoints(tmp_path: Path) -> None:
+    board = EmulatedBoard("qemu-neoverse-n1", append="lockdown=confidentiality")
+    with Link(board.name, board.launch(tmp_path / "console.log", ())) as link:
+        row = next(row for row in board.doctor(link) if row["check"] == "perf")
+    assert (row["verdict"], row["found"]) == (BAD, "the kernel is locked down (confidentiality), and has no tracepoints then")
+    assert row["todo"].startswith("boot with lockdown=integrity, or turn Secure Boot off")
+
+
+@pytest.mark.board
+def test_a_board_without_a_pmu_is_bad_and_its_campaign_says_what_it_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    board = "qemu-cortex-a57"
+    monkeypatch.setitem(emulated.CPUS, board, f"{emulated.CPUS[board]},pmu=off")
+    rows = {row["check"]: row for row in host.examine(board)}
+    assert {name for name, row in rows.items() if row["verdict"] == BAD} == {"perf"}
+    assert "no event of the hardware: not supported" in rows["perf"]["found"] and "no PMU" in rows["perf"]["todo"]
+    words = {"strategies": "stock", "guests": "untouched,mde", "loops": 100, "values": 2, "warmups": 1}
+    campaign = session.collect(board, tmp_path / "c", choose("quick", **words))
+    assert campaign.verify() == campaign.incomplete() == []
+    events = "instructions:kh, instructions:u, instructions:G, cycles:kh"
+    assert capsys.readouterr().out.count(f"perf could not count {events}: not supported") == 1
+    values = frame.tidy(campaign)
+    summary = compare.summarise(values, campaign.baselines())
+    said = f"{events} could not be counted in 4 of 4 visits of {board}: not supported"
+    assert said in campaign.describe()
+    assert said in " ".join(run("summary", campaign.folder).stdout.split())
+    assert all(said in " ".join(letter.split()) for letter in letters(campaign, values, summary, title="A title"))
 
 
 @pytest.mark.board

@@ -164,7 +164,7 @@ def test_counts_survive_in_what_pyperf_shows(tmp_path: Path) -> None:
             None,
             "perf stat cannot count page-faults,no-such-event: .*no-such-event' .*'perf list' .*",
         ),
-        ("page-faults", "/nowhere", "perf cannot be started .*sudo apt-get install linux-perf$"),
+        ("page-faults", "/nowhere", "perf is not installed; .*sudo apt-get install linux-perf$"),
     ],
 )
 def test_a_refusal_is_one_line(events: str, path: str | None, says: str) -> None:

@@ -11,10 +11,10 @@ from typing import Any
 
 from study.campaign import schema
 from study.collect.boards.link import Launch, Link
-from study.collect.onboard.counting import MAY_LACK
 from study.collect.perfstat import Count, per_round_trip
 from study.design import Factors, Visit
 from study.errors import BadData, BoardFailed
+from study.factors import MAY_LACK
 
 VISIT_PATIENCE = 900.0  # seconds
 
@@ -29,8 +29,11 @@ class LinuxBoard:
 
     def describe(self, link: Link, factors: Factors) -> dict[str, Any]:
         """Ask a boot what it is, after it has tried KVM, every strategy, and what visits need, or real guests, which need no perf."""
-        guests = bool(self.guests)
-        return link.ask("facts", events=[] if guests else factors.perf_events, strategies=list(factors.strategies), guests=guests)
+        strategies = list(factors.strategies)
+        if self.guests:
+            return link.ask("facts", events=[], strategies=strategies, guests=True)
+        exits = [text.partition(":")[0] for text in factors.exits]
+        return link.ask("facts", events=factors.perf_events, strategies=strategies, gic=factors.gic, exits=exits)
 
     def doctor(self, link: Link) -> list[dict[str, str]]:
         """Ask a boot what is good about it and what is not, after it has tried perf and KVM."""

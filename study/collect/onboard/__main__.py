@@ -46,13 +46,18 @@ PF_EXITING = 4  # of the flags of proc(5), stat: sched.h
 platform.platform(aliased=True)  # pyperf asks this for every suite, and Python keeps it: once for all forked processes
 
 
-def board_facts(events: list[list[str]], strategies: list[str], guests: bool = False) -> dict[str, object]:
-    """Say what the board is, after trying perf, KVM and every strategy, and what real guests need if there are any."""
-    for row in events:
-        counting.check(row)
-    result: dict[str, Any] = facts.collect()
+def board_facts(
+    events: list[list[str]], strategies: list[str], guests: bool = False, gic: bool = True, exits: tuple[str, ...] = ()
+) -> dict[str, object]:
+    """Say what the board is, after trying perf, KVM, every strategy, and what exits and real guests need if there are any."""
+    rows = counting.fitting(events)
+    result: dict[str, Any] = {**facts.collect(), "events": rows, "gic": facts.guests_gic() if gic else 0}
+    for leave in exits:
+        guest.check(leave, result["gic"])
     registers = result["breakpoints"], result["watchpoints"]
-    board = doctor.Board(ROOT, result["measuring_cpu"], result["kernel"], result["mode"], registers)
+    board = doctor.Board(
+        ROOT, result["measuring_cpu"], result["kernel"], result["mode"], registers, result["gic"], tried=doctor.tried(rows)
+    )
     result["doctor"] = doctor.examine(board)
     for name in strategies:
         strategy.choose(name)
@@ -98,7 +103,7 @@ def visit(
         words += ["--affinity", str(facts.measuring_cpu())]
         words += ["--guest", state, "--host", host, "--exit", leave]
         words += ["--no-gic"] * (not gic) + ["--pmu"] * pmu
-        words += ["--events", json.dumps(events), "--label", json.dumps(label)]
+        words += ["--events", json.dumps(counting.fitting(events)), "--label", json.dumps(label)]
         _freshly(bench.NAME, lambda: bench.main(PROGRAM, words), chosen)
         measured = json.loads(counts.read_text())
         reports, fired = measured.pop("oracle"), measured.pop("host")

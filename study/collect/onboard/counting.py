@@ -7,27 +7,54 @@ perf is attached to the measuring process with its counters off, and is told ove
 from __future__ import annotations
 
 import contextlib
+import functools
+import itertools
+import json
 import os
+import re
 import select
-import shutil
 import signal
 import subprocess
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
+
+from study.factors import MAY_LACK
 
 from . import BoardError
+from .facts import PMUS, install, lockdown, measuring_cpu, pmus
 
 PATIENCE = 60.0  # seconds that perf may take to answer
-INSTALL = "install it with: sudo apt-get install linux-perf"
+INSTALL = f"install it with: {install('linux-perf')}"
 TRACEPOINTS = Path("/sys/kernel/tracing/events")
-# Tracepoints of the study's own that a kernel need not have: it is not counted then.
-MAY_LACK = ("kvm:trap_reg",)
+WHOLE = 99.9  # per cent of the time: below it, others took turns with an event, and its count is an estimate
+MOMENT = 20_000  # additions for which events are tried: about a million instructions
+MISSING = re.compile("<(.+)>")  # what perf prints in the place of a count: why there is none
+UNSUPPORTED = "not supported"
+# What PMUs call an event of the hardware, where they do not call it as perf does.
+ALSO = {"instructions": "inst_retired", "cycles": "cpu_cycles"}
+# What lets others than root read tracepoints: the folders of tracefs keep their modes when it is mounted anew.
+READABLE = f"sudo mount -o remount,mode=755 {TRACEPOINTS.parent} && sudo chmod -R a+rX {TRACEPOINTS}"
+UNLOCK = "boot with lockdown=integrity, or turn Secure Boot off: sudo mokutil --disable-validation"
 
 
-def here(events: list[str]) -> list[str]:
+class Tried(NamedTuple):
+    """An event that was tried: why it could not be counted, if that is so, and in how many per cent of the time it was."""
+
+    event: str
+    why: str
+    running: float
+
+    @property
+    def fits(self) -> bool:
+        """Whether others took no turns with it. What is not supported would not be alone either."""
+        return self.why == UNSUPPORTED or (not self.why and self.running >= WHOLE)
+
+
+def here(events: Iterable[str]) -> list[str]:
     """Return the events without those of MAY_LACK that this kernel lacks; what cannot be looked at is left to perf to refuse."""
 
     def is_there(event: str) -> bool:
@@ -37,20 +64,59 @@ def here(events: list[str]) -> list[str]:
     return [event for event in events if event not in MAY_LACK or is_there(event)]
 
 
-def check(events: list[str]) -> None:
-    """Try perf stat with `events` on a short command.
+def of_its_core(event: str, root: Path = Path("/")) -> str:
+    """Return an event as it is asked of the PMU of the CPU that measures, where there are several: each kind of core has its own.
+
+    ``instructions:kh`` is ``armv8_cortex_a76/inst_retired/kh`` there. What that PMU has no name for is left as it is.
+    """
+    known, name = pmus(root), event.partition(":")[0]
+    own = [pmu for pmu, them in known.items() if measuring_cpu() in them and len(known) > 1]
+    for pmu, alias in itertools.product(own, (name, ALSO.get(name, name))):
+        if (root / PMUS / pmu / "events" / alias).exists():
+            return f"{pmu}/{alias}/{event[len(name) + 1 :]}"
+    return event
+
+
+def fitting(rows: Iterable[Iterable[str]]) -> list[list[str]]:
+    """Return rows of events that count all of the time each: one whose events do not fit the counters together is split.
 
     Raises
     ------
     BoardError
         If perf is missing, forbidden, or does not know an event.
     """
-    if shutil.which("perf") is None:
-        raise BoardError(f"perf is not installed on the board; {INSTALL}")
-    command = ["perf", "stat", "-j", "-e", ",".join(here(events)), "true"]
-    done = subprocess.run(command, capture_output=True, text=True, env=_environment(), check=False)
-    if done.returncode != 0:
-        raise _refusal(",".join(events), done.stderr)
+    return [list(part) for row in map(here, rows) if row for part in _parts(tuple(row))]
+
+
+def _parts(row: tuple[str, ...]) -> list[tuple[str, ...]]:
+    if len(row) == 1 or "{" in "".join(row) or all(event.fits for event in tried(row)):
+        return [row]
+    half = len(row) // 2
+    return [*_parts(row[:half]), *_parts(row[half:])]
+
+
+@functools.cache
+def tried(row: tuple[str, ...]) -> tuple[Tried, ...]:
+    """Count a row of events for a moment on the CPU that measures, as visits do; once, for it is the same in each.
+
+    Raises
+    ------
+    BoardError
+        If perf is missing, forbidden, or does not know an event.
+    """
+    ((text,),) = count([list(row)], [_work])
+    return tuple(_tried(line) for line in text.splitlines() if '"counter-value"' in line)
+
+
+def _work() -> None:
+    os.sched_setaffinity(0, {measuring_cpu()})
+    sum(range(MOMENT))
+
+
+def _tried(line: str) -> Tried:
+    said = json.loads(line)
+    missing = MISSING.fullmatch(said["counter-value"])
+    return Tried(said["event"], missing[1] if missing else "", float(said["pcnt-running"]))
 
 
 class Counters:
@@ -90,6 +156,8 @@ class Counters:
                     pass_fds=(commands, acks, self._out.fileno()),
                     stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=self._words, env=_environment(),
                 )  # fmt: skip
+            except FileNotFoundError:
+                raise BoardError(f"perf is not installed; {INSTALL}") from None
             except OSError as error:
                 raise BoardError(f"perf cannot be started ({error.strerror}); {INSTALL}") from None
             finally:  # only perf holds these ends, so that its end is seen as the end of its answers
@@ -176,7 +244,7 @@ def count(rows: Sequence[list[str]], works: Sequence[Callable[[], object]]) -> l
         numbers = [thread.submit(threading.get_native_id).result() for thread in threads]
         before: list[Counters] = []
         for events in reversed(rows):
-            counters = held.enter_context(contextlib.closing(Counters(here(events), numbers)))
+            counters = held.enter_context(contextlib.closing(Counters([*map(of_its_core, events)], numbers)))
             texts += [ended.finish() for ended in before]
             counters.enable()
             for thread, work in zip(threads, works):
@@ -185,7 +253,13 @@ def count(rows: Sequence[list[str]], works: Sequence[Callable[[], object]]) -> l
             counters.stop()
             before = [counters]
         texts += [ended.finish() for ended in before]
-    return [[_of_thread(number, text) for number in numbers] for text in reversed(texts)]
+    named = [_named_as_asked(text, events) for text, events in zip(reversed(texts), rows)]
+    return [[_of_thread(number, text) for number in numbers] for text in named]
+
+
+def _named_as_asked(text: str, events: Iterable[str]) -> str:
+    """Return what perf printed, with events that were asked of a core's PMU under their own names."""
+    return functools.reduce(lambda text, event: text.replace(f'"{of_its_core(event)}"', f'"{event}"'), events, text)
 
 
 def _of_thread(number: int, text: str) -> str:
@@ -195,13 +269,17 @@ def _of_thread(number: int, text: str) -> str:
 
 def _refusal(events: str, said: str) -> BoardError:
     words = " ".join(said.partition("Usage:")[0].split())
-    if "perf_event_paranoid" in words or "ermission" in words:
-        level = Path("/proc/sys/kernel/perf_event_paranoid").read_text().strip()
-        return BoardError(
-            f"perf may not count here (kernel.perf_event_paranoid is {level}); run as root, "
-            "or allow it with: sudo sysctl kernel.perf_event_paranoid=-1"
-        )
-    return BoardError(f"perf stat cannot count {events}: {words[:200] or 'it was silent'}")
+    if lockdown(Path("/")) == "confidentiality":
+        return BoardError(f"the kernel is locked down (confidentiality), and has no tracepoints then; {UNLOCK}")
+    if "perf_event_paranoid" not in words and "ermi" not in words:
+        return BoardError(f"perf stat cannot count {events}: {words[:200] or 'it was silent'}")
+    if "/tracing" in words:
+        return BoardError(f"perf may not read the kernel's tracepoints; run as root, or allow it with: {READABLE}")
+    level = Path("/proc/sys/kernel/perf_event_paranoid").read_text().strip()
+    return BoardError(
+        f"perf may not count here (kernel.perf_event_paranoid is {level}); run as root, "
+        "or allow it with: sudo sysctl kernel.perf_event_paranoid=-1"
+    )
 
 
 def _environment() -> dict[str, str]:

@@ -10,14 +10,15 @@ import os
 import platform
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from study.factors import fits
+from study.factors import EXITS, MAY_LACK, fits
 
 from . import BoardError, counting, facts, strategy, tuning
+from .kvm import WITHOUT
 
 GOOD, ADVICE, BAD = "good", "advice", "bad"
 CLOCK = "arch_sys_counter"
@@ -33,6 +34,12 @@ OPTIONS = {
 # Models of preemption, the more preemptible first; of a dynamic one the command line may choose another.
 PREEMPTION = ("PREEMPT_RT", "PREEMPT_LAZY", "PREEMPT", "PREEMPT_VOLUNTARY", "PREEMPT_NONE")
 TUNE = "study collect --tune"
+# What mends counters: the kernel has none, has some that cannot do it, or something else has them.
+NO_PMU = "the kernel has no PMU: a virtual machine must be given one, a device tree must name it; what it says: sudo dmesg | grep -i pmu"
+OTHER_DRIVER = "boot a newer kernel, whose driver of the PMU may; what perf has here: perf list"
+FREE = "end what has the counters, another perf or the watchdog: sudo sysctl kernel.nmi_watchdog=0"
+
+Rows = tuple[tuple[counting.Tried, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -60,8 +67,12 @@ class Board:
         How KVM runs: see facts.mode().
     registers : tuple of int
         How many breakpoints and watchpoints a guest has; zeros if there is no guest.
-    kvm, perf : str
-        Why making a guest, or counting, failed when it was tried; empty if it did not.
+    gic : int
+        The version of a guest's interrupt controller; 0 if it has none.
+    kvm, no_gic, perf : str
+        Why making a guest, giving it an interrupt controller, or counting, failed when it was tried; empty if it did not.
+    tried : tuple of tuple of Tried
+        What came of trying to count the events, one row of them after the other.
     user : int
         Who measures.
     """
@@ -71,8 +82,11 @@ class Board:
     release: str
     mode: str
     registers: tuple[int, int]
+    gic: int = 0
     kvm: str = ""
+    no_gic: str = ""
     perf: str = ""
+    tried: Rows = ()
     user: int = field(default_factory=os.geteuid)
 
     def read(self, path: str) -> str:
@@ -103,18 +117,26 @@ class Board:
 
 def look(root: Path, events: list[list[str]]) -> Board:
     """Try what visits need, and return what there is to examine, whatever failed."""
-    kvm = perf = ""
-    registers = (0, 0)
+    kvm = no_gic = perf = ""
+    registers, gic, counted = (0, 0), 0, tried([])
     try:
         registers = facts.debug_registers()
     except BoardError as error:
         kvm = str(error)
     try:
-        for row in events:
-            counting.check(row)
+        gic = facts.guests_gic()
+    except BoardError as error:
+        no_gic = str(error)
+    try:
+        counted = tried(counting.fitting(events))
     except BoardError as error:
         perf = str(error)
-    return Board(root, facts.measuring_cpu(), platform.release(), facts.kvm_mode(), registers, kvm, perf)
+    return Board(root, facts.measuring_cpu(), platform.release(), facts.kvm_mode(), registers, gic, kvm, no_gic, perf, counted)
+
+
+def tried(rows: Sequence[Sequence[str]]) -> Rows:
+    """Return what came of trying rows of events."""
+    return tuple(counting.tried(tuple(row)) for row in rows)
 
 
 def examine(board: Board) -> list[dict[str, str]]:
@@ -153,14 +175,48 @@ def debug_registers(board: Board) -> Finding:
     return Finding("{} breakpoints, {} watchpoints".format(*board.registers))
 
 
+def interrupt_controller(board: Board) -> Finding:
+    """Find out which interrupt controller guests have: what they leave for depends on it, and so does what that costs."""
+    found, _, todo = board.no_gic.partition(": ")
+    if board.kvm or (found and todo != WITHOUT):
+        return Finding("unknown: there is no guest to ask", BAD, "see KVM above")
+    if found:
+        return Finding(found, BAD, todo)
+    if not board.gic:
+        return Finding("guests are measured without one")
+    lost = [f"exit {name}" for name, row in EXITS.items() if row.gic > board.gic]
+    return Finding(f"guests have a GICv{board.gic}" + (f", which cannot do {', '.join(lost)}" if lost else ""))
+
+
 def perf(board: Board) -> Finding:
     """Find out whether perf counts all that visits count."""
     found, _, todo = board.perf.partition("; ")
     if found:
         return Finding(found, BAD, todo or "what perf knows: perf list")
-    tracing = board.root / counting.TRACEPOINTS.relative_to("/")
-    absent = [event for event in counting.MAY_LACK if not os.path.isdir(tracing.joinpath(*event.split(":")))]
-    return Finding(f"counts all events but {', '.join(absent)}, which this kernel lacks" if absent else "counts all events")
+    events = [event for row in board.tried for event in row]
+    lost = [event for event in events if event.why]
+    if lost:
+        counters = [event for event in events if not is_tracepoint(board, event.event)]
+        none = all(event.why for event in counters)
+        what = "no event of the hardware" if none else f"all but {', '.join(event.event for event in lost)}"
+        return Finding(f"counts {what}: {lost[0].why}", BAD if none else ADVICE, _way_to_count(board, lost[0].why))
+    if shared := [event for event in events if not event.fits]:
+        return Finding(f"counts {shared[0].event} in {shared[0].running:.0f} % of the time only", BAD, FREE)
+    absent = [event for event in MAY_LACK if not is_tracepoint(board, event)]
+    found = f"counts all events but {', '.join(absent)}, which this kernel lacks" if absent else "counts all events"
+    return Finding(f"{found}, in {len(board.tried)} turns" if board.tried else "not tried: nothing is counted by perf here")
+
+
+def is_tracepoint(board: Board, event: str) -> bool:
+    """Say whether an event is a tracepoint of the kernel, and not one of the hardware with its modifiers."""
+    return os.path.isdir(board.root.joinpath(counting.TRACEPOINTS.relative_to("/"), *event.split(":")))
+
+
+def _way_to_count(board: Board, why: str) -> str:
+    """Return what mends that perf gives this for a reason."""
+    if why != counting.UNSUPPORTED:
+        return FREE
+    return OTHER_DRIVER if facts.pmus(board.root) else NO_PMU
 
 
 def paranoid(board: Board) -> Finding:
@@ -198,12 +254,19 @@ def module(board: Board) -> Finding:
         return Finding("dbgswitch is loaded: another study runs, or was killed", ADVICE, "sudo rmmod dbgswitch")
     if not fits(board.release):
         return Finding(f"dbgswitch does not fit {board.release}", ADVICE, "study collect --strategies stock")
+    if signed := facts.takes_signed_modules_only(board.root):
+        return Finding(f"{signed}: dbgswitch must be signed", ADVICE, f"{strategy.SIGN}; or: study collect --strategies stock")
     return Finding(f"dbgswitch fits {board.release}")
 
 
 def measuring_cpu(board: Board) -> Finding:
-    """Find out which CPU measures, of how many. Which one is the user's choice."""
-    return Finding(f"{board.cpu} of {board.read(f'{tuning.CPUS}/online') or board.cpu}")
+    """Find out which CPU measures, of how many, and of which kind it is. Which one is the user's choice."""
+    found = f"{board.cpu} of {board.read(f'{tuning.CPUS}/online') or board.cpu}"
+    kinds = facts.cores(board.root)
+    if len(kinds) < 2:
+        return Finding(found)
+    own = [kind for kind, them in kinds.items() if board.cpu in tuning.cpus(them)]
+    return Finding(f"{found}, {' '.join(own)}; kinds: {', '.join(f'{kind} {them}' for kind, them in kinds.items())}")
 
 
 def governor(board: Board) -> Finding:
@@ -325,6 +388,7 @@ CHECKS: dict[str, Callable[[Board], Finding]] = {
     "KVM": kvm,
     "KVM mode": kvm_mode,
     "debug registers": debug_registers,
+    "interrupts of guests": interrupt_controller,
     "perf": perf,
     "perf_event_paranoid": paranoid,
     "kernel options": options,

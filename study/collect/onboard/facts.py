@@ -15,8 +15,12 @@ from pathlib import Path
 
 import pyperf
 
+from study import factors
+
 from . import BoardError, guest, kvm
-from .tuning import read
+from .tuning import CPUS, cpus, listed, read
+
+PMUS = "sys/bus/event_source/devices"
 
 
 def collect() -> dict[str, object]:
@@ -41,6 +45,7 @@ def collect() -> dict[str, object]:
         "boot_id": Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
         "cpu": _cpu(),
         "cpus": os.cpu_count(),
+        "cores": cores(Path("/")),
         "measuring_cpu": measuring_cpu(),
         "mode": kvm_mode(),
         "mitigations": mitigations(),
@@ -69,9 +74,59 @@ def debug_registers() -> tuple[int, int]:
     return (dfr0 >> 12 & 0xF) + 1, (dfr0 >> 20 & 0xF) + 1
 
 
+@functools.cache
+def guests_gic() -> int:
+    """Return the version of the interrupt controller that guests have here.
+
+    Raises
+    ------
+    BoardError
+        If they can have none.
+    """
+    machine = kvm.Machine(guest.PAYLOAD.read_bytes(), {})
+    machine.close()
+    return machine.gic
+
+
 def measuring_cpu() -> int:
     """Return the CPU that visits are pinned to: the last one that we may use, far from the first, which serves interrupts."""
     return max(os.sched_getaffinity(0))
+
+
+def lockdown(root: Path) -> str:
+    """Return how the kernel is locked down: ``integrity``, ``confidentiality``, or nothing; see kernel_lockdown(7)."""
+    now = re.search(r"\[(\w+)\]", read(root / "sys/kernel/security/lockdown"))
+    asked = re.search(r"\blockdown=(\w+)", read(root / "proc/cmdline"))  # where securityfs is not mounted
+    found = now or asked
+    return found[1].replace("none", "") if found else ""
+
+
+def takes_signed_modules_only(root: Path) -> str:
+    """Return why the kernel loads no module that nobody has signed; empty if it does."""
+    if how := lockdown(root):
+        return f"the kernel is locked down ({how})"
+    return "module.sig_enforce is on" if read(root / "sys/module/module/parameters/sig_enforce") == "Y" else ""
+
+
+def install(package: str) -> str:
+    """Return the command that installs a package of Debian's on this board, or what its system has in its place."""
+    return factors.install(package, read(Path("/", factors.OS_RELEASE)))
+
+
+def pmus(root: Path) -> dict[str, set[int]]:
+    """Return the PMUs of cores that the kernel knows, and the CPUs of each: one for each kind of core."""
+    return {path.parent.name: cpus(read(path)) for path in sorted((root / PMUS).glob("*/cpus"))}
+
+
+def cores(root: Path) -> dict[str, str]:
+    """Return the kinds of core that there are, and the CPUs of each: by their PMUs' names if these differ, else by their MIDR_EL1."""
+    known = pmus(root)
+    if len(known) > 1:
+        return {name: listed(them) for name, them in known.items()}
+    kinds: dict[str, set[int]] = {}
+    for path in sorted((root / CPUS).glob("cpu[0-9]*/regs/identification/midr_el1")):
+        kinds.setdefault(f"MIDR_EL1 {read(path)}", set()).add(int(path.parts[-4][len("cpu") :]))
+    return {kind: listed(them) for kind, them in kinds.items()}
 
 
 def code_of_this_process() -> str:

@@ -48,6 +48,7 @@ class Guest:
             gic=gic,
             pmu=pmu,
         )  # fmt: skip
+        check(leave, self._machine.gic)
         self._machine.enter()
         self._at_batch_end()
 
@@ -70,6 +71,13 @@ class Guest:
     def close(self) -> None:
         """End the VM."""
         self._machine.close()
+
+
+def check(leave: str, gic: int) -> None:
+    """Refuse an exit that needs a later version of the interrupt controller than guests have."""
+    if EXITS[leave].gic > gic:
+        has = f"have a GICv{gic}" if gic else "have no interrupt controller"
+        raise BoardError(f"exit {leave} needs a GICv{EXITS[leave].gic}, and guests {has} here: leave it out of --exits")
 
 
 def run_oracle(*, gic: bool, pmu: bool) -> list[int]:

@@ -7,6 +7,7 @@ which are stable. Standard library only: this runs on the board.
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import itertools
 import mmap
@@ -33,8 +34,7 @@ KVM_SET_DEVICE_ATTR = 0x4018AEE1
 KVM_EXIT_MMIO = 6
 VCPU_FEATURE_PSCI_0_2 = 1 << 2
 VCPU_FEATURE_PMU_V3 = 1 << 3
-DEVICE_VGIC_V3 = 7
-VGIC_GROUP_ADDRESS, VGIC_ATTR_DISTRIBUTOR, VGIC_ATTR_REDISTRIBUTOR = 0, 2, 3
+VGIC_GROUP_ADDRESS = 0
 GROUP_CONTROL, ATTR_INIT = 4, 0
 PMU_GROUP_CONTROL, PMU_ATTR_IRQ, PMU_ATTR_INIT, PMU_IRQ = 0, 0, 1, 23
 
@@ -45,7 +45,14 @@ ID_AA64DFR0_EL1 = 0x6030_0000_0013_C028  # op0 3, op1 0, CRn 0, CRm 5, op2 0
 MEMORY_BASE, MEMORY_SIZE = 0x4000_0000, 0x20_0000
 DATA_PAGE = MEMORY_BASE + 0x10_0000
 DEVICE_PAGE = 0x1000_0000
-DISTRIBUTOR, REDISTRIBUTOR, SGI_PAGE = 0x0800_0000, 0x080A_0000, 0x1_0000
+DISTRIBUTOR, CPU_INTERFACE, REDISTRIBUTOR, SGI_PAGE = 0x0800_0000, 0x0801_0000, 0x080A_0000, 0x1_0000
+# The interrupt controllers that KVM can give a guest, by version, the better first: the device's type, and addresses by attribute.
+GICS = {
+    3: (7, {2: DISTRIBUTOR, 3: REDISTRIBUTOR}),
+    2: (5, {0: DISTRIBUTOR, 1: CPU_INTERFACE}),
+}
+
+WITHOUT = "measure guests without one, with --no-gic (of make: GIC=no)"
 
 # struct kvm_run: immediate_exit at 1, exit_reason at 8, then the exit's own words from 32.
 EXIT_REASON = struct.Struct("=I")
@@ -71,9 +78,14 @@ class Machine:
     registers : dict of int to int
         General registers to set before the first entry: number to value.
     gic : bool
-        Give the guest an in-kernel GICv3, as every real VMM does.
+        Give the guest an in-kernel interrupt controller, as every real VMM does: a GICv3, or a GICv2 where the host has none.
     pmu : bool
         Give the guest a PMUv3.
+
+    Attributes
+    ----------
+    gic : int
+        The version of its interrupt controller; 0 if it has none.
 
     Raises
     ------
@@ -83,6 +95,7 @@ class Machine:
 
     def __init__(self, image: bytes, registers: dict[int, int], *, gic: bool = True, pmu: bool = False) -> None:
         self._files: list[int] = []
+        self.gic = 0
         try:
             kvm = self._keep(os.open("/dev/kvm", os.O_RDWR | os.O_CLOEXEC))
         except OSError as error:
@@ -111,7 +124,7 @@ class Machine:
         struct.pack_into("=I", target, 4, features)
         fcntl.ioctl(self._vcpu, KVM_ARM_VCPU_INIT, bytes(target))
         if gic:
-            self._create_gic(vm)
+            self.gic = self._create_gic(vm)
         if pmu:
             if gic:
                 set_attribute(self._vcpu, PMU_GROUP_CONTROL, PMU_ATTR_IRQ, ctypes.c_int(PMU_IRQ))
@@ -122,19 +135,22 @@ class Machine:
         self._set_register(CORE_REGISTER_PC, MEMORY_BASE)
         self._run_page = mmap.mmap(self._vcpu, fcntl.ioctl(kvm, KVM_GET_VCPU_MMAP_SIZE, 0))
 
-    def _create_gic(self, vm: int) -> None:
-        request = bytearray(struct.pack("=III", DEVICE_VGIC_V3, 0, 0))
-        try:
-            fcntl.ioctl(vm, KVM_CREATE_DEVICE, request)
-        except OSError as error:
-            self.close()
-            raise BoardError(
-                f"this host gives its guests no GICv3 ({error.strerror}): measure guests without one, with --no-gic"
-            ) from None
-        gic = self._keep(struct.unpack_from("=I", request, 4)[0])
-        for attribute, base in ((VGIC_ATTR_DISTRIBUTOR, DISTRIBUTOR), (VGIC_ATTR_REDISTRIBUTOR, REDISTRIBUTOR)):
-            set_attribute(gic, VGIC_GROUP_ADDRESS, attribute, ctypes.c_uint64(base))
-        set_attribute(gic, GROUP_CONTROL, ATTR_INIT)
+    def _create_gic(self, vm: int) -> int:
+        for version, (kind, places) in GICS.items():
+            request = bytearray(struct.pack("=III", kind, 0, 0))
+            try:
+                fcntl.ioctl(vm, KVM_CREATE_DEVICE, request)
+            except OSError as error:
+                if error.errno != errno.ENODEV:
+                    raise
+                continue
+            gic = self._keep(struct.unpack_from("=I", request, 4)[0])
+            for attribute, base in places.items():
+                set_attribute(gic, VGIC_GROUP_ADDRESS, attribute, ctypes.c_uint64(base))
+            set_attribute(gic, GROUP_CONTROL, ATTR_INIT)
+            return version
+        self.close()
+        raise BoardError(f"this host gives its guests no interrupt controller: {WITHOUT}")
 
     def _keep(self, file: int) -> int:
         self._files.append(file)

@@ -128,7 +128,7 @@ def vmm() -> list[str]:
         return [str(sent / "lib" / LOADER), "--library-path", str(sent / "lib"), str(sent / "bin" / VMM)]
     found = shutil.which(VMM)
     if not found:
-        raise BoardError(f"{VMM} is not installed on the board; install it with: sudo apt-get install {PACKAGE}")
+        raise BoardError(f"{VMM} is not installed on the board; install it with: {facts.install(PACKAGE)}")
     return [found]
 
 
@@ -137,8 +137,8 @@ def version() -> str:
     said = subprocess.run([*vmm(), "--version"], capture_output=True, text=True, check=False)
     if said.returncode != 0:
         raise BoardError(
-            f"{VMM} does not run on the board: {(said.stderr.splitlines() or ['it says nothing'])[-1]}; install it again with: "
-            f"sudo apt-get install --reinstall {PACKAGE}"
+            f"{VMM} does not run on the board: {(said.stderr.splitlines() or ['it says nothing'])[-1]}; remove it, and install it again with: "
+            f"{facts.install(PACKAGE)}"
         )
     return said.stdout.splitlines()[0]
 

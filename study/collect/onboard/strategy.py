@@ -11,12 +11,17 @@ from pathlib import Path
 
 from study.factors import MISFIT, STRATEGIES, fits
 
-from . import BoardError
+from . import BoardError, facts
 
 MODULE = Path(os.environ.get("STUDY_MODULE", Path(__file__).with_name("dbgswitch.ko")))
 PARAMETERS = Path("/sys/module/dbgswitch/parameters")
 COUNTERS = ("entries", "switches", "traps_armed", "traps_taken")
 CENSUS = ("monitored", "enabled", "both")
+BUILD = "run the study as root, and build the module for this kernel with: make module"
+SIGN = (
+    "sign dbgswitch.ko with a key of the machine's owner (sign-file of the kernel's headers, mokutil --import), "
+    "or turn Secure Boot off: sudo mokutil --disable-validation"
+)
 
 
 def choose(name: str) -> None:
@@ -54,10 +59,9 @@ def _load() -> None:
     done = subprocess.run(["insmod", str(MODULE)], capture_output=True, text=True, check=False)
     if done.returncode != 0:
         reason = done.stderr.strip().splitlines()[-1:] or [f"exit status {done.returncode}"]
-        raise BoardError(
-            f"{MODULE.name} cannot be loaded into kernel {release}: {reason[0]}; "
-            "run the study as root, and build the module for this kernel with: make module"
-        )
+        signed = facts.takes_signed_modules_only(Path("/"))
+        why, todo = (signed, SIGN) if signed and not os.geteuid() else (reason[0], BUILD)
+        raise BoardError(f"{MODULE.name} cannot be loaded into kernel {release}: {why}; {todo}")
 
 
 def unload() -> None:

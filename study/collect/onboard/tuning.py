@@ -37,6 +37,12 @@ def cpus(text: str) -> set[int]:
     return {cpu for first, last in re.findall(r"(\d+)(?:-(\d+))?", text) for cpu in range(int(first), int(last or first) + 1)}
 
 
+def listed(them: set[int]) -> str:
+    """Return CPUs as the kernel lists them: ``0-2,5``."""
+    first, last = (sorted(cpu for cpu in them if cpu + step not in them) for step in (-1, 1))
+    return ",".join(f"{low}" if low == high else f"{low}-{high}" for low, high in zip(first, last))
+
+
 def governor(root: Path, cpu: int) -> Iterator[tuple[str, str]]:
     """Run the CPU at its highest frequency, and all that share its policy."""
     path = f"{CPUS}/cpu{cpu}/cpufreq/scaling_governor"

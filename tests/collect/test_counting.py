@@ -1,0 +1,113 @@
+"""Events that do not fit the counters together, and those that nobody can count: with a perf of few counters in perf's place."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from study.collect.onboard import counting
+from study.collect.onboard.counting import Tried
+from study.design import Factors
+from tests.collect.test_doctor import BIG_LITTLE, tree
+
+# What counts like perf on a CPU with so many counters for each name of an event: those that are more take turns, and those that
+# no counter can count are not supported.
+FEW_COUNTERS = """#!{python}
+import json, os, signal, sys
+counters = json.loads('''{counters}''')
+words = sys.argv[1:]
+after = {{word: words[words.index(word) + 1] for word in ("-e", "--control", "--log-fd", "-t")}}
+commands, acks = map(int, after["--control"].removeprefix("fd:").split(","))
+events = after["-e"].split(",")
+asked = [event.partition(":")[0] for event in events]
+def end(*_):
+    with open(int(after["--log-fd"]), "w") as out:
+        for event, name in zip(events, asked):
+            there = counters.get(name, len(events))
+            value, running = ("1000", min(1, there / asked.count(name))) if there else ("<not supported>", 1)
+            line = {{"thread": f"python3-{{after['-t']}}", "counter-value": value, "event": event, "pcnt-running": 100 * running}}
+            print(json.dumps(line), file=out)
+    os._exit(0)
+signal.signal(signal.SIGINT, end)
+while os.read(commands, 64):
+    os.write(acks, b"ack\\n")
+"""
+Few = Callable[[dict[str, int]], None]
+
+
+@pytest.fixture
+def few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Few]:
+    """What puts a perf with so many counters in perf's place."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    def put(counters: dict[str, int]) -> None:
+        (tmp_path / "perf").write_text(FEW_COUNTERS.format(python=sys.executable, counters=json.dumps(counters)))
+        (tmp_path / "perf").chmod(0o755)
+        counting.tried.cache_clear()
+
+    yield put
+    counting.tried.cache_clear()
+
+
+HARDWARE, TRACEPOINTS = Factors().perf_events
+
+
+@pytest.mark.parametrize(
+    ("counters", "split"),
+    [
+        ({}, [HARDWARE]),
+        ({"instructions": 3}, [HARDWARE]),
+        ({"instructions": 2}, [HARDWARE[:2], HARDWARE[2:]]),
+        ({"instructions": 1}, [[HARDWARE[0]], [HARDWARE[1]], HARDWARE[2:]]),
+        ({"instructions": 0}, [HARDWARE]),
+        ({"instructions": 0, "cycles": 0}, [HARDWARE]),
+    ],
+    ids=["enough", "just enough", "two", "one", "none for instructions", "none at all"],
+)
+def test_a_row_is_split_until_each_event_counts_all_of_the_time(
+    few: Few, counters: dict[str, int], split: list[list[str]]
+) -> None:
+    few(counters)
+    assert counting.fitting([HARDWARE, TRACEPOINTS]) == [*split, TRACEPOINTS]
+    for row in split:
+        assert all(event.fits for event in counting.tried(tuple(row)))
+
+
+def test_what_no_counter_counts_has_a_reason(few: Few) -> None:
+    few({"cycles": 0})
+    lost = [event for event in counting.tried(tuple(HARDWARE)) if event.why]
+    assert lost == [Tried("cycles:kh", "not supported", 100.0)]
+
+
+@pytest.mark.parametrize(
+    ("cpu", "event", "asked"),
+    [
+        (3, "instructions:kh", "armv8_cortex_a78/inst_retired/kh"),
+        (3, "cycles", "armv8_cortex_a78/cpu_cycles/"),
+        (3, "br_retired:u", "armv8_cortex_a78/br_retired/u"),
+        (3, "kvm:kvm_entry", "kvm:kvm_entry"),
+        (0, "instructions:G", "armv8_cortex_a510/inst_retired/G"),
+        (0, "cycles:kh", "cycles:kh"),
+    ],
+)
+def test_an_event_is_asked_of_the_pmu_of_the_cpu_that_measures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cpu: int, event: str, asked: str
+) -> None:
+    monkeypatch.setattr(counting, "measuring_cpu", lambda: cpu)
+    assert counting.of_its_core(event, tree(tmp_path, BIG_LITTLE)) == asked
+
+
+def test_where_all_cores_are_of_one_kind_events_are_perf_s_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(counting, "measuring_cpu", lambda: 3)
+    alone = {name: text for name, text in BIG_LITTLE.items() if "a510" not in name}
+    assert counting.of_its_core("instructions:kh", tree(tmp_path, alone)) == "instructions:kh"
+
+
+def test_a_group_is_not_torn_apart(few: Few) -> None:
+    few({"instructions": 1})
+    group = ["{instructions:k", "instructions:u", "instructions:G}"]
+    assert counting.fitting([group]) == [group]
