@@ -9,6 +9,6 @@ if not os.environ.get("MPLBACKEND", "").startswith("module:"):
 # Nor does it load with a matplotlibrc that it cannot read; what a figure looks like says a style.
 os.environ["MATPLOTLIBRC"] = str(Path(__file__).parent / "figures" / "style.mplstyle")
 
-# NumPy asks for huge pages, which the host of a virtual machine may have to find first: to write a large frame then takes three times as
-# long. Without them it takes no longer than that anywhere. It reads this when it is imported.
+# NumPy asks for huge pages, which the host of a virtual machine may have to find first: a large frame took three times as long then. It
+# reads this when it is imported.
 os.environ.setdefault("NUMPY_MADVISE_HUGEPAGE", "0")
