@@ -144,7 +144,7 @@ def _middles(values: Array, sizes: npt.NDArray[np.intp]) -> Array:
     with ThreadPoolExecutor() as threads:
         for size in np.unique(sizes):
             of_size = np.flatnonzero(sizes == size)
-            list(threads.map(take, np.array_split(of_size, 1 + len(of_size) * size // AT_ONCE)))
+            list(threads.map(take, np.array_split(of_size, min(len(of_size), 1 + len(of_size) * size // AT_ONCE))))
     return found
 
 

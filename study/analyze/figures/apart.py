@@ -11,6 +11,7 @@ from multiprocessing import connection
 from multiprocessing.process import BaseProcess
 from typing import TypeVar
 
+PATIENCE = 10.0  # seconds that a process has to end
 MOST = 4  # processes at a time: each needs memory of its own
 ENDS = (signal.SIGINT, signal.SIGHUP, signal.SIGTERM)
 FORK = multiprocessing.get_context("fork")
@@ -41,6 +42,8 @@ def apart(work: Callable[[Item], object], items: Sequence[Item]) -> Iterator[Ite
         for process in started:
             process.terminate()
         for process in started:
+            process.join(PATIENCE)
+            process.kill()
             process.join()
 
 
