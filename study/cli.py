@@ -508,7 +508,7 @@ def summary(campaign: Path, as_json: bool, smallest: float) -> None:
     if as_json:
         print(_as_json(rows))
     else:
-        print(tables.all_tables(rows, notes=measured.uncounted()), end="")
+        print(tables.all_tables(rows, notes=measured.notes()), end="")
 
 
 @study.command()

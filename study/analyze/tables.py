@@ -328,7 +328,7 @@ def all_tables(summary: pd.DataFrame, style: str = "text", notes: Iterable[str] 
     style : str
         A row of FORMATS.
     notes : iterable of str
-        What could not be counted, as Campaign.uncounted() says it.
+        What a reader must know, as Campaign.notes() says it.
     """
     parts = []
     for heading, rows in contexts(summary):

@@ -25,7 +25,7 @@ from study.campaign.sums import digest_of
 LEAST = 100_000  # bytes of a raw file; a smaller one is read as fast
 KEPT = 30 * 86400.0  # seconds since a copy was used last
 DIGEST, NUMBER = hashlib.sha256().digest_size, 8  # bytes of a digest, and of a number of values or of one
-ASKED = ("visit", "block", "arm", "cell", "loops", "counts", "module", "source")  # of a line, by those who compute
+ASKED = ("visit", "block", "arm", "cell", "loops", "counts", "module", "source", "throttled")  # of a line, by those who compute
 # What says which lines are good, as it is when it is loaded.
 JUDGES = ("campaign/*.py", "campaign/schemas/*.json", "design.py", "factors.py", "guests.py")
 JUDGED_BY = hashlib.sha256(

@@ -33,6 +33,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -421,7 +422,7 @@ class Campaign:
             lines.append(legible(f"{boot.name}: {count} of {facts['board']} ({what}), {when}", 1000))
         record = self.designs.get(IMPORTED)
         whole = [f"baseline: {record.factors.baseline}" if record else "all visits of each board are there"]
-        return "\n".join([*lines, *(self.incomplete() or whole), *self.uncounted(), f"digest: {self.digest()}"])
+        return "\n".join([*lines, *(self.incomplete() or whole), *self.notes(), f"digest: {self.digest()}"])
 
     def open_boot(self, board: str, number: int) -> OpenBoot:
         """Return a new boot to record in. A boot that continues an interrupted one is another boot of the board."""
@@ -613,20 +614,26 @@ class Campaign:
             for planned in [len(view.asked(board))]
         ]
 
-    def uncounted(self) -> list[str]:
-        """Say for each board which events perf could not count, in how many of its visits, and why."""
+    def notes(self) -> list[str]:
+        """Say what a reader of its figures must know: which events could not be counted, and which boots were slowed down."""
         visits, lost = Counter[str](), Counter[tuple[str, str, str]]()
+        slowed = {boot.name: set(chain.from_iterable(self.facts(boot).get("throttled", {}).values())) for boot in self.boots()}
         for record in self.measured():
             board = record.facts["board"]
             visits[board] += 1
             lost.update((board, count["event"], count["why"]) for count in uncounted(record.line))
+            slowed[record.boot] |= set(record.line.get("throttled", ()))
         alike: dict[tuple[str, int, str], list[str]] = {}
         for (board, event, why), times in lost.items():
             alike.setdefault((board, times, why), []).append(event)
-        return [
-            legible(f"{', '.join(events)} could not be counted in {times} of {visits[board]} visits of {board}: {why}", 1000)
+        found = [
+            f"{', '.join(events)} could not be counted in {times} of {visits[board]} visits of {board}: {why}"
             for (board, times, why), events in alike.items()
         ]
+        found += [
+            f"{boot} was slowed down while it was measured: {', '.join(sorted(words))}" for boot, words in slowed.items() if words
+        ]
+        return [legible(note, 1000) for note in found]
 
     def lacking(self) -> dict[str, int]:
         """Return for each board whose visits are not all there how many are not; also for one whose boots were all set aside."""
@@ -667,6 +674,14 @@ class OpenBoot:
     def describe(self, facts: dict[str, Any]) -> None:
         """Record what the boot is, before its first visit."""
         write_whole(self.folder / BOOT, json.dumps(facts, indent=1, sort_keys=True) + "\n")
+
+    def add(self, *more: Mapping[str, Mapping[str, Any]]) -> None:
+        """Add to what the boot is, fact by fact, what is known when all is measured."""
+        facts = schema.load((self.folder / BOOT).read_bytes())
+        for name, said in (item for known in more for item in known.items()):
+            facts[name] = {**facts.get(name, {}), **said}
+        schema.check("boot", facts)
+        self.describe(facts)
 
     def record(self, *lines: dict[str, Any], file: str = VISITS) -> None:
         """Append visits, or what else is one of LINES, and sync them to the disk."""

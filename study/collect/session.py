@@ -174,7 +174,7 @@ def _collect(
                     restart.by_command(look, reboot, {"STUDY_KERNEL": kernel.release, "STUDY_LABEL": kernel.label})
                 pace.booting()
                 for seconds, line in _walk_boot(machine, campaign, campaign.open_boot(board, number), left, tune, way):
-                    told |= _tell_uncounted(board, line, told)
+                    told |= _tell(board, line, told)
                     pace.visited(seconds)
                     shown.update()
     except BaseException:
@@ -185,15 +185,18 @@ def _collect(
     return campaign.again()  # another command may have brought a design for another kind of board
 
 
-def _tell_uncounted(board: str, line: Line, told: set[str]) -> set[str]:
-    """Say which events a visit could not count, but for those that were told, and return them."""
+def _tell(board: str, line: Line, told: set[str]) -> set[str]:
+    """Say which events a visit could not count, and what slowed it down, but for what was told, and return that."""
     lost = {count["event"]: count["why"] for count in store.uncounted(line) if count["event"] not in told}
     if lost:
         progress.say(
             f"{board}: perf could not count {', '.join(lost)}: {next(iter(lost.values()))}; its visits are recorded without, and what "
             f"mends it says: make doctor BOARD={shlex.quote(board)}"
         )
-    return set(lost)
+    slowed = set(line.get("throttled", ())) - told
+    if slowed:
+        progress.say(f"{board} is slowed down: {', '.join(sorted(slowed))}; its times are not those of a board at full speed")
+    return {*lost, *slowed}
 
 
 def cut_torn_lines(campaign: Campaign, board: str) -> None:
@@ -286,9 +289,12 @@ def _walk_boot(
 ) -> Iterator[tuple[float, Line]]:  # fmt: skip
     """Make the visits of one boot, and yield how many seconds each took once it is recorded, and what was recorded."""
     factors = campaign.design_of(board.name).factors.on(visits[0].kernel)
+    slowed = set[str]()
     with booted(board, campaign, boot, visits[0], tune, way.launched) as link:
         for visit in visits:
             started = time.monotonic()
             if line := way.line(board, link, visit, factors):
                 boot.record(line, file=campaign.file)
+                slowed |= set(line.get("throttled", ()))
             yield time.monotonic() - started, line or {}
+        boot.add(board.after(link), {"throttled": {"during": sorted(slowed)}} if slowed else {})

@@ -196,7 +196,7 @@ def contents(
         "all_emulated": bool((timed["metric"] == "clock").all()),
         "imported": IMPORTED in campaign.designs,
         "incomplete": campaign.incomplete(),
-        "uncounted": campaign.uncounted(),
+        "notes": campaign.notes(),
         "series": series,
         "commits": patches.commits(series) if series else [],
         "patches": patches.table(moved, series) if series else "",

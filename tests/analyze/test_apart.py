@@ -65,15 +65,15 @@ def test_who_is_interrupted_ends_all_in_good_order(tmp_path: Path, number: signa
     here = os.getpid()
 
     def work(name: str) -> None:
-        (tmp_path / name).write_text(f"{os.getpid()}")
         try:
+            (tmp_path / f"{os.getpid()}").touch()
             os.kill(os.getpid(), signal.SIGINT)  # as a terminal sends it, to all
             if name == "e":  # the first
                 os.kill(here, number)
             for _ in range(6000):  # a minute: who is not ended by then fails the test, and holds nobody up
                 time.sleep(0.01)
         finally:
-            (tmp_path / f"{name}.end").touch()
+            (tmp_path / f"{os.getpid()}.end").touch()
 
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -82,5 +82,5 @@ def test_who_is_interrupted_ends_all_in_good_order(tmp_path: Path, number: signa
     finally:
         signal.signal(signal.SIGTERM, before)
     for path in some((path for path in tmp_path.iterdir() if not path.suffix), 1):
-        assert not Path(f"/proc/{path.read_text()}").exists()
+        assert not Path(f"/proc/{path.name}").exists()
         assert path.with_suffix(".end").exists()

@@ -19,10 +19,10 @@ from study.collect import session
 from study.collect.boards import Link, emulated
 from study.collect.boards.emulated import EmulatedBoard
 from study.collect.boards.rig import EmulatedRig
-from study.collect.onboard import doctor, kvm
+from study.collect.onboard import doctor, kvm, throttle
 from study.collect.onboard.counting import Tried
 from study.collect.onboard.doctor import ADVICE, BAD, GOOD
-from study.design import Factors, choose
+from study.design import Factors, Visit, choose
 from study.errors import BoardFailed
 from tests.conftest import letters, refused, run
 
@@ -56,6 +56,7 @@ WELL = {
     "proc/meminfo": "MemTotal:  2000000 kB\nSwapTotal:     1024000 kB\nSwapFree:      1024000 kB\n",
 }
 BOARD = doctor.Board(Path(), cpu=3, release="6.1.0-arm64", mode="vhe", registers=(6, 4), gic=3, user=0)
+PI, HWMON = "sys/devices/platform/soc/soc:firmware/get_throttled", "sys/class/hwmon/hwmon2"
 LOCKDOWN = "sys/kernel/security/lockdown"
 NONE: dict[str, object] = {}
 # What may come of trying a row of events, and the PMU of a kind of core.
@@ -121,6 +122,12 @@ CASES: list[tuple[str, Mapping[str, str | None], Mapping[str, object], str, str,
     ("throttling", {"sys/class/thermal/cooling_device0/cur_state": "2"}, NONE, "cpufreq-cpu0 is at step 2", ADVICE, "cool"),
     ("throttling", {"sys/class/thermal/cooling_device0/type": "pwm-fan", "sys/class/thermal/cooling_device0/cur_state": "2"}, NONE,
      "none", GOOD, ""),
+    ("throttling", {PI: "50005\n"}, NONE, "under-voltage, throttled by firmware, under-voltage since power-on", ADVICE, "power supply"),
+    ("throttling", {PI: "80008"}, NONE, "soft limit of temperature, soft limit of temperature since power-on", ADVICE, "cool down"),
+    ("throttling", {PI: "0"}, NONE, "none", GOOD, ""),
+    ("throttling", {PI: "what?"}, NONE, "none", GOOD, ""),
+    ("throttling", {f"{HWMON}/name": "rpi_volt", f"{HWMON}/in0_lcrit_alarm": "1"}, NONE, "under-voltage", ADVICE, "power supply"),
+    ("throttling", {f"{HWMON}/name": "gpu_volt", f"{HWMON}/in0_lcrit_alarm": "1"}, NONE, "none", GOOD, ""),
     ("idle states", IDLE, NONE, "s1", ADVICE, f"echo 1 | sudo tee /{OURS}/cpuidle/state[1-9]*/disable"),
     ("isolation", {f"{CPU}/isolated": "\n", f"{CPU}/nohz_full": "(null)\n"}, NONE, "not in isolcpus or nohz_full", ADVICE,
      "isolcpus=3 nohz_full=3"),
@@ -299,6 +306,48 @@ def test_a_board_without_a_pmu_is_bad_and_its_campaign_says_what_it_lacks(
     assert all(said in " ".join(letter.split()) for letter in letters(campaign, values, summary, title="A title"))
 
 
+def test_what_lasts_and_was_there_before_a_boot_says_nothing_of_it(tmp_path: Path) -> None:
+    def with_(bits: str, most: str) -> list[str]:
+        return throttle.of_this_boot(tree(tmp_path, {**WELL, PI: bits, f"{OURS}/cpufreq/scaling_max_freq": most}), 3)
+
+    assert with_("10000", "1800000") == [], "an under-voltage of before, and a limit that its owner has set"
+    assert with_("10001", "1800000") == ["under-voltage"]
+    assert with_("50000", "1500000") == ["throttled by firmware since power-on", "at most 1500 of 2400 MHz"]
+    assert with_("10000", "2400000") == []
+
+
+def test_the_firmware_is_asked_by_its_own_program_where_there_is_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "vcgencmd").write_text("#!/bin/sh\n[ $1 = get_throttled ] && echo throttled=0x20002\n")
+    (tmp_path / "vcgencmd").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert throttle.by_firmware(tmp_path) == ["frequency capped by firmware", "frequency capped by firmware since power-on"]
+
+
+@pytest.mark.board
+def test_a_boot_that_was_slowed_down_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The board is as fast as ever; of its second visit it is said that it was not."""
+    board, visits = "qemu-cortex-a57", list[str]()
+    measure = EmulatedBoard.measure
+
+    def slowly(self: EmulatedBoard, link: Link, visit: Visit, factors: Factors) -> dict[str, object]:
+        visits.append(visit.name)
+        return {**measure(self, link, visit, factors), **({"throttled": ["under-voltage"]} if len(visits) == 2 else {})}
+
+    monkeypatch.setattr(EmulatedBoard, "measure", slowly)
+    words = {"strategies": "stock", "guests": "mde", "loops": 100, "values": 2, "warmups": 1, "processes": 2}
+    campaign = session.collect(board, tmp_path / "c", choose("quick", **words))
+    assert campaign.verify() == []
+    assert capsys.readouterr().out.count(f"{board} is slowed down: under-voltage") == 1
+    (boot,) = campaign.boots()
+    assert campaign.facts(boot)["throttled"] == {"before": [], "during": ["under-voltage"], "after": []}
+    assert [record.line.get("throttled", []) for record in campaign.records()] == [[], ["under-voltage"], [], []]
+    said = f"{boot.name} was slowed down while it was measured: under-voltage"
+    assert campaign.notes() == [said]
+    assert said in campaign.describe()
+
+
 @pytest.mark.board
 def test_a_boot_keeps_what_its_board_was_examined_for_and_the_tables_show_it(tmp_path: Path) -> None:
     folder = tmp_path / "campaign"
@@ -327,6 +376,8 @@ def test_a_boot_keeps_what_its_board_was_examined_for_and_the_tables_show_it(tmp
     assert [row["check"] for row in known["doctor"]] == list(doctor.CHECKS)
     assert all(row.keys() == {"check", "found", "verdict", "todo"} for row in known["doctor"])
     assert known["tuned"] == []
+    assert known["throttled"] == {"before": [], "after": []}
+    assert (known["gic"], known["events"], list(known["cores"].values())) == (3, Factors().perf_events, ["0"])
     shown = " ".join(tables.facts(campaign, "qemu-neoverse-n1").split())
     assert "doctor clock source arch_sys_counter, good" in shown
     assert "doctor debug registers 6 breakpoints, 4 watchpoints, good" in shown

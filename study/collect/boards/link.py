@@ -110,6 +110,9 @@ class Board(Protocol):
     def doctor(self, link: Link) -> list[dict[str, str]]:
         """Ask a boot what is good about it and what is not: rows of ``check``, ``found``, ``verdict`` and ``todo``."""
 
+    def after(self, link: Link) -> dict[str, Any]:
+        """Ask a boot what became of it while it was measured: facts that are added to what it was."""
+
     def tune(self, link: Link) -> dict[str, Any]:
         """Tune a boot until it ends, and return what was changed, under ``tuned``."""
 

@@ -40,6 +40,10 @@ class LinuxBoard:
         rows: list[dict[str, str]] = link.ask("doctor", events=Factors().perf_events)["checks"]
         return rows
 
+    def after(self, link: Link) -> dict[str, Any]:
+        """Ask a boot what slows it down when all is measured."""
+        return link.ask("after")
+
     def tune(self, link: Link) -> dict[str, Any]:
         """Tune a boot for the CPU that measures; its agent puts everything back when it ends."""
         return link.ask("tune", guests=bool(self.guests))

@@ -155,6 +155,10 @@ class Rig:
             for name, value in shown.items()
         ]
 
+    def after(self, link: Link) -> dict[str, Any]:
+        """Say nothing: nothing on the board changes how fast it is."""
+        return {}
+
     def tune(self, link: Link) -> dict[str, Any]:
         """Change nothing: nothing but the rig runs on the board."""
         return {}

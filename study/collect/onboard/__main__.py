@@ -12,6 +12,7 @@ Requests name what to do and answer with ``{"id": ..., "result": ...}`` or ``{"i
 ``rest``      stop it
 ``symbols``   the kernel's symbols, and where in memory its text is
 ``doctor``    what keeps this board from being measured, or spoils figures; nothing is refused
+``after``     what became of the board while it was measured
 ``tune``      tune the machine for the CPU that measures, until the agent ends
 ``runs``      which kernel runs, and which is the board's own
 ``restart``   when the agent ends, restart the board: by kexec into another kernel, or into its own
@@ -35,7 +36,24 @@ from typing import Any
 
 from study.factors import STRATEGIES
 
-from . import BoardError, bench, census, counting, doctor, facts, fresh, guest, kexec, life, loop, sample, strategy, tied, tuning
+from . import (
+    BoardError,
+    bench,
+    census,
+    counting,
+    doctor,
+    facts,
+    fresh,
+    guest,
+    kexec,
+    life,
+    loop,
+    sample,
+    strategy,
+    throttle,
+    tied,
+    tuning,
+)  # fmt: skip
 
 VISIT_LIMIT = 600.0  # seconds
 ROOT = Path(os.environ.get("STUDY_ROOT", "/"))  # where the machine's files are
@@ -59,6 +77,7 @@ def board_facts(
         ROOT, result["measuring_cpu"], result["kernel"], result["mode"], registers, result["gic"], tried=doctor.tried(rows)
     )
     result["doctor"] = doctor.examine(board)
+    result["throttled"] = {"before": slowed_by()}
     for name in strategies:
         strategy.choose(name)
     if guests:
@@ -69,6 +88,16 @@ def board_facts(
 def examine(events: list[list[str]]) -> dict[str, object]:
     """Say what is good and what is not, after trying perf and KVM."""
     return {"checks": doctor.examine(doctor.look(ROOT, events))}
+
+
+def slowed_by() -> list[str]:
+    """Say what slows the CPU that measures down now, of what is of this boot."""
+    return throttle.of_this_boot(ROOT, facts.measuring_cpu())
+
+
+def after() -> dict[str, object]:
+    """Say what slows the CPU that measures down when all is measured."""
+    return {"throttled": {"after": slowed_by()}}
 
 
 def tune(guests: bool = False) -> dict[str, object]:
@@ -96,6 +125,7 @@ def visit(
     """Measure one cell once: pyperf values, events, module counters, oracle."""
     strategy.choose(chosen)
     facts.debug_registers()  # found out once, not in each process
+    slowed = slowed_by()
     with tempfile.TemporaryDirectory(prefix="study-") as folder:
         suite, counts = Path(folder, "suite.json"), Path(folder, "counts.json")
         words = ["--worker", "--quiet", "-o", str(suite), "--counts", str(counts)]
@@ -109,7 +139,9 @@ def visit(
         reports, fired = measured.pop("oracle"), measured.pop("host")
         armed = all(times == 1 for row in fired for times in row)
         checks = {"oracle": reports, "host": fired, "well": oracle_well(chosen, reports) and armed}
-        return {"pyperf": json.loads(suite.read_text()), **measured, "checks": checks}
+        slowed = list(dict.fromkeys([*slowed, *slowed_by()]))
+        said = {"throttled": slowed} if slowed else {}
+        return {"pyperf": json.loads(suite.read_text()), **measured, "checks": checks, **said}
 
 
 def sample_cell(
@@ -153,7 +185,7 @@ def oracle_well(chosen: str, reports: list[int]) -> bool:
 
 REQUESTS: dict[str, Callable[..., dict[str, object]]] = {
     "facts": board_facts, "visit": visit, "live": life.live, "bits": life.bits, "sample": sample_cell, "loop": loop.begin, "rest": loop.end, "symbols": partial(loop.symbols, ROOT),
-    "doctor": examine, "tune": tune, "runs": runs, "restart": restart,
+    "doctor": examine, "after": after, "tune": tune, "runs": runs, "restart": restart,
 }  # fmt: skip
 
 

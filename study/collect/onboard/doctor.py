@@ -17,7 +17,7 @@ from pathlib import Path
 
 from study.factors import EXITS, MAY_LACK, fits
 
-from . import BoardError, counting, facts, strategy, tuning
+from . import BoardError, counting, facts, strategy, throttle, tuning
 from .kvm import WITHOUT
 
 GOOD, ADVICE, BAD = "good", "advice", "bad"
@@ -293,11 +293,13 @@ def frequency(board: Board) -> Finding:
 
 
 def throttling(board: Board) -> Finding:
-    """Find out whether heat slows CPUs down now."""
-    for folder in sorted((board.root / "sys/class/thermal").glob("cooling_device*")):
-        kind, state = tuning.read(folder / "type"), tuning.read(folder / "cur_state")
-        if "cpufreq" in kind and state not in ("", "0"):
-            return Finding(f"{kind} is at step {state}", ADVICE, "let the board cool down")
+    """Find out whether firmware or heat slows the CPU down; a limit of its frequency is looked at by itself."""
+    words = [*throttle.by_firmware(board.root), *throttle.by_heat(board.root)]
+    if words:
+        power = any(throttle.BITS[0] in word for word in words)
+        return Finding(
+            ", ".join(words), ADVICE, "use a stronger power supply and a shorter cable" if power else "let the board cool down"
+        )
     return Finding("none")
 
 
