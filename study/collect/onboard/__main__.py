@@ -125,6 +125,7 @@ def visit(
     """Measure one cell once: pyperf values, events, module counters, oracle."""
     strategy.choose(chosen)
     facts.debug_registers()  # found out once, not in each process
+    counting.fitting(events)  # the same
     slowed = slowed_by()
     with tempfile.TemporaryDirectory(prefix="study-") as folder:
         suite, counts = Path(folder, "suite.json"), Path(folder, "counts.json")
@@ -133,7 +134,7 @@ def visit(
         words += ["--affinity", str(facts.measuring_cpu())]
         words += ["--guest", state, "--host", host, "--exit", leave]
         words += ["--no-gic"] * (not gic) + ["--pmu"] * pmu
-        words += ["--events", json.dumps(counting.fitting(events)), "--label", json.dumps(label)]
+        words += ["--events", json.dumps(events), "--label", json.dumps(label)]
         _freshly(bench.NAME, lambda: bench.main(PROGRAM, words), chosen)
         measured = json.loads(counts.read_text())
         reports, fired = measured.pop("oracle"), measured.pop("host")

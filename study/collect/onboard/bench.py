@@ -79,7 +79,7 @@ def _counts(measured: guest.Guest, held: host.Debugging, args: argparse.Namespac
     works = [partial(measured.run, loops) for loops in lengths]
     windows = [
         {"loops": loops, "perf": text}
-        for texts in counting.count(json.loads(args.events), works)
+        for texts in counting.count(counting.fitting(json.loads(args.events)), works)
         for loops, text in zip(lengths, texts)
     ]
     before = strategy.counters()
