@@ -444,6 +444,18 @@ def counts(summary: pd.DataFrame, leave: str = "hvc", host: str = "none") -> pd.
     return rates.assign(instructions=wide["clock"]).dropna().reset_index()
 
 
+def batch(rows: pd.DataFrame) -> float:
+    """Return how many accesses a full switch makes in a row, on the way into the guest or out of it: half of the most of a round trip.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        As counts() returns it. Hardware may charge such a batch at the next ISB or return, and not each access; a price of a batch is
+        that of an access so many times.
+    """
+    return float(max(1.0, round(rows["accesses"].max() / 2)))
+
+
 def priced(rows: pd.DataFrame, trap: float | Array, access: float | Array) -> dict[str, float | Array]:
     """Return what a round trip costs under each strategy, in instructions, if a trap and a register access cost that many more.
 

@@ -611,10 +611,13 @@ def message_of_prices(rows: pd.DataFrame, guests: Sequence[str] = PRICED) -> str
     return as_many("", clauses)
 
 
-PRICE_OF_AN_ACCESS = (
-    "price of a debug register access, in instructions beyond its own (path lengths from emulation); bars: published of other registers,\n"
-    "in cycles, as at one instruction a cycle"
-)
+def price_of_an_access(batch: float) -> str:
+    """Return what the prices along a map are: of an access, and of a batch of them, if hardware charges so."""
+    return (
+        "price of a debug register access, in instructions beyond its own (path lengths from emulation); below it that of a batch of "
+        f"{batch:.0f},\nas many as a full switch makes on the way in or out, if hardware charges at the next ISB; bars: published of other\n"
+        "registers, in cycles, as at one instruction a cycle"
+    )
 
 
 def describe_prices(rows: pd.DataFrame, guest: str = "touch-20") -> str:

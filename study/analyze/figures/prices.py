@@ -100,6 +100,7 @@ def prices(rows: pd.DataFrame, guests: Sequence[str] = PRICED) -> Figure:
         shares = {"width_ratios": [3] * len(shown) + [1], "height_ratios": [2.2] * len(boards) + [1.3]}
         grid_of = figure.subplots(len(boards) + 1, len(shown) + 1, sharex="col", sharey="row", gridspec_kw=shares)
         axes, known = grid_of[:-1, :-1], published.ranges(published.prices())
+        batch = cost.batch(rows)
         for axis in grid_of[-1, :-1]:
             _published(axis, known[known["axis"] == "access"])
         for axis in grid_of[:-1, -1]:
@@ -118,9 +119,11 @@ def prices(rows: pd.DataFrame, guests: Sequence[str] = PRICED) -> Figure:
                 _regions(axis, access, trap, cost.priced(here, grid[1], grid[0]))
                 axis.set(xscale="log", yscale="log", title=f"{shorten(board, 24)}, {guest}")
                 plain_numbers(axis.xaxis, axis.yaxis)
+        for axis in grid_of[-1, :-1]:
+            axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}\n{value * batch:g}")
         for axis in axes.flat:
             axis.set(xlim=(access[0], access[-1]), ylim=(trap[0], trap[-1]))
-        figure.supxlabel(texts.PRICE_OF_AN_ACCESS, fontsize="medium")
+        figure.supxlabel(texts.price_of_an_access(batch), fontsize="medium")
         figure.supylabel("price of a trap, in instructions", fontsize="medium")
         figure.suptitle(message(texts.message_of_prices(rows, guests)), **TITLE)
     return figure
