@@ -169,8 +169,10 @@ for line in sys.stdin:
         asked = request["with"]
         result = answers["/".join([asked["chosen"], asked["state"], asked["label"]["arm"]])]
         result["pyperf"]["metadata"].update(asked["label"])
+    if request["do"] == "after":
+        result = {"throttled": "no" if which and how == "untold" else {"after": []}}
     text = json.dumps({"id": request["id"], "result": result}) + "\n"
-    if visits == which and request["do"] == "visit":
+    if visits == which and request["do"] == "visit" and how != "untold":
         text = {
             "garbage": "\x1b[2J\x00\xff not an answer at all\n", "nothing": "", "twice": text + text, "late": before,
             "half": text[: len(text) // 2] + "\n", "no object": "[]\n", "no result": json.dumps({"id": request["id"]}) + "\n",
@@ -191,6 +193,7 @@ NONSENSE = {
     "half": ("gave no answer that can be read", 1),
     "no object": ("gave no answer that can be read", 1),
     "no result": ("answered a question that was not asked", 1),
+    "untold": ("does not say what slowed it down", 6),
 }
 LINUX = "qemu-neoverse-n1"
 

@@ -42,7 +42,10 @@ class LinuxBoard:
 
     def after(self, link: Link) -> dict[str, Any]:
         """Ask a boot what slows it down when all is measured."""
-        return link.ask("after")
+        said = link.ask("after").get("throttled")
+        if not isinstance(said, dict):
+            raise BoardFailed(f"{self.name}: it does not say what slowed it down; its visits are recorded: run the same command again")
+        return {"throttled": said}
 
     def tune(self, link: Link) -> dict[str, Any]:
         """Tune a boot for the CPU that measures; its agent puts everything back when it ends."""
