@@ -37,7 +37,7 @@ PATIENCE = 120.0  # seconds for what must happen, on a busy machine
 STOPPER = Path(__file__).with_name("stopper")
 
 KILL, TERM, HANGUP, INTERRUPT = signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT
-EMULATOR, KERNEL = "qemu-system-aarch64 -M", "ipykernel_launcher"  # and not what only asks an emulator for its version
+EMULATOR, KERNEL = "qemu-system-aarch64 -M", "study.notebooks.kernel"  # and not what only asks an emulator for its version
 ALL, RUNNING = states.states(STARTING, OPEN, CLOSING, CLOSED), states.states(OPEN)
 OF_A_NOTEBOOK = tuple(state for state in ALL if state is not STATES["loading"])  # its kernel is loaded by others
 TEARABLE = tuple(STATES[event] for event in ("unsynced", "asked", "between", "closing"))
