@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
-import time
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from study import paths
 from study.analyze import figures
 from study.analyze.figures import Drawing
 from study.analyze.figures.apart import apart
@@ -59,28 +61,38 @@ def test_an_error_is_raised_and_what_was_killed_is_done_here(tmp_path: Path) -> 
         list(apart(work, ["well", "nowhere/x"]))
 
 
-@pytest.mark.usefixtures("processors")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_who_is_interrupted_ends_all_in_good_order(tmp_path: Path, number: signal.Signals) -> None:
-    here = os.getpid()
-
-    def work(name: str) -> None:
-        try:
-            (tmp_path / f"{os.getpid()}").touch()
-            os.kill(os.getpid(), signal.SIGINT)  # as a terminal sends it, to all
-            if name == "e":  # the first
-                os.kill(here, number)
-            for _ in range(6000):  # a minute: who is not ended by then fails the test, and holds nobody up
-                time.sleep(0.01)
-        finally:
-            (tmp_path / f"{os.getpid()}.end").touch()
-
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+# A program of its own, with threads as a notebook's kernel has them: whom a signal hits in a fork would have to live on.
+INTERRUPTED = """
+import os, signal, sys, threading, time
+from pathlib import Path
+from study.analyze.figures.apart import apart
+number, folder, here = int(sys.argv[1]), Path(sys.argv[2]), os.getpid()
+if len(sys.argv) > 3: os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+for _ in range(3): threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+def work(name):
     try:
-        with pytest.raises(KeyboardInterrupt):
-            list(apart(work, ["a", "b", "c", "d", "e"]))
+        (folder / f"{os.getpid()}").touch()
+        os.kill(os.getpid(), signal.SIGINT)  # as a terminal sends it, to all
+        if name == "e":  # the first
+            os.kill(here, number)
+        for _ in range(6000):  # a minute: who is not ended by then fails the test, and holds nobody up
+            time.sleep(0.01)
     finally:
-        signal.signal(signal.SIGTERM, before)
+        (folder / f"{os.getpid()}.end").touch()
+signal.signal(signal.SIGTERM, signal.default_int_handler)
+try:
+    list(apart(work, ["a", "b", "c", "d", "e"]))
+except KeyboardInterrupt:
+    sys.exit(7)
+"""
+
+
+@pytest.mark.parametrize("alone", [[], ["one processor"]], ids=["all processors", "one processor"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_who_is_interrupted_ends_all_in_good_order(tmp_path: Path, number: signal.Signals, alone: list[str]) -> None:
+    words = [sys.executable, "-c", INTERRUPTED, f"{number.value}", str(tmp_path), *alone]
+    done = subprocess.run(words, cwd=paths.ROOT, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 7, done.stderr
     for path in some((path for path in tmp_path.iterdir() if not path.suffix), 1):
         assert not Path(f"/proc/{path.name}").exists()
         assert path.with_suffix(".end").exists()

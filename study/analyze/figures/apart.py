@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import connection
 from multiprocessing.process import BaseProcess
@@ -49,13 +51,31 @@ def apart(work: Callable[[Item], object], items: Sequence[Item]) -> Iterator[Ite
 
 def _start(work: Callable[[Item], object], item: Item, busy: list[tuple[BaseProcess, Item]]) -> None:
     """Start a process and enter it among the busy ones; no signal comes to it before it knows what signals are to it."""
-    held = signal.pthread_sigmask(signal.SIG_BLOCK, ENDS)
+    with _undisturbed():
+        held = signal.pthread_sigmask(signal.SIG_BLOCK, ENDS)
+        try:
+            process = FORK.Process(target=_alone, args=(work, item, held))
+            busy.append((process, item))
+            process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, held)
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Let what interrupts us wait: in the middle of a fork it would leave locks that nobody opens. A mask does not hold off other threads."""
+    if threading.current_thread() is not threading.main_thread():  # which alone is interrupted
+        yield
+        return
+    came: list[int] = []
+    before = {number: signal.signal(number, lambda which, _: came.append(which)) for number in ENDS}
     try:
-        process = FORK.Process(target=_alone, args=(work, item, held))
-        busy.append((process, item))
-        process.start()
+        yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, held)
+        for number, handler in before.items():
+            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+        for which in came[:1]:
+            signal.raise_signal(which)
 
 
 def _alone(work: Callable[[Item], object], item: Item, held: set[signal.Signals]) -> None:

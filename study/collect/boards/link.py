@@ -124,7 +124,7 @@ class Link:
     """One boot of a board: ask, and it answers. A context manager; leaving it ends the boot."""
 
     def __init__(self, board: str, launch: Launch) -> None:
-        self._board, self._launch, self._asked, self._rest = board, launch, 0, b""
+        self._board, self._launch, self._asked, self._rest, self._before = board, launch, 0, b"", b""
         self._skipped = collections.deque[bytes](maxlen=KEPT)
 
     def __enter__(self) -> Link:

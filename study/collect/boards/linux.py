@@ -44,7 +44,9 @@ class LinuxBoard:
         """Ask a boot what slows it down when all is measured."""
         said = link.ask("after").get("throttled")
         if not isinstance(said, dict):
-            raise BoardFailed(f"{self.name}: it does not say what slowed it down; its visits are recorded: run the same command again")
+            raise BoardFailed(
+                f"{self.name}: it does not say what slowed it down; its visits are recorded: run the same command again"
+            )
         return {"throttled": said}
 
     def tune(self, link: Link) -> dict[str, Any]:
