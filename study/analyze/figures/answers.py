@@ -121,8 +121,7 @@ def real_guests(rows: pd.DataFrame) -> Figure:
             for place, row in enumerate(own.itertuples()):
                 sure = row.of_kernel_low > 0 or row.of_kernel_high < 0
                 colour = (PAYS if row.of_kernel > 0 else FREE) if sure else "0.45"
-                axis.hlines(place, 100 * row.of_kernel_low, 100 * row.of_kernel_high, color=colour, lw=2.5)
-                axis.plot(100 * row.of_kernel, place, "o", color=colour, mfc=colour if sure else "white", ms=7)
+                _mark(axis, place, (100 * row.of_kernel_low, 100 * row.of_kernel, 100 * row.of_kernel_high), colour, sure)
             axis.axvline(0, color="0.4", lw=0.8)
             _as_rows(axis, own["phase"])
             axis.set_title(shorten(guest, BOARD), fontsize="medium")
@@ -155,8 +154,8 @@ def of_series(moved: pd.DataFrame) -> Figure:
             own = rows[rows["board"] == board]
             for place, row in enumerate(own.itertuples()):
                 factor, colour = scale(row.unit)[0], colours.get(row.verdict, "0.45")
-                axis.hlines(place, row.moved_low * factor, row.moved_high * factor, color=colour, lw=2.5)
-                axis.plot(row.moved * factor, place, "o", color=colour, mfc=colour if row.verdict in colours else "white", ms=7)
+                ends = row.moved_low * factor, row.moved * factor, row.moved_high * factor
+                _mark(axis, place, ends, colour, row.verdict in colours)
                 end = row.moved if math.isnan(row.moved_high) else row.moved_high
                 axis.annotate(patches.words_of(row)[1], (end * factor, place), (7, 0), textcoords="offset points",
                               va="center", fontsize="small")  # fmt: skip
@@ -175,6 +174,13 @@ def of_series(moved: pd.DataFrame) -> Figure:
         )
     plt.close(figure)
     return figure
+
+
+def _mark(axis: Axes, place: int, low_middle_high: tuple[float, float, float], colour: Any, sure: bool) -> None:
+    """Draw a number with its interval in its row; hollow, if it is not sure."""
+    low, middle, high = low_middle_high
+    axis.hlines(place, low, high, color=colour, lw=2.5)
+    axis.plot(middle, place, "o", color=colour, mfc=colour if sure else "white", ms=7)
 
 
 def _unit_on(rows: pd.DataFrame) -> str:
