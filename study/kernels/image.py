@@ -48,12 +48,16 @@ echo 1 > /sys/kernel/rcu_expedited
 for module in {modules}; do [ ! -e /lib/board/$module.ko ] || insmod /lib/board/$module.ko; done
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C PYTHONDONTWRITEBYTECODE=1
 port=/dev/vport0p1
-waited=0
-while [ ! -e $port ] && [ $waited -lt 50 ]; do sleep 0.1; waited=$((waited + 1)); done
 cd /board
-$STUDY_UNDER python3 -m study.collect.onboard <>$port >&0
+{answer}
 poweroff -f
 """
+# The driver makes the port's file before it knows the port: until then, opening it fails (drivers/char/virtio_console.c, add_port()).
+ANSWER = """answered= waited=0
+while [ -z "$answered" ] && [ $waited -lt 50 ]; do
+  [ ! -e $port ] || { answered=yes; $STUDY_UNDER python3 -m study.collect.onboard; } <>$port >&0
+  [ -n "$answered" ] || { sleep 0.1; waited=$((waited + 1)); }
+done"""
 
 # What is built depends on how: on this file.
 RECIPE = Path(__file__).read_bytes()
@@ -186,7 +190,7 @@ def _initial_disk(release: str, system: Path, base: Path, driver: Path | None) -
             shutil.copytree(base / "root", tree, symlinks=True)
             for name in ("proc", "sys", "dev", "tmp", "boot", "lib/board", "board"):
                 (tree / name).mkdir(parents=True, exist_ok=True)
-            (tree / "init").write_text(INIT.format(modules=" ".join(BOARD_MODULES)))
+            (tree / "init").write_text(INIT.format(modules=" ".join(BOARD_MODULES), answer=ANSWER))
             (tree / "init").chmod(0o755)
             for name, path in {**{f"board/{name}": path for name, path in paths.agent().items()}, **files}.items():
                 (tree / name).parent.mkdir(parents=True, exist_ok=True)

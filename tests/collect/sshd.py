@@ -154,6 +154,9 @@ def lab(
                 yield Lab(folder / "names", driver, Path(short, "line"))
                 with contextlib.suppress(StudyError):  # the board may be gone
                     run(["ssh", "-F", folder / "names", "-S", f"{short}/line", "-O", "exit", "lab"])
+        except BaseException:
+            print(f"the board's console ends with:\n{(folder / 'console.log').read_text(errors='replace')[-3000:]}")
+            raise
         finally:
             process.kill()
 
