@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.metadata import distribution
 from pathlib import Path
 
@@ -58,6 +58,12 @@ while [ -z "$answered" ] && [ $waited -lt 50 ]; do
   [ ! -e $port ] || { answered=yes; $STUDY_UNDER python3 -m study.collect.onboard; } <>$port >&0
   [ -n "$answered" ] || { sleep 0.1; waited=$((waited + 1)); }
 done"""
+
+
+def init(modules: Iterable[str]) -> str:
+    """Return what the board runs first, with the kernel's modules that it loads."""
+    return INIT.format(modules=" ".join(modules), answer=ANSWER)
+
 
 # What is built depends on how: on this file.
 RECIPE = Path(__file__).read_bytes()
@@ -190,7 +196,7 @@ def _initial_disk(release: str, system: Path, base: Path, driver: Path | None) -
             shutil.copytree(base / "root", tree, symlinks=True)
             for name in ("proc", "sys", "dev", "tmp", "boot", "lib/board", "board"):
                 (tree / name).mkdir(parents=True, exist_ok=True)
-            (tree / "init").write_text(INIT.format(modules=" ".join(BOARD_MODULES), answer=ANSWER))
+            (tree / "init").write_text(init(BOARD_MODULES))
             (tree / "init").chmod(0o755)
             for name, path in {**{f"board/{name}": path for name, path in paths.agent().items()}, **files}.items():
                 (tree / name).parent.mkdir(parents=True, exist_ok=True)

@@ -204,7 +204,7 @@ def _pack(folder: Path, along: Mapping[str, Path], initrd: Path, systems: Mappin
     for name in ("etc", "boot"):
         (tree / name).mkdir()
     texts = {"start": START, "etc/sshd_config": SETTINGS, "etc/passwd": USERS, "etc/group": "root:x:0:\nnogroup:x:65534:\n"}
-    texts["init"] = image.INIT.format(modules=" ".join(f"$(uname -r)/{name}" for name in image.BOARD_MODULES))
+    texts["init"] = image.init(f"$(uname -r)/{name}" for name in image.BOARD_MODULES)
     if cpus > 1:  # the port's name is there before it can be opened, which only another CPU sees
         texts["init"] = texts["init"].replace("cd /board\n", "sleep 2\ncd /board\n")
     for name, text in texts.items():
