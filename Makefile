@@ -29,6 +29,7 @@ LONGER   ?=
 TABLE    ?=
 FLEET    ?= boards.toml
 GIC      ?=
+EXITS    ?=
 PIXELS   ?= 1600
 PORT     ?= 8000
 NEWCOMER ?= make study; make test
@@ -47,7 +48,7 @@ STUDY_CC      := $(if $(filter command,$(firstword $(origin CC))),$(CC))
 STUDY_LLVM    := $(LLVM)
 STUDY_KCONFIG := $(KCONFIG)
 export STUDY_CC STUDY_LLVM STUDY_KCONFIG ENDS
-export BOARD PROFILE FLEET KERNEL CAMPAIGN TITLE VERSION SINCE SMALLEST URL REPO BRANCH BASE TOOL KEEP TO COPY CELLS GUESTS WORKLOADS LONGER TABLE PIXELS PORT PYTHON OUT PAGES NEWCOMER
+export BOARD PROFILE FLEET KERNEL EXITS CAMPAIGN TITLE VERSION SINCE SMALLEST URL REPO BRANCH BASE TOOL KEEP TO COPY CELLS GUESTS WORKLOADS LONGER TABLE PIXELS PORT PYTHON OUT PAGES NEWCOMER
 
 .DEFAULT_GOAL := help
 .PHONY: help study series fleet setup setup-python setup-system setup-board doctor collect receipts guests analyze figures mail reply html serve lab module simulation bench \
@@ -67,6 +68,7 @@ help:  ## explain every target
 	@echo "  REPO=../linux BASE=v7.3 BRANCH=topic   with make series: what is built; ENDS=1 leaves out what is between base and tip"
 	@echo "  PROFILE=$$PROFILE   quick (1 min), default (3 min) or full (20 min a board); a rig takes half a minute"
 	@echo "  GIC=no   guests without an interrupt controller, where a host can give them none"
+	@echo "  EXITS=hvc,sysreg   what is measured of hvc, sysreg, wfx, vgic, mmio; wfx takes a GICv3, vgic a GIC"
 	@echo "  CAMPAIGN=$$CAMPAIGN   folder of the data; results go to $$OUT"
 	@echo "  TITLE, VERSION   of the series, for the letter; SINCE=data/v1 is what its last version reported; URL= is where data and page are"
 	@echo "  BRANCH=topic REPO=../linux BASE=v7.3   with make mail: put the letter into that series; TOOL=git or b4, TO=, COPY="
@@ -90,7 +92,7 @@ study:  ## set up, collect, analyse, write letter, figures and page
 
 series: setup-python  ## build BASE and each commit of BRANCH in REPO, measure every exit, and say what each patch moves
 	@$(STUDY) series --repo "$$REPO" --base "$$BASE" --branch "$${BRANCH:-HEAD}" --campaign "$$CAMPAIGN" \
-	  $(if $(filter command,$(firstword $(origin BOARD))),--boards "$$BOARD") $(if $(ENDS),--ends)
+	  $(if $(filter command,$(firstword $(origin BOARD))),--boards "$$BOARD") $(if $(ENDS),--ends) $(if $(EXITS),--exits "$$EXITS") $(if $(filter no,$(GIC)),--no-gic)
 	@$(MAKE) --no-print-directory analyze html
 	@echo
 	@echo "table:    $$OUT/patches.md"
@@ -146,10 +148,10 @@ doctor: setup-python  ## ready to measure? What is wrong with BOARD, and what me
 	@$(STUDY) doctor "$$BOARD"
 
 collect: setup-python  ## measure what the campaign still lacks on BOARD, with notebooks/collect.ipynb
-	@$(STUDY) notebook collect "$$PAGES/collect-$$(printf %s "$$BOARD" | tr /: -).ipynb" --profile "$$PROFILE" -p board "$$BOARD" -p campaign "$$CAMPAIGN" -p kernels "$$KERNEL" $(if $(findstring git:,$(KERNEL)),-p repo "$$REPO") $(if $(filter no,$(GIC)),-p gic False)
+	@$(STUDY) notebook collect "$$PAGES/collect-$$(printf %s "$$BOARD" | tr /: -).ipynb" --profile "$$PROFILE" -p board "$$BOARD" -p campaign "$$CAMPAIGN" -p kernels "$$KERNEL" $(if $(findstring git:,$(KERNEL)),-p repo "$$REPO") $(if $(EXITS),-p exits "$$EXITS") $(if $(filter no,$(GIC)),-p gic False)
 
 fleet: setup-python  ## measure all boards of the file FLEET at the same time into CAMPAIGN
-	@$(STUDY) collect --fleet "$$FLEET" --campaign "$$CAMPAIGN" --profile "$$PROFILE" $(if $(KERNEL),--kernels "$$KERNEL" --repo "$$REPO") $(if $(filter no,$(GIC)),--no-gic)
+	@$(STUDY) collect --fleet "$$FLEET" --campaign "$$CAMPAIGN" --profile "$$PROFILE" $(if $(KERNEL),--kernels "$$KERNEL" --repo "$$REPO") $(if $(EXITS),--exits "$$EXITS") $(if $(filter no,$(GIC)),--no-gic)
 
 guests: setup-python  ## real guests under the board's KVM: what they do with the debug registers, and what each strategy costs them
 	@$(STUDY) guests $(if $(filter-out file,$(origin BOARD)),--board "$$BOARD") --campaign "$$CAMPAIGN" --profile "$$PROFILE" $(if $(KERNEL),--kernels "$$KERNEL" --repo "$$REPO") \

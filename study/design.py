@@ -263,7 +263,7 @@ class Factors:
         for text in () if self.kind == GUESTS else self.exits:
             if EXITS[text.partition(":")[0]].gic and not self.gic:
                 raise BadRequest(
-                    f"exits: {text} needs an interrupt controller in the guest, and gic is False: leave one of them out"
+                    f"exits: {text} needs an interrupt controller in the guest, and gic is False: leave one of them out (of make: EXITS=, GIC=)"
                 )
         for name, least in LEAST.items():
             _check_number(name, getattr(self, name), least, MOST_ON_THE_RIG.get(name, MOST) if self.kind == RIG else MOST)

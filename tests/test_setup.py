@@ -80,12 +80,23 @@ def test_the_environment_is_made_once(tmp_path: Path) -> None:
     assert machine.calls().count("python3 -m") == 1
 
 
-@pytest.mark.parametrize(("goal", "words"), [("collect", "-p gic False"), ("study", "-p gic False"), ("fleet", "--no-gic")])
-def test_make_passes_on_that_guests_have_no_interrupt_controller(tmp_path: Path, goal: str, words: str) -> None:
+@pytest.mark.parametrize(
+    ("asked", "goal", "words"),
+    [
+        ("GIC=no", "collect", "-p gic False"),
+        ("GIC=no", "study", "-p gic False"),
+        ("GIC=no", "fleet", "--no-gic"),
+        ("GIC=no", "series", "--no-gic"),
+        ("EXITS=hvc,mmio:mde", "study", "-p exits hvc,mmio:mde"),
+        ("EXITS=hvc,mmio:mde", "fleet", "--exits hvc,mmio:mde"),
+        ("EXITS=hvc,mmio:mde", "series", "--exits hvc,mmio:mde"),
+    ],
+)
+def test_make_passes_on_what_guests_have_and_how_they_leave(tmp_path: Path, asked: str, goal: str, words: str) -> None:
     machine = Machine(tmp_path, ["apt-get", "id", "python3", "git"])
-    for asked in ((), ("GIC=no",)):
-        assert machine.make(goal, "KERNEL=6.1", *asked).returncode == 0
-    asking = [line for line in machine.log.read_text().splitlines() if re.match("study (collect|notebook collect)", line)]
+    for more in ((), (asked,)):
+        assert machine.make(goal, "KERNEL=6.1", *more).returncode == 0
+    asking = [line for line in machine.log.read_text().splitlines() if re.match("study (collect|series|notebook collect)", line)]
     assert [words in f"{line} " for line in asking] == [False, True]
 
 

@@ -388,7 +388,10 @@ def test_guests_have_a_gicv2_where_the_host_has_no_other(tmp_path: Path) -> None
         )
         assert board.describe(link, factors)["gic"] == 2
         assert board.describe(link, without)["gic"] == 0
-        with pytest.raises(BoardFailed, match="exit wfx needs a GICv3, and guests have a GICv2 here: leave it out of --exits"):
+        with pytest.raises(
+            BoardFailed,
+            match="exit wfx needs a GICv3, and guests have a GICv2 here: leave it out, as --exits hvc,sysreg,vgic,mmio does",
+        ):
             board.describe(link, choose("quick", **cells, exits="hvc,wfx"))
         said = [board.measure(link, visit, of) for visit, of in ((hvc, factors), (vgic, factors), (other, without))]
     assert all(line["checks"]["well"] for line in said)

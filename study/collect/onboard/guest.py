@@ -77,7 +77,10 @@ def check(leave: str, gic: int) -> None:
     """Refuse an exit that needs a later version of the interrupt controller than guests have."""
     if EXITS[leave].gic > gic:
         has = f"have a GICv{gic}" if gic else "have no interrupt controller"
-        raise BoardError(f"exit {leave} needs a GICv{EXITS[leave].gic}, and guests {has} here: leave it out of --exits")
+        others = ",".join(name for name, row in EXITS.items() if row.gic <= gic)
+        raise BoardError(
+            f"exit {leave} needs a GICv{EXITS[leave].gic}, and guests {has} here: leave it out, as --exits {others} does (EXITS= of make)"
+        )
 
 
 def run_oracle(*, gic: bool, pmu: bool) -> list[int]:
