@@ -599,12 +599,11 @@ def predict(campaign: Path, cells: str, core: str, style: str, as_json: bool) ->
     from study.analyze.published import prices
     from study.campaign import Campaign
 
-    assumptions = assumed()
-    found = predicted.predict(receipts.frame(Campaign(campaign)), prices(), assumptions, cells, core)
+    found = predicted.predict(receipts.frame(Campaign(campaign)), prices(), assumed(), cells, core)
     if as_json or style == "json":
         print(_as_json(predicted_tables.programs(found)))
     else:
-        print(predicted_tables.page(found, assumptions, style).rstrip("\n"))
+        print(predicted_tables.page(found, style).rstrip("\n"))
 
 
 @study.command()

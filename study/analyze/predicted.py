@@ -27,7 +27,8 @@ import numpy as np
 import pandas as pd
 from scipy import optimize
 
-from study.analyze import compare, cost, receipts
+from study.analyze import assumed as assuming
+from study.analyze import compare, cost, published, receipts
 from study.analyze.assumed import FILE, Assumed, Like, Rate
 from study.analyze.published import Price
 from study.analyze.rounding import rounded
@@ -101,12 +102,15 @@ class Predictions:
         As differences() returns them.
     checks : DataFrame
         As checks() returns them.
+    assumed : Assumed
+        What nobody published.
     """
 
     prices: Mapping[str, Prices]
     trips: pd.DataFrame
     differences: pd.DataFrame
     checks: pd.DataFrame
+    assumed: Assumed
 
 
 # --- events and prices --------------------------------------------------------------------------------------------------
@@ -252,8 +256,20 @@ def predict(found: pd.DataFrame, known: Sequence[Price], assumed: Assumed, cells
         only(counted, cells, lacks="has no receipt of an hvc round trip"),
     )
     return Predictions(
-        shown, trips(chosen, shown, assumed), differences(chosen, shown, assumed, _given(pairs)), checks(pairs, shown)
+        shown, trips(chosen, shown, assumed), differences(chosen, shown, assumed, _given(pairs)), checks(pairs, shown), assumed
     )
+
+
+def of_campaign(found: pd.DataFrame) -> Predictions | None:
+    """Return all that is predicted of the receipts of a campaign at published prices; None if it has none of which anything is.
+
+    Parameters
+    ----------
+    found : DataFrame
+        As receipts.frame() returns it.
+    """
+    counted = events(receipts.functions(found))
+    return None if counted.empty else predict(found, published.prices(), assuming.assumed())
 
 
 def trips(counted: pd.DataFrame, costs: Mapping[str, Prices], assumed: Assumed) -> pd.DataFrame:

@@ -39,15 +39,15 @@ def amount(low: float, high: float, signed: bool = False) -> str:
     return " to ".join(dict.fromkeys(ends))
 
 
-def rests_on(found: Predictions, assumed: Assumed) -> list[str]:
+def rests_on(found: Predictions) -> list[str]:
     """Return what a prediction rests on: whose prices are its own, what is borrowed, and what is assumed."""
     own = [f"{core}: {_prices(dict(zip(row.own, map(row.of, row.own), strict=True)))}" for core, row in found.prices.items()]
-    everywhere = predicted.ranges(published.prices())
+    everywhere, ipc = predicted.ranges(published.prices()), found.assumed.ipc
     return [
         f"{UNSEEN} {published.PROXY.partition('. ')[0]}.",
         f"In cycles, a core's own prices are: {'; '.join(own)}. What a core lacks is the range of all cores: {_prices(everywhere)}. "
         "A bound without a low end begins at 0.",
-        f"All else runs at {assumed.ipc.low:g} to {assumed.ipc.high:g} instructions a cycle, which is assumed. {assumed.ipc.reason.strip()}",
+        f"All else runs at {ipc.low:g} to {ipc.high:g} instructions a cycle, which is assumed. {ipc.reason.strip()}",
         "A trap is an exception taken to EL2, with its eret and what was trapped; without VHE an hvc round trip has two. The path is "
         "that of the board: a core with other features, flaws or registers takes another one.",
     ]
@@ -162,22 +162,39 @@ def answers(rows: pd.DataFrame) -> list[str]:
     return found
 
 
-def page(found: Predictions, assumed: Assumed, style: str = "text") -> str:
-    """Return all that is predicted of a campaign, and what it rests on.
+def telling(found: Predictions, style: str = "text") -> str:
+    """Return what is predicted of the guests of the question, what was published beside it, and what it rests on; empty if that is nothing.
 
     Parameters
     ----------
     found : Predictions
         As predicted.predict() returns them.
-    assumed : Assumed
-        What was assumed.
     style : str
         A row of tables.FORMATS.
     """
-    parts = [
-        *(tables.prose(text, style) for text in (*answers(found.differences), *rests_on(found, assumed))),
-        differences(found.differences, style), checks(found.checks, assumed, style), trips(found.trips, style),
-    ]  # fmt: skip
+    asked = found.differences[found.differences["guest"].isin([receipts.IDLE, receipts.ASKED])]
+    if asked.empty and (found.checks["result"] == predicted.UNCHECKED).all():
+        return ""
+    return _joined([*_said(found, style), differences(asked, style), checks(found.checks, found.assumed, style)])
+
+
+def others(found: Predictions, style: str = "text") -> str:
+    """Return what is predicted of the other guests, and of each round trip by itself."""
+    rest = found.differences[~found.differences["guest"].isin([receipts.IDLE, receipts.ASKED])]
+    return _joined([*([differences(rest, style)] if len(rest) else []), trips(found.trips, style)])
+
+
+def page(found: Predictions, style: str = "text") -> str:
+    """Return all that is predicted of a campaign, and what it rests on."""
+    parts = [differences(found.differences, style), checks(found.checks, found.assumed, style), trips(found.trips, style)]
+    return _joined([*_said(found, style), *parts])
+
+
+def _said(found: Predictions, style: str) -> list[str]:
+    return [tables.prose(text, style) for text in (*answers(found.differences), *rests_on(found))]
+
+
+def _joined(parts: list[str]) -> str:
     return "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
 
 
