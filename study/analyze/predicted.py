@@ -42,8 +42,9 @@ ORDINARY = "ordinary"
 EVENTS = (ORDINARY, *PRICED.values())
 GUEST, ENTERS = "guest", "__guest_enter"  # a module of receipts, and the function of KVM whose eret enters a guest
 DECIMALS = 6
-# Whether two strategies are told apart: one has more of everything; the range of their difference is on one side of 0; or it is not.
-ANY, THESE, NOT, SAME = "at any price", "at these prices", "not told apart", "no difference"
+# Whether two strategies are told apart: one has more of everything; the range of their difference is on one side of 0; it is not; they
+# are made of the same.
+ANY, THESE, NOT, SAME = "at any price", "as published", "no", "the same"
 # What becomes of a published hypercall.
 HOLDS, PART, MISSES, UNCHECKED = "holds it", "holds a part", "does not hold it", "not checked"
 CHECKS = ["core", "linux", "published", "low", "high", "board", "kernel", "predicted_low", "predicted_high", "result", "factor",

@@ -19,7 +19,7 @@ UNSEEN = "It is a prediction: events that emulated boards counted, times prices 
 MARK, GIVEN_SHORT = "*", "at its published hypercall"
 TOLD = (
     "A quantity has one price on a core, the same in both round trips: what they share cancels. Told apart at any price: of each event one "
-    "has as many as the other, or more. At these prices: the whole range is on one side of 0."
+    "has as many as the other, or more. As published: at no published price is it the other way round."
 )
 GIVEN = (
     f"{MARK} is that core at those of its prices and instructions per cycle at which the round trips of its published hypercalls, below, "
@@ -48,7 +48,7 @@ def rests_on(found: Predictions) -> list[str]:
         f"In cycles, a core's own prices are: {'; '.join(own)}. What a core lacks is the range of all cores: {_prices(everywhere)}. "
         "A bound without a low end begins at 0.",
         f"All else runs at {ipc.low:g} to {ipc.high:g} instructions a cycle, which is assumed. {ipc.reason.strip()}",
-        "A trap is an exception taken to EL2, with its eret and what was trapped; without VHE an hvc round trip has two. The path is "
+        "A trap is an exception taken to EL2, with its eret and what was trapped; an hvc round trip has one, and two under KVM without VHE. The path is "
         "that of the board: a core with other features, flaws or registers takes another one.",
     ]
 
@@ -61,14 +61,20 @@ def _prices(spans: Mapping[str, Span]) -> str:
 
 
 def trips(rows: pd.DataFrame, style: str = "text") -> str:
-    """Return what each round trip would take: a table for each board, kernel and guest, a row for each core, a column for each strategy."""
+    """Return what each round trip would take: a table for each board, kernel and guest, a row for each core, a column for each strategy.
+
+    In text that would be too wide a column for all strategies, with a row for each.
+    """
     parts = []
     for _, own in rows.groupby(["board", "kernel", "guest"], sort=False):
+        long = [[row.core, row.strategy, amount(row.low, row.high)] for row in own.itertuples()]
         names = list(dict.fromkeys(own["strategy"]))
-        cells = {(row.core, row.strategy): amount(row.low, row.high) for row in own.itertuples()}
-        body = [[core, *(cells[core, name] for name in names)] for core in dict.fromkeys(own["core"])]
-        parts += [tables.title(f"{_place(own)}: cycles, {PREDICTION}", style)]
-        parts += [tables.table(["core", *names], body, "l" + "r" * len(names), style), ""]
+        cells = {(core, name): words for core, name, words in long}
+        wide = [[core, *(cells[core, name] for name in names)] for core in dict.fromkeys(own["core"])]
+        made = tables.table(["core", *names], wide, "l" + "r" * len(names), style)
+        if style == "text" and len(made.partition("\n")[0]) > tables.WIDTH:
+            made = tables.table(["core", "strategy", "cycles"], long, "llr", style)
+        parts += [tables.title(f"{_place(own)}: cycles, {PREDICTION}", style), made, ""]
     return "\n".join(parts) or tables.prose(NO_PATH, style)
 
 

@@ -10,11 +10,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from study.analyze import assumed, predicted, predicted_tables, published, receipts
+from study.analyze import assumed, predicted, predicted_tables, published, receipts, tables
 from study.analyze.predicted import (
     ANY,
     EVENTS,
@@ -288,7 +289,16 @@ def test_every_table_says_that_it_is_a_prediction_and_what_it_rests_on(measured:
         for words in ("No core was measured", "Neoverse N1: write 6 to 13, isb 33", "What a core lacks is the range of all cores: trap 27 to 182",
                       "0.5 to 2 instructions a cycle, which is assumed", "No debug register was ever priced in public"):  # fmt: skip
             assert words in text, (style, words)
-    assert max(map(len, shown(measured).splitlines())) <= 75
+    assert max(map(len, shown(measured).splitlines())) <= tables.WIDTH
+
+
+def test_many_strategies_are_rows_where_columns_would_be_too_wide(measured: Campaign) -> None:
+    found = predicted.of_campaign(receipts.frame(measured))
+    assert found is not None
+    many = pd.concat([found.trips.assign(strategy=f"strategy-{number}") for number in range(6)]).query("guest == 'untouched'")
+    text, page = (predicted_tables.trips(many, style) for style in ("text", "html"))
+    assert max(map(len, text.splitlines())) <= tables.WIDTH and "strategy-5" in text
+    assert text.count("\nNeoverse N1") == 6 and page.count("Neoverse N1") == 1
 
 
 def test_only_cores_that_take_a_path_are_on_it(measured: Campaign) -> None:
