@@ -31,6 +31,7 @@ from study.analyze import assumed as assuming
 from study.analyze import compare, cost, published, receipts
 from study.analyze.assumed import FILE, Assumed, Like, Rate
 from study.analyze.published import Price
+from study.analyze.receipt_tables import sides
 from study.analyze.rounding import rounded
 from study.analyze.select import TAGS, only
 from study.errors import BadData, BadRequest
@@ -49,7 +50,9 @@ ANY, THESE, NOT, SAME = "at any price", "as published", "no", "the same"
 HOLDS, PART, MISSES, UNCHECKED = "holds it", "holds a part", "does not hold it", "not checked"
 CHECKS = ["core", "linux", "published", "low", "high", "board", "kernel", "predicted_low", "predicted_high", "result", "factor",
           "ipc_low", "ipc_high", "reason"]  # fmt: skip
-PLACE = [tag for tag in TAGS if tag != "strategy"]
+NOTHING = "this campaign has no receipt of an hvc round trip whose host does not debug, and of others nothing is predicted"
+
+Pair = tuple[Any, Any]  # two rows of events()
 
 
 class Span(NamedTuple):
@@ -220,7 +223,9 @@ def _least(counts: Mapping[str, float], prices: Mapping[str, Span], given: Seque
 # --- what is predicted --------------------------------------------------------------------------------------------------
 
 
-def predict(found: pd.DataFrame, known: Sequence[Price], assumed: Assumed, cells: str = "", core: str = "") -> Predictions:
+def predict(
+    found: pd.DataFrame, known: Sequence[Price], assumed: Assumed, cells: str = "", against: str = "", core: str = ""
+) -> Predictions:
     """Return all that is predicted of the receipts of a campaign.
 
     Parameters
@@ -231,6 +236,8 @@ def predict(found: pd.DataFrame, known: Sequence[Price], assumed: Assumed, cells
         As published.prices() and assumed.assumed() return them.
     cells : str
         Which round trips are shown, as study.analyze.select has them; published hypercalls are held against all.
+    against : str
+        What is different of those that they are compared with, as receipts.pairs() has it; if empty strategies are compared.
     core : str
         One core; all if empty.
 
@@ -246,31 +253,71 @@ def predict(found: pd.DataFrame, known: Sequence[Price], assumed: Assumed, cells
         raise BadData(f"{FILE.name}: {lacking[0]} has a price, and no table of core says which path it takes")
     if core and core not in costs:
         raise BadRequest(f"core {core!r} has no published price; choose from {'; '.join(costs)}")
-    shown = {name: prices for name, prices in costs.items() if core in ("", name)}
     counted = events(receipts.functions(receipts.of_kind(found, receipts.TRACED)))
     if counted.empty:
-        raise BadRequest(
-            "this campaign has no receipt of an hvc round trip whose host does not debug, and of others nothing is predicted"
-        )
-    pairs, chosen = (
-        published_beside(counted, known, shown, assumed),
-        only(counted, cells, lacks="has no receipt of an hvc round trip"),
-    )
-    return Predictions(
-        shown, trips(chosen, shown, assumed), differences(chosen, shown, assumed, _given(pairs)), checks(pairs, shown), assumed
-    )
+        raise BadRequest(NOTHING)
+    chosen = only(counted, cells, lacks="has no receipt of an hvc round trip")
+    pairs = _named(counted, receipts.pairs(found, cells, against)) if against else of_strategies(chosen)
+    return _predicted(counted, chosen, pairs, known, assumed, core)
 
 
-def of_campaign(found: pd.DataFrame) -> Predictions | None:
+def of_campaign(found: pd.DataFrame, series: Mapping[str, Any] = MappingProxyType({})) -> Predictions | None:
     """Return all that is predicted of the receipts of a campaign at published prices; None if it has none of which anything is.
 
     Parameters
     ----------
     found : DataFrame
         As receipts.frame() returns it.
+    series : mapping
+        As Campaign.series() returns it: of one its tip is compared with its base.
     """
     counted = events(receipts.functions(found))
-    return None if counted.empty else predict(found, published.prices(), assuming.assumed())
+    if counted.empty:
+        return None
+    pairs = of_ends(counted, series) if series else of_strategies(counted)
+    return _predicted(counted, counted, pairs, published.prices(), assuming.assumed())
+
+
+def _predicted(
+    counted: pd.DataFrame, chosen: pd.DataFrame, pairs: Sequence[Pair], known: Sequence[Price], assumed: Assumed, core: str = ""
+) -> Predictions:
+    """Return what is predicted of some round trips, and of pairs of them."""
+    shown = {name: prices for name, prices in price_list(known, assumed).items() if core in ("", name)}
+    beside = published_beside(counted, known, shown, assumed)
+    return Predictions(
+        shown, trips(chosen, shown, assumed), differences(pairs, shown, assumed, _given(beside)), checks(beside, shown), assumed
+    )
+
+
+def of_strategies(counted: pd.DataFrame) -> list[Pair]:
+    """Return the pairs of cost.PAIRS, which carry the same cost of the module, each in the same cell but for that."""
+    found = []
+    for _, own in counted.groupby([tag for tag in TAGS if tag != "strategy"], sort=False):
+        known = {row.strategy: row for row in own.itertuples()}
+        found += [(known[first], known[second]) for first, second in cost.PAIRS if {first, second} <= known.keys()]
+    return found
+
+
+def of_ends(counted: pd.DataFrame, series: Mapping[str, Any]) -> list[Pair]:
+    """Return of a series its tip against its base, in each cell that both have as they are."""
+    base, tip = series["base"]["kernel"], series["patches"][-1]["kernel"]
+    itself = counted[counted["strategy"].isin(compare.AS_IT_IS)]
+    before = {(row.board, row.guest): row for row in itself[itself["kernel"] == base].itertuples()}
+    after = [row for row in itself[itself["kernel"] == tip].itertuples() if base != tip]
+    return [(row, before[row.board, row.guest]) for row in after if (row.board, row.guest) in before]
+
+
+def _named(counted: pd.DataFrame, pairs: Sequence[receipts.Pair]) -> list[Pair]:
+    """Return pairs of receipts by their events."""
+    known = {_tags(row): row for row in counted.itertuples()}
+    found = [(known[_tags(this)], known[_tags(that)]) for this, that in pairs if {_tags(this), _tags(that)} <= known.keys()]
+    if not found:
+        raise BadRequest(NOTHING)
+    return found
+
+
+def _tags(row: Any) -> tuple[str, ...]:
+    return tuple(getattr(row, tag) for tag in TAGS)
 
 
 def trips(counted: pd.DataFrame, costs: Mapping[str, Prices], assumed: Assumed) -> pd.DataFrame:
@@ -294,16 +341,18 @@ def trips(counted: pd.DataFrame, costs: Mapping[str, Prices], assumed: Assumed) 
 
 
 def differences(
-    counted: pd.DataFrame,
+    pairs: Sequence[Pair],
     costs: Mapping[str, Prices],
     assumed: Assumed,
     given: Mapping[str, Sequence[Known]] = MappingProxyType({}),
 ) -> pd.DataFrame:
-    """Return by how much one strategy would take longer than another, for the pairs of cost.PAIRS, which carry the same cost of the module.
+    """Return by how much one round trip would take longer than another on each core that takes the path of the first.
 
     Parameters
     ----------
-    counted, costs, assumed
+    pairs : sequence of pair
+        Two rows of events() each.
+    costs, assumed
         As trips() takes them.
     given : mapping of str to sequence of Known
         Of a core what its round trips are known to take.
@@ -311,23 +360,18 @@ def differences(
     Returns
     -------
     DataFrame
-        TAGS, `mode`, `against` (the other strategy), `core`, `low` and `high` in cycles, `told`: ANY, THESE, NOT or SAME, and `given`:
-        whether that is at prices at which hypercalls take what was published, which is a row of its own.
+        TAGS and `mode` of the first, `this` and `against` (what is different of the two, in short), `core`, `low` and `high` in cycles,
+        `told`: ANY, THESE, NOT or SAME, and `given`: whether that is at prices at which hypercalls take what was published, which is a
+        row of its own.
     """
     rows = []
-    for _, own in counted.groupby([*PLACE, "mode"], sort=False):
-        by_strategy = {row.strategy: row for row in own.itertuples()}
-        for first, second in cost.PAIRS:
-            if not {first, second} <= by_strategy.keys():
-                continue
-            this, that = by_strategy[first], by_strategy[second]
-            more = {event: round(_of(this)[event] - _of(that)[event], DECIMALS) + 0.0 for event in EVENTS}
-            tags = [getattr(this, tag) for tag in (*TAGS, "mode")]
-            for core in _cores(this.mode, costs, assumed):
-                for known in [(), tuple(given[core])] if given.get(core) else [()]:
-                    span = cycles(more, costs[core].spans, known)
-                    rows.append([*tags, second, core, *span, told(more, span), bool(known)])
-    return pd.DataFrame(rows, columns=[*TAGS, "mode", "against", "core", "low", "high", "told", "given"])
+    for this, that in pairs:
+        more = {event: round(_of(this)[event] - _of(that)[event], DECIMALS) + 0.0 for event in EVENTS}
+        for core in _cores(this.mode, costs, assumed):
+            for known in [(), tuple(given[core])] if given.get(core) else [()]:
+                span = cycles(more, costs[core].spans, known)
+                rows.append([*_tags(this), this.mode, *sides(this, that), core, *span, told(more, span), bool(known)])
+    return pd.DataFrame(rows, columns=[*TAGS, "mode", "this", "against", "core", "low", "high", "told", "given"])
 
 
 def told(more: Mapping[str, float], span: Span) -> str:

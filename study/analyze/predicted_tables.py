@@ -26,6 +26,8 @@ GIVEN = (
     "take what was published; it hangs on the most instructions per cycle that are assumed."
 )
 LACKING = "no receipt of a kernel like it"
+NO_PAIR = "No two of these round trips are compared on any of these cores."
+SIDES = 20  # columns that text has for both sides of a difference
 NO_PATH = "None of these cores takes the path of a board that has receipts here."
 
 
@@ -83,15 +85,28 @@ def differences(rows: pd.DataFrame, style: str = "text") -> str:
     parts = []
     for _, own in rows.groupby(["board", "kernel", "guest"], sort=False):
         body = [
-            [_core(row), f"{row.strategy} - {row.against}", amount(row.low, row.high, signed=True), row.told]
+            [
+                _core(row),
+                _sides(row, style),
+                amount(row.low, row.high, signed=True),
+                row.told,
+            ]
             for row in own.itertuples()
         ]
         parts += [tables.title(f"{_place(own)}: difference in cycles, {PREDICTION}", style)]
         parts += [tables.table(["core", "difference", "cycles", "told apart"], body, "llrl", style), ""]
     if not parts:
-        return tables.prose("No two strategies that are compared have receipts of one guest.", style)
+        return tables.prose(NO_PAIR, style)
     said = [TOLD, *([GIVEN] if rows["given"].any() else [])]
     return "\n".join([*parts, tables.prose(" ".join(said), style), ""])
+
+
+def _sides(row: Any, style: str) -> str:
+    """Return what is compared: in text in at most SIDES columns."""
+    both = [row.this, row.against]
+    if style == "text" and len(" - ".join(both)) > SIDES:
+        both = [tables.shorten(side, (SIDES - len(" - ")) // 2) for side in both]
+    return " - ".join(both)
 
 
 def _core(row: Any) -> str:
@@ -154,7 +169,7 @@ def _place(rows: pd.DataFrame) -> str:
 
 def answers(rows: pd.DataFrame) -> list[str]:
     """Return for each board and kernel in a sentence what control-scan would save a guest that keeps monitor debug mode on, by core."""
-    asked = rows[(rows["guest"] == receipts.ASKED) & (rows["strategy"] == "lazy") & (rows["against"] == "control-scan")]
+    asked = rows[(rows["guest"] == receipts.ASKED) & (rows["this"] == "lazy") & (rows["against"] == "control-scan")]
     found = []
     for (board, kernel), own in asked.groupby(["board", "kernel"], sort=False):
         each = []

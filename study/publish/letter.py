@@ -191,7 +191,7 @@ def contents(
         for row in compare.in_order(timed.drop_duplicates(["board"] if series else ["board", "kernel"])).itertuples()
     )
     made_of = receipts.frame(campaign)
-    on_cores = predicted.of_campaign(made_of)
+    on_cores = predicted.of_campaign(made_of, series)
     excerpts = {
         "receipts": receipt_tables.excerpt(receipts.telling(made_of, series)),
         "lives": life_tables.excerpt(lived, judged),

@@ -35,7 +35,7 @@ from study.analyze.predicted import (
 )
 from study.campaign import Campaign
 from study.errors import BadData
-from tests import made_receipts
+from tests import made_receipts, made_series
 from tests.conftest import drawn, refused, run, some
 from tests.made_receipts import cell, function, traced
 
@@ -351,9 +351,38 @@ def test_a_hypercall_that_is_checked_narrows_the_difference_of_its_core_alone(me
     assert re.search(r"saves over lazy in each hvc round trip of guest mde .*at its published hypercall", text)
 
 
+def test_any_two_round_trips_are_compared(measured: Campaign) -> None:
+    words = ["--cells", "guest=mde strategy=eager", "--against", "strategy=control-scan", "--core", "Apple M5"]
+    (row,) = [row for row in json.loads(shown(measured, *words, "--json")) if row["kind"] == "difference"]
+    assert (row["this"], row["against"], row["told"]) == ("eager", "control-scan", THESE)
+    assert "eager - control-scan" in shown(measured, *words)
+
+
+def test_of_a_series_its_tip_is_compared_with_its_base(tmp_path: Path) -> None:
+    tip = "1-with-a-long-name"
+    series = {"branch": "t", "ends": True, "base": made_series.row("base", 0), "patches": [made_series.row(tip, 1)]}
+    campaign = made_series.make(tmp_path / "c", {"base": 0, tip: 0}, series)
+    for boot in campaign.boots():
+        if boot.name.endswith((".1", ".2")):
+            rest = trip(20 if campaign.facts(boot)["kernel"] == "base" else 10, 1000)
+            made_receipts.add(campaign, boot, [traced(cell("mde"), rest)])
+    campaign = Campaign(campaign.folder)
+    found = predicted.of_campaign(receipts.frame(campaign), series)
+    assert found is not None
+    rows = found.differences
+    assert set(rows["kernel"]) == {tip} and set(rows["against"]) == {"base"} and set(rows["told"]) == {ANY}
+    assert (rows["high"] < 0).all() and set(rows["board"]) == set(made_series.BOARDS)
+    text = predicted_tables.telling(found)
+    assert "1-with.. - base" in text and max(map(len, text.splitlines())) <= 75
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
+        (
+            ["--cells", "guest=mde strategy=eager", "--against", "guest=untouched"],
+            "guest 'untouched' has no traced receipt there",
+        ),
         (["--core", "Cortex-A9"], "core 'Cortex-A9' has no published price; choose from Cortex-A15; X-Gene;"),
         (["--cells", "guest=touch"], "guest 'touch' has no receipt of an hvc round trip; choose from"),
         (["--cells", "touch"], "'touch' is no tag with values"),
