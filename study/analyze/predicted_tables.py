@@ -23,7 +23,7 @@ TOLD = (
 )
 GIVEN = (
     f"{MARK} is that core at those of its prices and instructions per cycle at which the round trips of its published hypercalls, below, "
-    "take what was published; it hangs on the most instructions per cycle that are assumed."
+    "take what was published, with a dash where there are none; it hangs on the most instructions per cycle that are assumed."
 )
 LACKING = "no receipt of a kernel like it"
 NO_PAIR = "No two of these round trips are compared on any of these cores."

@@ -347,7 +347,7 @@ def test_a_hypercall_that_is_checked_narrows_the_difference_of_its_core_alone(me
     (row,) = narrow
     assert wide["low"] < row["low"] <= row["high"] <= wide["high"]
     text = " ".join(shown(measured).split())
-    assert "Neoverse N1 * " in text and "take what was published; it hangs on" in text
+    assert "Neoverse N1 * " in text and "take what was published, with a dash" in text
     assert re.search(r"saves over lazy in each hvc round trip of guest mde .*at its published hypercall", text)
 
 
