@@ -572,6 +572,46 @@ def receipt(campaign: Path, cells: str, against: str, style: str, as_json: bool,
 
 @study.command()
 @CAMPAIGN
+@CELLS
+@click.option(
+    "--against", default="", help='What is different of those they are compared with: "kernel=6.1"; else strategies are.'
+)
+@click.option("--core", default="", help='One core that has published prices, such as "Neoverse N1"; else all.')
+@click.option(
+    "--as",
+    "style",
+    type=click.Choice(["text", "markdown", "html", "json"]),
+    default="text",
+    show_default=True,
+    help="How to show it.",
+)
+@click.option("--json", "as_json", is_flag=True, help="The same as --as json: a list of rows for programs.")
+def predict(campaign: Path, cells: str, against: str, core: str, style: str, as_json: bool) -> None:
+    """Predict what round trips would take on real cores: receipts times published prices. Nobody measured it.
+
+    By how much strategies, or two kernels, would differ in cycles, whether published hypercalls are within what is predicted of a kernel like theirs, and
+    what each hvc round trip would take. docs/prices.md says what it rests on.
+
+    \b
+        study trace data/mine --cells "exit=hvc host=none"
+        study predict data/mine
+        study predict data/mine --core "Neoverse N1" --cells "guest=mde,untouched"
+        study predict data/mine --cells "guest=mde kernel=7.3" --against "kernel=6.1"
+    """
+    from study.analyze import predicted, predicted_tables, receipts
+    from study.analyze.assumed import assumed
+    from study.analyze.published import prices
+    from study.campaign import Campaign
+
+    found = predicted.predict(receipts.frame(Campaign(campaign)), prices(), assumed(), cells, against, core)
+    if as_json or style == "json":
+        print(_as_json(predicted_tables.programs(found)))
+    else:
+        print(predicted_tables.page(found, style).rstrip("\n"))
+
+
+@study.command()
+@CAMPAIGN
 @click.option(
     "--as",
     "style",

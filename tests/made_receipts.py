@@ -67,9 +67,11 @@ def of_guest(guest: str, save: str = "__debug_save_state", exit: str = "hvc") ->
     return traced(cell(guest, exit), rows)
 
 
-def make(folder: Path, lines: Iterable[Mapping[str, Any]], board: str = BOARD, **facts: Any) -> Campaign:
+ASKED = Factors(strategies=("stock", "lazy"), guests=("untouched", "mde", "touch"), exits=("hvc", "mmio"), boots=3)
+
+
+def make(folder: Path, lines: Iterable[Mapping[str, Any]], board: str = BOARD, asked: Factors = ASKED, **facts: Any) -> Campaign:
     """A campaign of one boot that holds receipts, and no visit."""
-    asked = Factors(strategies=("stock", "lazy"), guests=("untouched", "mde", "touch"), exits=("hvc", "mmio"), boots=3)
     campaign = Campaign.freeze(folder, asked)
     boot = campaign.open_boot(board, 1)
     boot.begin()

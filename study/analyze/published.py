@@ -18,7 +18,7 @@ FILE = Path(__file__).with_name("prices.toml")
 # What a price is of, in words; and those that are the two axes of a map.
 QUANTITIES = {
     "trap": "trap into EL2 and back", "exception": "exception into EL1 and back", "read": "read of a system register",
-    "write": "write of a system register", "isb": "ISB", "hypercall": "KVM hypercall",
+    "write": "write of a system register", "isb": "ISB", "dsb": "DSB", "hypercall": "KVM hypercall",
 }  # fmt: skip
 AXES = {"trap": ("trap", "exception"), "access": ("read", "write")}
 NAMES = {"trap": "a trap", "access": "an access"}

@@ -14,7 +14,21 @@ import jinja2
 import pandas as pd
 
 from study import paths
-from study.analyze import chart, compare, cost, history, life_tables, lives, patches, receipt_tables, receipts, tables, texts
+from study.analyze import (
+    chart,
+    compare,
+    cost,
+    history,
+    life_tables,
+    lives,
+    patches,
+    predicted,
+    predicted_tables,
+    receipt_tables,
+    receipts,
+    tables,
+    texts,
+)
 from study.campaign import Campaign
 from study.campaign.files import write_whole
 from study.campaign.names import system
@@ -176,8 +190,10 @@ def contents(
         f"{row.board}, {'kernels of the series' if series else system(row.board, row.kernel)} ({row.mode})"
         for row in compare.in_order(timed.drop_duplicates(["board"] if series else ["board", "kernel"])).itertuples()
     )
+    made_of = receipts.frame(campaign)
+    on_cores = predicted.of_campaign(made_of, series)
     excerpts = {
-        "receipts": receipt_tables.excerpt(receipts.telling(receipts.frame(campaign), series)),
+        "receipts": receipt_tables.excerpt(receipts.telling(made_of, series)),
         "lives": life_tables.excerpt(lived, judged),
     }
     top = headline.headline(summary, grown, moved, series)
@@ -192,6 +208,7 @@ def contents(
         "rule": findings.rule(timed),
         "silent": findings.silent(timed),
         **excerpts,
+        "predicted": predicted_tables.telling(on_cores).rstrip("\n") if on_cores else "",
         "emulated": list(dict.fromkeys(timed[timed["metric"] == "clock"]["board"])),
         "all_emulated": bool((timed["metric"] == "clock").all()),
         "imported": IMPORTED in campaign.designs,

@@ -37,6 +37,7 @@ BESIDE = {
     "tables.txt": "every table, as plain text",
     "tables.md": "every table, as Markdown",
     "receipts.txt": "what round trips are made of, as plain text",
+    "predicted.txt": "what round trips would take on real cores, a prediction, as plain text",
     "guests.txt": "what real guests did and what that cost, as plain text",
     "figures.md": "what each figure shows",
     "alt.json": "the same, for programs",

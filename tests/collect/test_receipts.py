@@ -15,9 +15,11 @@ from typing import Any
 
 import pytest
 
+from study.analyze import predicted, receipts
 from study.campaign import Campaign
 from study.campaign.store import RECEIPTS
 from study.design import Factors
+from study.factors import of_series
 from tests.conftest import BIN, refused, run, some
 
 pytestmark = pytest.mark.board
@@ -114,6 +116,19 @@ def test_modules_and_modes_are_named(lines: dict[tuple[str, ...], dict[str, Any]
     mmio = lines[N1, "6.1", "stock", "untouched", "mmio"]
     assert {"python3.11", "libc.so.6"} <= {row["function"] for row in mmio["functions"] if row["module"] == "user"}
     assert len(mmio["trips"]) > 1, "the kernel's random stack makes round trips differ, and that is shown"
+
+
+def test_an_hvc_round_trip_is_one_trap_and_two_without_vhe_and_a_touch_is_as_many_more(traced: Campaign) -> None:
+    found = predicted.events(receipts.functions(receipts.frame(traced)))
+    met = Counter[str]()
+    for row in found.itertuples():
+        touches = 1 / 20 if row.guest == "touch-20" and of_series(row.kernel, "6.1") else 0.0
+        assert row.traps == pytest.approx({"vhe": 1, "nvhe": 2}[row.mode] * (1 + touches)), row
+        met[row.mode] += 1
+        met["touches"] += bool(touches)
+    assert met["vhe"] >= 6 and met["nvhe"] >= 5 and met["touches"] >= 2, met
+    kinds = Counter(row["kind"] for row in json.loads(run("predict", traced.folder, "--json").stdout))
+    assert kinds["round-trip"] >= 40 and kinds["check"] >= 6, kinds
 
 
 def test_a_guest_with_a_period_is_the_mean_of_its_period(lines: dict[tuple[str, ...], dict[str, Any]]) -> None:

@@ -11,7 +11,19 @@ import pandas as pd
 import pytest
 
 from study import paths
-from study.analyze import compare, frame, history, life_tables, lives, patches, receipt_tables, receipts, tables
+from study.analyze import (
+    compare,
+    frame,
+    history,
+    life_tables,
+    lives,
+    patches,
+    predicted,
+    predicted_tables,
+    receipt_tables,
+    receipts,
+    tables,
+)
 from study.campaign import Campaign
 from study.collect import provenance
 from study.collect.imports import imported
@@ -378,6 +390,9 @@ def test_a_series_has_a_letter_whose_table_is_of_its_patches(tmp_path: Path) -> 
     prose.check(text)
 
 
+PREDICTED = "What real cores would pay: a prediction"
+
+
 def test_letter_and_reply_say_what_round_trips_differ_in_and_nothing_else_changes(
     reference: Campaign, summary: pd.DataFrame, values: pd.DataFrame, posted: str, tmp_path: Path
 ) -> None:
@@ -389,9 +404,15 @@ def test_letter_and_reply_say_what_round_trips_differ_in_and_nothing_else_change
     pairs = receipts.telling(receipts.frame(with_receipts), {})
     excerpt = receipt_tables.excerpt(some(pairs))
     assert "__debug_save_state +170" in excerpt
-    text = letters(with_receipts, values, summary, title="A title", version=2)[1]
+    page, text = letters(with_receipts, values, summary, title="A title", version=2)
     assert text.count(f"\n\n{excerpt}\n\n") == 1
+    on_cores = predicted.of_campaign(receipts.frame(with_receipts))
+    assert on_cores is not None
+    said = predicted_tables.telling(on_cores)
+    assert "Neoverse N1  5.17" in said and text.count(f"\n\n{PREDICTED}\n{'-' * len(PREDICTED)}\n\n{said}\n") == 1
+    assert "Kunpeng" not in page and "prediction" not in page
     told, known = (whole.partition("How to reproduce")[0] for whole in (text, posted))
+    told = told.replace(f"{PREDICTED}\n{'-' * len(PREDICTED)}\n\n{said}\n", "")
     assert told.replace(f"{excerpt}\n\n", "") == known
     cells = "board=qemu-neoverse-n1 exit=hvc guest=mde"
     answer = reply.render(with_receipts, summary, f"{cells} kernel=6.1")
