@@ -15,7 +15,7 @@ from study.campaign.names import legible
 from study.campaign.store import PRICES
 from study.errors import BadData
 
-DIGITS = 4  # of a price; what is beyond is noise
+DIGITS, MOST = 4, 1000  # of a price, and what is beyond is noise; of a text, characters
 HEAD = "# What traps and accesses to debug registers cost, measured by loops of our own: study prices. The form is that of published prices.\n"
 
 
@@ -35,7 +35,7 @@ def of_rows(rows: Iterable[Mapping[str, Any]], source: str, **board: str) -> tup
     said = {name: legible(text) for name, text in board.items()}
     for row in rows:
         low, high = (float(f"{end:.{DIGITS}g}") for end in (min(row["medians"]), max(row["medians"])))
-        of = f"{row['of']}; medians of {len(row['medians'])} repeats"
+        of = f"{legible(row['of'], MOST)}; medians of {len(row['medians'])} repeats"
         if low <= 0:
             nothing.append(f"{published.QUANTITIES[row['quantity']]} ({row['of']}): {low:g} to {high:g} {row['unit']}")
             continue
@@ -79,7 +79,14 @@ def _table(price: Price) -> str:
     known = {
         name: value for name, value in values.items() if value != "" and not (isinstance(value, float) and math.isnan(value))
     }
-    return "[[price]]\n" + "".join(f"{name} = {json.dumps(value)}\n" for name, value in known.items())
+    return "[[price]]\n" + "".join(f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in known.items())
+
+
+def _legible(price: Price) -> Price:
+    """Return a price whose words fit into a line."""
+    known = {field.name: getattr(price, field.name) for field in fields(Price)}
+    words: dict[str, Any] = {name: legible(value, MOST) if isinstance(value, str) else value for name, value in known.items()}
+    return Price(**words)
 
 
 def joined(known: Sequence[Price], new: Sequence[Price]) -> list[Price]:
@@ -98,6 +105,6 @@ def recorded(campaign: Campaign) -> list[Price]:
     """
     held = campaign.prices()
     try:
-        return published.prices(held) if held else []
+        return [_legible(price) for price in published.prices(held)] if held else []
     except BadData as error:
         raise BadData(f"{campaign.folder / PRICES}: {legible(str(error).removeprefix(f'{PRICES}: '), 1000)}") from None

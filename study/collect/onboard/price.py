@@ -62,7 +62,11 @@ def _accesses() -> Iterator[tuple[str, Loop]]:
 
 WRITES = "16 writes of DBGBVR0_EL1, DBGBCR0_EL1, DBGWVR0_EL1 and DBGWCR0_EL1 in turn"
 LOOPS = {
-    "trap": Loop("trap", 16, "HVC from the kernel to the hypervisor, which refuses a function of its stub, and back; some 24 instructions there"),
+    "trap": Loop(
+        "trap",
+        16,
+        "HVC from the kernel to the hypervisor, which refuses a function of its stub, and back; some 24 instructions there",
+    ),
     "exception": Loop("exception", 16, "SVC of a guest from EL0 to EL1, and ERET", 0, turns=4 * TURNS),
     **dict(_accesses()),
     "isb": Loop("isb", 16, "ISB, one behind the other"),
