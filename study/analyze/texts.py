@@ -613,7 +613,7 @@ def message_of_prices(rows: pd.DataFrame, guests: Sequence[str] = PRICED) -> str
 
 def price_of_an_access(batch: float, own: Sequence[published.Price] = ()) -> str:
     """Return what the prices along a map are: of an access, and of a batch of them, if hardware charges so; and what the bars are."""
-    bars = "bars: measured on this board, and published of other\n" if own else "bars: published of other\n"
+    bars = "black bars: measured on this board,\ngrey: published of other " if own else "bars: published of other\n"
     return (
         "price of a debug register access, in instructions beyond its own (path lengths from emulation); below it that of a batch of "
         f"{batch:.0f},\nas many as a full switch makes on the way in or out, if hardware charges at the next ISB; {bars}"
