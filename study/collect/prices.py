@@ -153,7 +153,7 @@ def one(short: Sequence[float], long: Sequence[float], each: int) -> float:
 def core_of(cpu: str) -> str:
     """Return what a core is called, by its MIDR_EL1; else what is said of it.
 
-    MIDR_EL1: implementer in bits 31 to 24, part number in bits 15 to 4 (Arm ARM D19.2.100).
+    MIDR_EL1: implementer in bits 31 to 24, part number in bits 15 to 4.
     """
     found = re.fullmatch(r"MIDR_EL1 (0x[0-9a-f]+)", cpu)
     midr = int(found[1], 16) if found else 0

@@ -39,6 +39,7 @@
 	.equ	PSCI_VERSION, 0x8400		// SMCCC function 0x8400_0000, upper half (Arm DEN 0022, 5.1.1)
 	.equ	BCR_EL1, 0x1e3			// E = 1, PMC = 0b01 (EL1), BAS = 0b1111: an A64 instruction
 	.equ	WCR_EL1, 0x1ffb			// E = 1, PAC = 0b01 (EL1), LSC = 0b11, BAS = all eight bytes
+	.equ	SCTLR_I, 1 << 12		// SCTLR_EL1.I
 	.equ	GICD_CTLR, 0			// bit 1: group 1 enabled
 	.equ	GICD_TYPER, 4
 	.equ	GICR_IGROUPR0, 0x80		// one bit for each SGI in these three
@@ -234,7 +235,12 @@ target:	nop					// the breakpoint, if it was restored
 	hvc	#0
 	.endm
 
+/* Instructions come from the cache, though the MMU is off: SCTLR_EL1.I. Else each exception would be priced with fetches from memory. */
 priced:
+	mrs	x9, sctlr_el1
+	orr	x9, x9, #SCTLR_I
+	msr	sctlr_el1, x9
+	isb
 	cbnz	x4, 3f
 	adr	x9, exceptions
 	adr	x10, exceptions_twice

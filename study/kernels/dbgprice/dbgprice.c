@@ -10,7 +10,8 @@
  * interrupts off, for about a tenth of a millisecond; between two of them the CPU may do other things.
  *
  * What is safe: a burst reads the registers that it will write, on the CPU that it runs on, and writes nothing but what was
- * there: nothing is enabled or disabled. There are two breakpoints and two watchpoints on every CPU (Arm ARM D2.8), so the first of each is.
+ * there: nothing is enabled or disabled. The first breakpoint and the first watchpoint are on every CPU, for there are two of each at
+ * least (ID_AA64DFR0_EL1.BRPs and WRPs, of which 0 is reserved).
  *
  * A trap: HVC from EL1 with the number of a function of the hypervisor's stub that KVM does not have. KVM's vector (nVHE, host.S) hands all
  * stub functions to __kvm_handle_stub_hvc(), which compares the number with those of soft restart and of reset vectors and returns
