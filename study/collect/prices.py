@@ -87,8 +87,8 @@ def measure(name: str, kernel: str = "", repeats: int = 5) -> Measured:
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / f"{name.replace('/', '-')}.log"
     log.unlink(missing_ok=True)
-    answers = []
-    with Link(name, board.launch(log, (), kernel)) as link, progress.bar(name, repeats, "repeats") as bar:
+    answers, launch = [], board.launch(log, (), kernel)
+    with progress.bar(name, repeats, "repeats") as bar, Link(name, launch) as link:
         facts = link.ask("facts", events=[], strategies=[])
         for _ in range(repeats):
             answers.append(link.ask("price", patience=PATIENCE, count=count, pairs=pairs, bursts=bursts))
