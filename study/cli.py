@@ -143,6 +143,62 @@ def doctor(board: str, kernel: str) -> None:
 
 
 @study.command()
+@click.argument("board")
+@click.option(
+    "--campaign", type=click.Path(path_type=Path), help="Record them in a campaign, whose maps and page show them then."
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Write them to this file; else, without --campaign, prices-BOARD.toml."
+)
+@click.option("--kernel", default="", help="How the release of an emulated board's kernel begins, such as 6.1.")
+@click.option("--repeats", default=5, show_default=True, help="A price is the range of the medians of so many repeats.")
+def prices(board: str, campaign: Path | None, out: Path | None, kernel: str, repeats: int) -> None:
+    """Measure on BOARD what a trap, an exception, a hypercall, an ISB and accesses to debug registers cost.
+
+    Loops of the kit's own run there, each with so many of a thing in its body and with twice as many: the difference is theirs.
+    Reads and writes of DBGBVR, DBGBCR, DBGWVR, DBGWCR and MDSCR, with and without an ISB, and a batch of 16 writes with one ISB, by a
+    module of the host's kernel, which writes back what was there; a trap where the host is at EL1 (nVHE); an exception from EL0 to EL1
+    and a hypercall by the guest. In cycles, or in ns where there is no PMU.
+
+    \b
+    On this machine, as root, and on one that ssh reaches, with a module that was built there:
+        study prices local
+        study module --prices
+        STUDY_MODULE=dbgprice.ko study prices ssh:altra --campaign data/mine
+
+    What is written is a table of TOML for each price, as study/analyze/prices.toml has those that were published; a campaign keeps it as
+    its prices.toml, where a board that is measured again replaces its own.
+
+    An emulated board knows instructions, not prices: how many each loop has of its own is shown, and nothing is written.
+    """
+    from study.analyze import measured, published
+    from study.campaign import Campaign
+    from study.campaign.files import write_whole
+    from study.campaign.names import slug
+    from study.collect import prices as loops
+
+    into = Campaign(campaign) if campaign else None
+    known = measured.recorded(into) if into else []
+    found = loops.measure(board, kernel, repeats)
+    for name, why in found.left_out.items():
+        print(f"no {name}: {why}")
+    if found.emulated:
+        print(measured.path_lengths(found.rows, board))
+        return
+    rows, nothing = measured.of_rows(found.rows, found.source, core=found.core, machine=found.machine, kernel=found.kernel)
+    print(published.rows_of(rows), end="")
+    for line in nothing:
+        print(f"cannot be told from nothing, and is no price: {line}")
+    if into:
+        into.record_prices(measured.text(measured.joined(known, rows)))
+        print(f"{into.folder}: they are in its prices.toml; draw them with: make figures CAMPAIGN={shlex.quote(str(campaign))}")
+    if out or not into:
+        file = out or Path(f"prices-{slug(board)}.toml")
+        write_whole(file, measured.text(rows))
+        print(file)
+
+
+@study.command()
 @BOARD
 @kernels()
 @factors()
@@ -846,13 +902,14 @@ def rig(architecture: str) -> None:
 
 
 @study.command()
-def module() -> None:
+@click.option("--prices", "priced", is_flag=True, help="The module whose loops study prices runs, for any kernel.")
+def module(priced: bool) -> None:
     """Build the kernel module for the kernel that runs here, on an arm64 board."""
     import platform
 
     from study.kernels import module as driver
 
-    print(driver.module(platform.release()))
+    print((driver.loops if priced else driver.module)(platform.release()))
 
 
 # Commands whose status tells a bisection something: whatever goes wrong must end it, and 1 and 2 would mean bad.

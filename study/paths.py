@@ -14,7 +14,7 @@ TEMPLATES = PAPER / "templates"
 STUDY = ROOT / "study"
 ONBOARD = STUDY / "collect" / "onboard"
 RIG = STUDY / "collect" / "rig"
-MODULE = STUDY / "kernels" / "dbgswitch"
+MODULE, LOOPS = (STUDY / "kernels" / name for name in ("dbgswitch", "dbgprice"))  # kernel modules
 PACKAGES = ROOT / "packages.txt"
 
 

@@ -19,10 +19,13 @@ FILE = Path(__file__).with_name("prices.toml")
 QUANTITIES = {
     "trap": "trap into EL2 and back", "exception": "exception into EL1 and back", "read": "read of a system register",
     "write": "write of a system register", "isb": "ISB", "dsb": "DSB", "hypercall": "KVM hypercall",
+    "read-isb": "read of a system register and an ISB", "write-isb": "write of a system register and an ISB",
+    "batch": "batch of writes",
 }  # fmt: skip
 AXES = {"trap": ("trap", "exception"), "access": ("read", "write")}
 NAMES = {"trap": "a trap", "access": "an access"}
-UNITS, SEEN = ("cycles", "ns"), ("first-hand", "second-hand")
+MEASURED = "measured"  # by study prices
+UNITS, SEEN = ("cycles", "ns"), ("first-hand", "second-hand", MEASURED)
 PROXY = (
     "No debug register was ever priced in public: reads and writes are of other system registers, and stand for them. Cycles are read as "
     "instructions at one a cycle."
@@ -31,7 +34,7 @@ PROXY = (
 
 @dataclass(frozen=True)
 class Price:
-    """What somebody published.
+    """What somebody published, or was measured by study prices.
 
     Parameters
     ----------
@@ -44,7 +47,7 @@ class Price:
     machine, kernel : str
         On what, and under what.
     seen : str
-        One of SEEN: whether it was read where it was measured, or in another text that quotes it.
+        One of SEEN: whether it was read where it was measured, or in another text that quotes it, or was measured by study prices.
     source : str
         Where it was read.
     low, high : float
@@ -87,6 +90,11 @@ class Price:
                 raise BadData(f"{FILE.name}: a price of {self.core or 'no core'}: {why}")
 
     @property
+    def who(self) -> str:
+        """Of which core, and that it was measured if it was not published."""
+        return f"{self.core}, measured" if self.seen == MEASURED else self.core
+
+    @property
     def range(self) -> str:
         """From what to what, in words."""
         return _words(self.low, self.high, self.unit)
@@ -124,18 +132,21 @@ def _price(row: Mapping[str, Any]) -> Price:
 
 
 def ranges(known: Sequence[Price]) -> pd.DataFrame:
-    """Return for each axis of a map and each core the range of all of its prices in cycles.
+    """Return for each axis of a map and each core the range of all of its prices in cycles. Where a trap is known, no exception stands for it.
 
     Returns
     -------
     DataFrame
         `axis` (a key of AXES), `core`, `low`, `high`: an end that nobody has published is NaN.
     """
+    trapped = {price.who for price in known if price.quantity == "trap" and price.unit == "cycles"}
     rows = [
-        (axis, price.core, price.low, price.high)
+        (axis, price.who, price.low, price.high)
         for axis, quantities in AXES.items()
         for price in known
-        if price.quantity in quantities and price.unit == "cycles"
+        if price.quantity in quantities
+        and price.unit == "cycles"
+        and not (price.quantity == "exception" and price.who in trapped)
     ]
     frame = pd.DataFrame(rows, columns=["axis", "core", "low", "high"])
     return frame.groupby(["axis", "core"], sort=False).agg(low=("low", _least), high=("high", _most)).reset_index()
@@ -150,13 +161,24 @@ def _most(ends: pd.Series) -> float:
     return float(ends.max(skipna=False))
 
 
-def spoken() -> str:
-    """Return the ranges of all cores in a sentence for each axis."""
+def spoken(own: Sequence[Price] = ()) -> str:
+    """Return the ranges of all cores in a sentence for each axis, and behind it those of prices that were measured."""
     said = []
-    for axis, own in ranges(prices()).groupby("axis", sort=False):
-        cores = (f"{row.core} {_words(row.low, row.high, 'cycles')}" for row in own.itertuples())
+    for axis, known in ranges(prices()).groupby("axis", sort=False):
+        cores = (f"{row.core} {_words(row.low, row.high, 'cycles')}" for row in known.itertuples())
         said.append(f"Published of {NAMES[str(axis)]}: {', '.join(cores)}.")
-    return " ".join([*said, PROXY])
+    return " ".join(filter(None, [*said, PROXY, measured(own)]))
+
+
+def measured(own: Sequence[Price]) -> str:
+    """Return what was measured on which board in a sentence for each, and that it is of debug registers; nothing if nothing was."""
+    said = []
+    for machine in dict.fromkeys(price.machine for price in own):
+        here = [price for price in own if price.machine == machine]
+        words = [f"{NAMES[row.axis]} {_words(row.low, row.high, 'cycles')}" for row in ranges(here).itertuples()]
+        found = "; ".join(words) or "in ns, which no axis has"
+        said.append(f"Measured on this board, {machine} ({here[0].core}), of debug registers themselves: {found}.")
+    return " ".join(said)
 
 
 def _words(low: float, high: float, unit: str) -> str:
@@ -168,24 +190,32 @@ def _words(low: float, high: float, unit: str) -> str:
     return f"{' to '.join(dict.fromkeys(f'{end:g}' for end in (low, high)))} {unit}"
 
 
-def table(style: str = "text") -> str:
-    """Return all that was published: core, quantity, price, what exactly, and where it was read.
+def table(style: str = "text", own: Sequence[Price] = ()) -> str:
+    """Return all that was measured and published: core, quantity, price, what exactly, and where it was read.
 
     Parameters
     ----------
     style : str
         A row of tables.FORMATS.
+    own : sequence of Price
+        What was measured; it comes first.
     """
+    rows = rows_of([*own, *prices()], style)
+    said = " ".join(filter(None, [PROXY, measured(own)]))
+    return f"{rows.rstrip()}\n\n{tables.prose(said, style)}\n"
+
+
+def rows_of(known: Sequence[Price], style: str = "text") -> str:
+    """Return some prices as a table: core, quantity, price, what exactly, and where it was read."""
     body = [
-        [price.core, QUANTITIES[price.quantity], price.range, price.of, f"{price.machine}; {price.kernel}", _source(price)]
-        for price in prices()
+        [price.who, QUANTITIES[price.quantity], price.range, price.of, f"{price.machine}; {price.kernel}", _source(price)]
+        for price in known
     ]
-    rows = tables.table(["core", "price of", "price", "what was measured", "on", "source"], body, "l" * 6, style)
-    return f"{rows.rstrip()}\n\n{tables.prose(PROXY, style)}\n"
+    return tables.table(["core", "price of", "price", "what was measured", "on", "source"], body, "l" * 6, style)
 
 
 def _source(price: Price) -> str:
     """Return where a price was read, and what of it was not."""
-    said = [f"derived: {price.derived}" * bool(price.derived), price.note, "second-hand" * (price.seen != SEEN[0])]
+    said = [f"derived: {price.derived}" * bool(price.derived), price.note, "second-hand" * (price.seen == SEEN[1])]
     behind = "; ".join(filter(None, said))
     return price.source + (f" ({behind})" if behind else "")

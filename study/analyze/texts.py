@@ -611,11 +611,12 @@ def message_of_prices(rows: pd.DataFrame, guests: Sequence[str] = PRICED) -> str
     return as_many("", clauses)
 
 
-def price_of_an_access(batch: float) -> str:
-    """Return what the prices along a map are: of an access, and of a batch of them, if hardware charges so."""
+def price_of_an_access(batch: float, own: Sequence[published.Price] = ()) -> str:
+    """Return what the prices along a map are: of an access, and of a batch of them, if hardware charges so; and what the bars are."""
+    bars = "black bars: measured on this board,\ngrey: published of other " if own else "bars: published of other\n"
     return (
         "price of a debug register access, in instructions beyond its own (path lengths from emulation); below it that of a batch of "
-        f"{batch:.0f},\nas many as a full switch makes on the way in or out, if hardware charges at the next ISB; bars: published of other\n"
+        f"{batch:.0f},\nas many as a full switch makes on the way in or out, if hardware charges at the next ISB; {bars}"
         "registers, in cycles, as at one instruction a cycle"
     )
 
@@ -764,7 +765,7 @@ def text_break_even(fits: Mapping[str, cost.Fit], places: pd.DataFrame = lives.N
     )
 
 
-def text_prices(rows: pd.DataFrame, guests: Sequence[str] = PRICED) -> str:
+def text_prices(rows: pd.DataFrame, guests: Sequence[str] = PRICED, own: Sequence[published.Price] = ()) -> str:
     """Return prices() as text: a map of the cheapest strategy for each board and guest, a letter for each."""
     trap, access = np.geomspace(1, 1e5, LINES), np.geomspace(1, 1e3, COLUMNS)
     grid = np.meshgrid(access, trap)
@@ -775,7 +776,7 @@ def text_prices(rows: pd.DataFrame, guests: Sequence[str] = PRICED) -> str:
         "Across: the price of a debug register access, up: that of a trap, in instructions beyond its own (path lengths from emulation; "
         "prices are the reader's). A letter: the cheapest strategy."
     )
-    return "\n\n".join([fill(message_of_prices(rows, guests)), *parts, fill(axes), fill(published.spoken())])
+    return "\n\n".join([fill(message_of_prices(rows, guests)), *parts, fill(axes), fill(published.spoken(own))])
 
 
 def _map(

@@ -3,6 +3,7 @@
     <campaign>/design.json               the frozen design; design-rig.json or design-kvm.json if a board of the
                                          other kind joined later
     <campaign>/series.json               the commits of a patch series, where it measures one
+    <campaign>/prices.toml               what accesses and traps cost on a board, where study prices measured that for it
     <campaign>/boots/<boot>/boot.json    what the board, the kernel and the tools were
     <campaign>/boots/<boot>/visits.jsonl one line for each visit, with its own digest
     <campaign>/boots/<boot>/receipts.jsonl the same for receipts, where there are some
@@ -52,7 +53,7 @@ RECEIPTS = "receipts.jsonl"
 CENSUS = "census.jsonl"
 LIVES = "lives of real guests"  # what a line of it is called
 LINES = (VISITS, RECEIPTS, CENSUS)  # files that are appended to, line by line
-MORE_DESIGNS, SERIES = "design-*.json", "series.json"
+MORE_DESIGNS, SERIES, PRICES = "design-*.json", "series.json", "prices.toml"
 DERIVED = "values.parquet"
 BOOTS, ASIDE, WHY = "boots", "aside", "why.txt"
 State = tuple[int, ...]  # what tells a file from what it was before
@@ -574,6 +575,20 @@ class Campaign:
         if known != self.series():
             self._replace(SERIES, json.dumps(known, indent=1) + "\n")
 
+    def prices(self) -> str:
+        """Return what was measured of what accesses and traps cost, as prices.toml has it; empty if nothing was."""
+        path = self.folder / PRICES
+        try:
+            return path.read_text(encoding="utf-8") if path.exists() else ""
+        except UnicodeDecodeError:
+            raise BadData(f"{path}: it is no text; see: study verify {shlex.quote(str(self.folder))}") from None
+
+    def record_prices(self, text: str) -> None:
+        """Record what accesses and traps cost, and its sum."""
+        self._replace(PRICES, text)
+        with self._sums_to_oneself():
+            write_sums(self.folder, {**read_sums(self.folder), PRICES: digest_of(self.folder / PRICES)})
+
     def _replace(self, name: str, text: str) -> None:
         """Write a file that is not of a boot, and its sum if it has one; between the two it has none, as one that is not closed."""
         with self._sums_to_oneself():
@@ -710,8 +725,8 @@ def _design_name(kind: str) -> str:
 
 
 def is_plan(path: Path) -> bool:
-    """Say whether a file is a design, or the series that is measured: what is of no boot, and asked for."""
-    return path.name in (DESIGN, SERIES) or path.match(MORE_DESIGNS)
+    """Say whether a file is a design, the series that is measured, or prices: what is of no boot, and asked for."""
+    return path.name in (DESIGN, SERIES, PRICES) or path.match(MORE_DESIGNS)
 
 
 def _freeze(folder: Path, text: str, *, lost: bool) -> None:

@@ -1,4 +1,4 @@
-"""The kernel module that chooses the strategy, built for a kernel, and the tools that build for arm64."""
+"""The kernel modules, one that chooses the strategy and one whose loops are priced, built for a kernel; and the tools that build for arm64."""
 
 from __future__ import annotations
 
@@ -46,22 +46,39 @@ def module(release: str, root: Path | None = None) -> Path:
     """
     if not factors.fits(release):
         raise StudyError(factors.MISFIT.format(release=release))
+    return _built(paths.MODULE, release, root)
+
+
+def loops(release: str, root: Path | None = None) -> Path:
+    """Build the kernel module with the loops that are priced, for any kernel whose headers are there; else as module().
+
+    Returns
+    -------
+    path
+        ``dbgprice.ko``.
+    """
+    return _built(paths.LOOPS, release, root)
+
+
+def _built(sources: Path, release: str, root: Path | None) -> Path:
+    """Build the module of a folder, which is called as the folder is."""
     headers = root / f"usr/src/linux-headers-{release}" if root else Path(f"/lib/modules/{release}/build")
     if not headers.is_dir():
         raise StudyError(f"no headers of kernel {release} in {headers}; install them with: {install(f'linux-headers-{release}')}")
+    name = f"{sources.name}.ko"
 
     def build(place: Path) -> None:
-        progress.say(f"building the module for {release} (about 10 s)")
+        progress.say(f"building the module {sources.name} for {release} (about 10 s)")
         with tempfile.TemporaryDirectory(dir=_for_kbuild(Path(tempfile.gettempdir()), Path("/tmp"))) as scratch:
             beside = Path(scratch)
-            for source in paths.MODULE.iterdir():
+            for source in sources.iterdir():
                 shutil.copy(source, beside)
             tree, variables = _unpacked_headers(headers, root, beside) if root else (headers, [])
             run(["make", "-s", "-C", tree, f"M={beside}", *variables, "modules"])
-            run([cross("strip"), "--strip-debug", beside / "dbgswitch.ko"])
-            shutil.copy(beside / "dbgswitch.ko", place)
+            run([cross("strip"), "--strip-debug", beside / name])
+            shutil.copy(beside / name, place)
 
-    return cached("module", digest(RECIPE, release, str(headers), tree_digest(paths.MODULE)), build) / "dbgswitch.ko"
+    return cached("module", digest(RECIPE, release, str(headers), tree_digest(sources)), build) / name
 
 
 def _for_kbuild(folder: Path, other: Path) -> Path:

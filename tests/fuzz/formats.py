@@ -24,11 +24,11 @@ import pandas as pd
 import pyperf
 
 from study import paths
-from study.analyze import compare, frame, lives, patches
+from study.analyze import compare, frame, lives, measured, patches, published
 from study.campaign import Campaign
 from study.campaign.lines import line_digest
 from study.campaign.names import LONGEST, legible
-from study.campaign.store import BOOT, CENSUS, DESIGN, ENOUGH, RECEIPTS, SERIES, VISITS
+from study.campaign.store import BOOT, CENSUS, DESIGN, ENOUGH, PRICES, RECEIPTS, SERIES, VISITS
 from study.campaign.sums import SUMS
 from study.collect import records
 from study.collect.boards import rig
@@ -60,6 +60,30 @@ LEFT_OUT = ("python_", "cpu_", "load_avg", "perf_version", "runnable", "mem_")
 NAMES = ["board", "kernel", "mode", "strategy", "guest", "host", "exit", "arm", "boot", "visit", "touch_by", "metric", "unit"]
 NOTHING = [*compare.CELL, "boot", "visit", "cell", "block", "position", "value", "values"]
 SMALLEST, LARGEST = 1e-15, 1e30  # no round trip takes more than this of anything, in any unit: 10^18 s are 10^27 instructions
+PRICES_OF_OURS = b"""# measured
+[[price]]
+core = "Neoverse N1"
+quantity = "write"
+unit = "cycles"
+of = "DBGBVR0_EL1, write of what it holds, one behind the other; medians of 5 repeats"
+machine = "ssh:lab, a board"
+kernel = "Linux 6.1, vhe"
+seen = "measured"
+source = "study prices ssh:lab, 2026-11-29: 5 repeats of 15 pairs of loops"
+low = 1.5
+high = 12.25
+
+[[price]]
+core = "Neoverse N1"
+quantity = "trap"
+high = 141
+unit = "cycles"
+of = "a trap"
+machine = "ssh:lab"
+kernel = "Linux"
+seen = "first-hand"
+source = "a page"
+"""
 TOML = b"""[boards."ssh:lab"]
 kernel = "6.1"
 cpu = 3
@@ -415,6 +439,19 @@ def read_commits(bench: Bench, content: bytes) -> None:
     insist(patches.table(patches.moves(pd.DataFrame(columns=NOTHING), known), known), "a table says nothing")
 
 
+def read_prices(bench: Bench, content: bytes) -> None:
+    """Read the prices that a campaign holds, show them, and write them again."""
+    folder = bench.fresh("prices")
+    (folder / DESIGN).write_text(json.dumps(draw(FACTORS[KVM]).to_json()))
+    (folder / PRICES).write_bytes(content)
+    known = measured.recorded(Campaign(folder))
+    for price in known:
+        for word in (price.who, price.range, price.of, price.machine, price.kernel, price.source):
+            is_one_line("a price", word)
+    is_one_line("a sentence", published.measured(known))
+    insist(repr(published.prices(measured.text(known))) == repr(known), "prices are others when they are written")
+
+
 def read_campaign(kind: str, name: str, bench: Bench, content: bytes) -> None:
     """Read a campaign of which one file is spoiled, as a frame and in words."""
     folder = bench.campaign(kind, f"{kind}-{name}")
@@ -724,6 +761,22 @@ LOG_WORDS = (
     b".0",
     b"SKIP micro-bench",
 )
+PRICE_WORDS = (
+    b"[[price]]",
+    b"]]",
+    b'"""',
+    b"0x7f",
+    b"inf",
+    b"nan",
+    b"low",
+    b"high",
+    b"1e400",
+    b"-1",
+    b"cycles",
+    b"ns",
+    b"measured",
+    b"\\u0007",
+)
 TOML_WORDS = (
     b"[boards.",
     b"]]",
@@ -759,6 +812,7 @@ FORMATS: dict[str, Format] = {
     "perf": Format(4, lambda base: [PERF, INTERVALS], as_bytes(*PERF_WORDS), partial(read_import, "x.txt")),
     "log": Format(4, logs, as_bytes(*LOG_WORDS), partial(read_import, "x.log")),
     "boards": Format(25, lambda base: [TOML], as_bytes(*TOML_WORDS), read_shelf),
+    "prices": Format(25, lambda base: [PRICES_OF_OURS], as_bytes(*PRICE_WORDS), read_prices),
     "serial": Format(25, serial_lines, of_serial, read_serial),
     "linux": Format(3, linux_answers, a_line, read_linux),
     "rig": Format(3, rig_answers, a_line, partial(read_rig, lambda: rig.EmulatedRig("rig-cortex-a15"))),

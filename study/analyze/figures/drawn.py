@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
 
-from study.analyze import asked, compare, cost, history, lives, patches, receipt_tables, receipts, texts
+from study.analyze import asked, compare, cost, history, lives, patches, published, receipt_tables, receipts, texts
 from study.analyze.figures.answers import NARROW, monitor_mode, of_series, real_guests
 from study.analyze.figures.costs import by_guest, generations, parts, rig
 from study.analyze.figures.look import Drawing
@@ -34,6 +34,7 @@ def draw_all(
     found: pd.DataFrame = receipts.NOTHING,
     lived: pd.DataFrame = lives.NOTHING,
     smallest: float = compare.SMALLEST_EFFECT,
+    own: Sequence[published.Price] = (),
 ) -> list[Drawing]:
     """Draw every figure that a campaign has the data for.
 
@@ -52,8 +53,10 @@ def draw_all(
         As lives.frame() returns it.
     smallest : float
         The share below which a difference is of no interest; the summary's.
+    own : sequence of Price
+        As measured.recorded() returns them.
     """
-    return [*_of_visits(frame, summary, series, lived, smallest), *_of_receipts(receipts.in_focus(found, series))]
+    return [*_of_visits(frame, summary, series, lived, smallest, own), *_of_receipts(receipts.in_focus(found, series))]
 
 
 def _of_receipts(pairs: list[receipts.Pair]) -> list[Drawing]:
@@ -64,7 +67,12 @@ def _of_receipts(pairs: list[receipts.Pair]) -> list[Drawing]:
 
 
 def _of_visits(
-    frame: pd.DataFrame, summary: pd.DataFrame, series: Mapping[str, Any], lived: pd.DataFrame, smallest: float
+    frame: pd.DataFrame,
+    summary: pd.DataFrame,
+    series: Mapping[str, Any],
+    lived: pd.DataFrame,
+    smallest: float,
+    own: Sequence[published.Price],
 ) -> list[Drawing]:
     """Return what is drawn of the cost of round trips."""
     visits = compare.medians(frame)
@@ -99,9 +107,9 @@ def _of_visits(
             Drawing("drift", partial(drift, boards, unsteady), texts.describe_drift(boards), texts.text_drift(boards))
         )
     for kind, name in ((KVM, ""), (RIG, "rig-")):
-        own = {board: fitted for board, fitted in fits.items() if kind_of(board) == kind}
-        if own:
-            what = own, lives.in_focus(lived, visits[visits["board"].isin(own)]) if kind == KVM else lives.NOWHERE
+        here = {board: fitted for board, fitted in fits.items() if kind_of(board) == kind}
+        if here:
+            what = here, lives.in_focus(lived, visits[visits["board"].isin(here)]) if kind == KVM else lives.NOWHERE
             drawings.append(
                 Drawing(
                     f"{name}break-even",
@@ -113,7 +121,12 @@ def _of_visits(
         counted = cost.counts(compare.of_kind(summary, kind))
         if texts.won_at_prices(counted):
             drawings.append(
-                Drawing(f"{name}prices", partial(prices, counted), texts.describe_prices(counted), texts.text_prices(counted))
+                Drawing(
+                    f"{name}prices",
+                    partial(prices, counted, own=own),
+                    texts.describe_prices(counted),
+                    texts.text_prices(counted, own=own),
+                )
             )
     return drawings
 

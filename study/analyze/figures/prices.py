@@ -77,10 +77,11 @@ def break_even(fits: Mapping[str, cost.Fit], places: pd.DataFrame = lives.NOWHER
     return figure
 
 
-def prices(rows: pd.DataFrame, guests: Sequence[str] = PRICED) -> Figure:
+def prices(rows: pd.DataFrame, guests: Sequence[str] = PRICED, own: Sequence[published.Price] = ()) -> Figure:
     """Draw which strategy is the cheapest over what a trap and a register access cost on hardware, for the guests for which that decides.
 
-    Below the maps and to their right is what was published of either, a bar for each core; a bound has no end on its other side.
+    Below the maps and to their right is what was measured and published of either, a bar for each core; a bound has no end on its other
+    side.
 
     Parameters
     ----------
@@ -89,6 +90,8 @@ def prices(rows: pd.DataFrame, guests: Sequence[str] = PRICED) -> Figure:
     guests : sequence of str
         Guest states to show; those that were not measured are left out, and those for which one strategy wins at any price, if there are
         others.
+    own : sequence of Price
+        What was measured by study prices: bars of its own, ahead of what was published.
     """
     boards = list(dict.fromkeys(rows["board"]))
     won = texts.won_at_prices(rows, guests)
@@ -99,7 +102,7 @@ def prices(rows: pd.DataFrame, guests: Sequence[str] = PRICED) -> Figure:
         figure = blank(2.9 + 2.2 * len(boards))
         shares = {"width_ratios": [3] * len(shown) + [1], "height_ratios": [2.2] * len(boards) + [1.3]}
         grid_of = figure.subplots(len(boards) + 1, len(shown) + 1, sharex="col", sharey="row", gridspec_kw=shares)
-        axes, known = grid_of[:-1, :-1], published.ranges(published.prices())
+        axes, known = grid_of[:-1, :-1], published.ranges([*own, *published.prices()])
         batch = cost.batch(rows)
         for axis in grid_of[-1, :-1]:
             _published(axis, known[known["axis"] == "access"])
@@ -123,7 +126,7 @@ def prices(rows: pd.DataFrame, guests: Sequence[str] = PRICED) -> Figure:
             axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}\n{value * batch:g}")
         for axis in axes.flat:
             axis.set(xlim=(access[0], access[-1]), ylim=(trap[0], trap[-1]))
-        figure.supxlabel(texts.price_of_an_access(batch), fontsize="medium")
+        figure.supxlabel(texts.price_of_an_access(batch, own), fontsize="medium")
         figure.supylabel("price of a trap, in instructions", fontsize="medium")
         figure.suptitle(message(texts.message_of_prices(rows, guests)), **TITLE)
     return figure
@@ -135,7 +138,7 @@ def _published(axis: Axes, known: pd.DataFrame, up: bool = False) -> None:
     least, most = (0.5, 1e6)  # beyond the map: an end that nobody has published
     low, high = known["low"].fillna(least), known["high"].fillna(most)
     bar, ends = (axis.vlines, axis.hlines) if up else (axis.hlines, axis.vlines)
-    bar(places, low, high, color="0.35", lw=2.5)
+    bar(places, low, high, color=np.where(known["core"].str.endswith(published.MEASURED), "black", "0.35"), lw=2.5)
     for end in (known["low"], known["high"]):
         some = end.notna().to_numpy()
         ends(end[some], places[some] - 0.3, places[some] + 0.3, color="0.1", lw=1.5)
@@ -143,7 +146,9 @@ def _published(axis: Axes, known: pd.DataFrame, up: bool = False) -> None:
     if up:
         axis.set_xlim(limits)
         axis.set_xticks(places, [""] * len(known))
-        axis.set_title("published", fontsize="small")
+        axis.set_title(
+            "measured,\npublished" if known["core"].str.endswith(published.MEASURED).any() else "published", fontsize="small"
+        )
     else:
         axis.set_ylim(limits[::-1])
         axis.set_yticks(places, known["core"], fontsize="small")

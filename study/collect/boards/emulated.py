@@ -7,7 +7,8 @@ from pathlib import Path
 
 from study.collect.boards.link import Launch
 from study.collect.boards.linux import LinuxBoard
-from study.kernels import guests, image
+from study.errors import BadRequest
+from study.kernels import archive, guests, image, module, source
 from study.kernels.cache import digest_of
 from study.process import need, run
 
@@ -45,6 +46,8 @@ class EmulatedBoard(LinuxBoard):
         """Assemble the image with a kernel of a series, or take it from the cache, and say how to boot it."""
         qemu = need("qemu-system-aarch64")
         along = {guests.FOLDER_OF_THE_VMM: guests.vmm() / "root", **self.guests} if self.guests else {}
+        if self.priced:
+            along["prices"] = self._loops(kernel or archive.KERNEL)
         built = image.image(kernel, along)
         facts = json.loads((built / "image.json").read_text())
         # -icount shift=0: one instruction, one nanosecond, so that clocks and counters count the same thing.
@@ -66,3 +69,13 @@ class EmulatedBoard(LinuxBoard):
             "config_sha256": digest_of(built / "config"),
         }
         return Launch(argv, cwd=console.parent, console=console, facts=host_facts, patience=self._patience)
+
+    def _loops(self, kernel: str) -> Path:
+        """Return the folder of the module whose loops are priced, for a kernel."""
+        system = source.find(kernel)
+        release = json.loads((system / "versions.json").read_text())["release"]
+        if not (system / "headers").is_dir():
+            raise BadRequest(
+                f"{self.name}: the headers of kernel {release} are not fetched for emulated boards; ask for --kernel 6.1"
+            )
+        return module.loops(release, system / "headers").parent

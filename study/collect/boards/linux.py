@@ -26,6 +26,7 @@ class LinuxBoard:
     emulated: bool
     seconds = (8.0, 1.0)
     guests: Mapping[str, Path] = MappingProxyType({})  # real guests that a boot takes along: a folder for each
+    priced = False  # whether a boot takes the module along whose loops are priced
 
     def describe(self, link: Link, factors: Factors) -> dict[str, Any]:
         """Ask a boot what it is, after it has tried KVM, every strategy, and what visits need, or real guests, which need no perf."""

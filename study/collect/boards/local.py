@@ -14,7 +14,7 @@ from study.errors import BoardFailed
 from study.factors import STRATEGIES
 from study.kernels import guests
 from study.kernels.image import payload
-from study.kernels.module import module
+from study.kernels.module import loops, module
 
 
 class LocalBoard(RunningBoard):
@@ -32,6 +32,8 @@ class LocalBoard(RunningBoard):
         env = {"STUDY_PAYLOAD": str(payload()), "PYTHONPATH": os.pathsep.join(places)}
         if any(STRATEGIES[name].module for name in strategies):
             env["STUDY_MODULE"] = str(module(platform.release()))
+        if self.priced:
+            env["STUDY_MODULE"] = str(loops(platform.release()))
         if self.guests:
             env["STUDY_GUESTS"] = str(guests.beside_each_other(self.guests))
         if image:

@@ -10,6 +10,7 @@ Requests name what to do and answer with ``{"id": ..., "result": ...}`` or ``{"i
 ``sample``    make the round trips of a cell in a fresh process, and say where samples found them
 ``loop``      make the loop of a cell go on until ``rest``, and say what the clock says of it
 ``rest``      stop it
+``price``     run the loops that are priced, and say what was counted
 ``symbols``   the kernel's symbols, and where in memory its text is
 ``doctor``    what keeps this board from being measured, or spoils figures; nothing is refused
 ``after``     what became of the board while it was measured
@@ -48,6 +49,7 @@ from . import (
     kexec,
     life,
     loop,
+    price,
     sample,
     strategy,
     throttle,
@@ -185,7 +187,7 @@ def oracle_well(chosen: str, reports: list[int]) -> bool:
 
 
 REQUESTS: dict[str, Callable[..., dict[str, object]]] = {
-    "facts": board_facts, "visit": visit, "live": life.live, "bits": life.bits, "sample": sample_cell, "loop": loop.begin, "rest": loop.end, "symbols": partial(loop.symbols, ROOT),
+    "facts": board_facts, "visit": visit, "live": life.live, "bits": life.bits, "sample": sample_cell, "loop": loop.begin, "rest": loop.end, "price": price.prices, "symbols": partial(loop.symbols, ROOT),
     "doctor": examine, "after": after, "tune": tune, "runs": runs, "restart": restart,
 }  # fmt: skip
 
@@ -210,6 +212,7 @@ def main() -> None:
     with LAST, HELD:
         HELD.callback(_remove_orphaned, os.environ.get("STUDY_FOLDER", ""), parent)
         HELD.callback(strategy.unload)
+        HELD.callback(price.unload)
         HELD.callback(loop.end)
         try:
             for line in sys.stdin:

@@ -17,7 +17,7 @@ import sys
 import time
 from pathlib import Path
 
-from . import strategy
+from . import price, strategy
 
 PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 GRACE = 5.0  # seconds that the agent has to end its measurement and to leave the machine as it was
@@ -102,6 +102,7 @@ def end(agent: subprocess.Popen[bytes]) -> None:
         while descendants() and time.monotonic() < until:
             time.sleep(0.05)
     strategy.unload()
+    price.unload()
 
 
 def descendants() -> set[int]:

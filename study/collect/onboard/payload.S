@@ -5,13 +5,14 @@
  * One flat image, position independent, entered at its first byte with the MMU off. Its parameters are the general
  * registers that the VMM sets before the first KVM_RUN:
  *
- *   x0  job: 0 = measure, 1 = oracle
+ *   x0  job: 0 = measure, 1 = oracle, 2 = be priced: what x4 says, as often in a turn as x5 says; a batch is so many turns
  *   x1  bits to set in MDSCR_EL1 (MDE is bit 15, KDE bit 13)
  *   x2  how many breakpoints to enable, from 0 up
  *   x3  how many watchpoints to enable, from 0 up
  *   x4  exit: 0 = HVC, 1 = a store to the device page, 2 = a read of a trapped system register, 3 = WFI, 4 = a read of the
  *       interrupt controller's distributor
  *   x5  touch: write DBGBVR0_EL1 once every x5 round trips; 0 = never
+ *       when priced: x4 = 0 is an exception from EL0 to EL1 and back, x4 = 1 a hypercall; 16 of it in a turn, or 32 if x5 is not 0
  *   x6  address of the device page (no memory behind it: each access is an exit to user space)
  *   x7  address of a data page, 64 KiB or more away from the code
  *   x8  address of the distributor, and
@@ -38,6 +39,7 @@
 	.equ	PSCI_VERSION, 0x8400		// SMCCC function 0x8400_0000, upper half (Arm DEN 0022, 5.1.1)
 	.equ	BCR_EL1, 0x1e3			// E = 1, PMC = 0b01 (EL1), BAS = 0b1111: an A64 instruction
 	.equ	WCR_EL1, 0x1ffb			// E = 1, PAC = 0b01 (EL1), LSC = 0b11, BAS = all eight bytes
+	.equ	SCTLR_I, 1 << 12		// SCTLR_EL1.I
 	.equ	GICD_CTLR, 0			// bit 1: group 1 enabled
 	.equ	GICD_TYPER, 4
 	.equ	GICR_IGROUPR0, 0x80		// one bit for each SGI in these three
@@ -121,7 +123,9 @@ setup:
 	mov	x22, #PATTERN
 	mov	x25, x1
 	mov	x26, x8
-	cbnz	x0, oracle
+	cmp	x0, #1
+	b.eq	oracle
+	b.hi	priced
 	cmp	x4, #3
 	b.ne	1f
 	bl	leave_one_pending
@@ -208,6 +212,55 @@ target:	nop					// the breakpoint, if it was restored
 	ldr	x19, [x23, #NEXT_BATCH]		// done
 	b	never
 
+/* What is priced, and nothing else, is in the body of a loop, whose two lengths differ in 16 of it. The loops of exceptions run at EL0,
+ * which the vector for them leaves again with its first instruction. */
+	.macro	priced_loop times, what
+	.balign	64
+1:	ldr	x19, [x23, #NEXT_BATCH]
+2:
+	.rept	\times
+	\what
+	.endr
+	subs	x19, x19, #1
+	b.ne	2b
+	b	1b
+	.endm
+
+	.macro	exception
+	svc	#0
+	.endm
+
+	.macro	hypercall
+	movz	w0, #PSCI_VERSION, lsl #16
+	hvc	#0
+	.endm
+
+/* Instructions come from the cache, though the MMU is off: SCTLR_EL1.I. Else each exception would be priced with fetches from memory. */
+priced:
+	mrs	x9, sctlr_el1
+	orr	x9, x9, #SCTLR_I
+	msr	sctlr_el1, x9
+	isb
+	cbnz	x4, 3f
+	adr	x9, exceptions
+	adr	x10, exceptions_twice
+	cmp	x5, #0
+	csel	x9, x9, x10, eq
+	mov	x10, #0x3c0			// EL0, D, A, I and F masked
+	msr	spsr_el1, x10
+	msr	elr_el1, x9
+	eret
+3:	cbnz	x5, hypercalls_twice
+	b	hypercalls
+exceptions:
+	priced_loop 16, exception
+exceptions_twice:
+	priced_loop 32, exception
+hypercalls:
+	priced_loop 16, hypercall
+hypercalls_twice:
+	priced_loop 32, hypercall
+
 /* A synchronous exception at EL1: report ESR_EL1 and go on behind the instruction that took it. */
 took_exception:
 	mrs	x13, esr_el1
@@ -225,7 +278,13 @@ vectors:
 	.endr
 	b	took_exception			// current EL with SP_ELx, synchronous
 	.balign	0x80
-	.rept	11
+	.rept	3
+	b	never
+	.balign	0x80
+	.endr
+	eret					// EL0, synchronous: only what is priced is there
+	.balign	0x80
+	.rept	7
 	b	never
 	.balign	0x80
 	.endr
