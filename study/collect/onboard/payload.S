@@ -115,6 +115,10 @@ leave_one_pending:
 setup:
 	adr	x9, vectors
 	msr	vbar_el1, x9
+	/* Instructions come from the cache, though the MMU is off. Else each round trip would be timed with fetches from memory. */
+	mrs	x9, sctlr_el1
+	orr	x9, x9, #SCTLR_I
+	msr	sctlr_el1, x9
 	isb
 	msr	daifclr, #8			// PSTATE.D = 0: debug exceptions are taken at EL1
 	mov	x23, x6
@@ -235,12 +239,7 @@ target:	nop					// the breakpoint, if it was restored
 	hvc	#0
 	.endm
 
-/* Instructions come from the cache, though the MMU is off: SCTLR_EL1.I. Else each exception would be priced with fetches from memory. */
 priced:
-	mrs	x9, sctlr_el1
-	orr	x9, x9, #SCTLR_I
-	msr	sctlr_el1, x9
-	isb
 	cbnz	x4, 3f
 	adr	x9, exceptions
 	adr	x10, exceptions_twice

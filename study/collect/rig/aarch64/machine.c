@@ -9,7 +9,7 @@
 #define WRITE(name, value) __asm__ volatile("msr " #name ", %0" : : "r"((uint64_t)(value)) : "memory")
 
 #define NORMAL          0xffull         /* MAIR: write-back, attribute 0; device, attribute 1 */
-#define SCTLR_EL1       0x30d00800      /* RES1, stage 1 off (D17.2.118) */
+#define SCTLR_EL1       0x30d01800      /* RES1, stage 1 off, instructions from the cache (D17.2.118) */
 
 struct machine machine;
 

@@ -40,7 +40,7 @@
 #define DBGOSDLR        "c1, c3, 4"
 
 #define NORMAL          0xffu           /* HMAIR0: attribute 0 is write-back memory; attribute 1 is 0, strongly ordered */
-#define SCTLR_PL1       0x00c50078      /* the bits that are one; stage 1 off */
+#define SCTLR_PL1       0x00c51078      /* the bits that are one; stage 1 off, instructions from the cache */
 
 struct machine machine;
 
