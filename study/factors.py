@@ -273,9 +273,14 @@ MISFIT = (
 )
 
 
+# How the releases of Debian's kernels end whose pages have 16 KiB, as those of some boards' own have.
+LARGER_PAGES = "-16k"
+
+
 def of_series(release: str, series: str) -> bool:
-    """Say whether a kernel's release is, or begins with, a series: 6.1.0-56 is of 6.1, and 6.12.117 is not."""
-    return re.match(rf"{re.escape(series)}(?!\d)", release) is not None
+    """Say whether a kernel's release is, or begins with, a series: 6.1.0-56 is of 6.1, and 6.12.117 is not; 6.12-16k has larger pages."""
+    start = series.removesuffix(LARGER_PAGES)
+    return re.match(rf"{re.escape(start)}(?!\d)", release) is not None and (start == series or release.endswith(LARGER_PAGES))
 
 
 def as_it_is(release: str) -> str:

@@ -158,7 +158,7 @@ def kernel(series: str) -> Path:
     Parameters
     ----------
     series : str
-        How its release begins, such as ``6.12``; the newest is taken.
+        How its release begins, such as ``6.12``; the newest is taken. ``6.12-16k`` is one whose pages have 16 KiB.
 
     Returns
     -------
@@ -175,9 +175,9 @@ def kernel(series: str) -> Path:
         apt = of_kernels(place, "arm64")
         fetched = place / "archives"
         fetched.mkdir()
-        names = run(
-            ["apt-cache", *apt, "search", "--names-only", r"^linux-image-[0-9]+[.][0-9]+[.][0-9.-]*([+]deb[0-9.]*)?-arm64$"]
-        ).splitlines()
+        pattern = r"^linux-image-[0-9]+[.][0-9]+[.][0-9.-]*([+]deb[0-9.]*)?-arm64"
+        pattern += f"{factors.LARGER_PAGES if series.endswith(factors.LARGER_PAGES) else ''}$"
+        names = run(["apt-cache", *apt, "search", "--names-only", pattern]).splitlines()
         release = newest([name.split()[0].removeprefix("linux-image-") for name in names], series)
         image = f"linux-image-{release}"
         parts = [image, *_depends(apt, image, *(f"linux-{part}-{release}" for part in ("base", "binary", "modules")))]

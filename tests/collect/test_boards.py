@@ -32,7 +32,7 @@ from study.collect.onboard import counting, doctor
 from study.collect.onboard import facts as onboard_facts
 from study.collect.perfstat import parse
 from study.design import Factors, choose, draw
-from study.errors import BoardFailed, MissingTool, StudyError
+from study.errors import BadRequest, BoardFailed, MissingTool, StudyError
 from study.factors import KVM, STRATEGIES, names
 from study.kernels import archive, cache, image, module
 from study.notebooks.parameters import END
@@ -374,6 +374,21 @@ def test_log_and_timer_of_a_real_kernel_say_the_same_mode(tmp_path: Path, asked:
         process.stdin.write(MODES)
         process.stdin.flush()
         assert process.stdout.read().split("\n") == [mode, mode, "True", ""]
+
+
+def test_a_host_whose_pages_are_larger_is_measured_or_refused(tmp_path: Path) -> None:
+    factors = choose("quick", strategies="stock,eager", guests="touch", loops=1000, values=2, warmups=1)
+    board = EmulatedBoard("qemu-neoverse-n1")
+    visits = {visit.cell.strategy: visit for visit in draw(factors).visits()}
+    with Link(board.name, board.launch(tmp_path / "console.log", ("stock", "eager"), "6.12-16k")) as link:
+        facts = board.describe(link, factors)
+        said = [board.measure(link, visits[name], factors) for name in ("stock", "eager")]
+    assert (facts["page_size"], facts["kernel"].endswith("-16k")) == (16384, True)
+    assert all(line["checks"]["well"] for line in said)
+    counts = [{count["event"]: count["value"] for count in line["counts"]} for line in said]
+    assert counts[0]["instructions:kh"] > counts[1]["instructions:kh"] + 500, "only eager saves a guest that touches its trap"
+    with pytest.raises(BadRequest, match="qemu-cortex-a57 has no pages of 16 KiB, which kernel 6.12-16k needs"):
+        EmulatedBoard("qemu-cortex-a57").launch(tmp_path / "console.log", ("stock",), "6.12-16k")
 
 
 def test_guests_have_a_gicv2_where_the_host_has_no_other(tmp_path: Path) -> None:

@@ -14,6 +14,9 @@ from study.process import need, run
 
 # Board name: QEMU's CPU. The first runs KVM with VHE, the second without (nVHE).
 CPUS = {"qemu-neoverse-n1": "neoverse-n1", "qemu-cortex-a57": "cortex-a57"}
+# Pages that a CPU has not, by what the kernel's configuration calls them: such a kernel stops before its first word (Arm Cortex-A57 TRM,
+# ID_AA64MMFR0_EL1.TGran16).
+LACKS = {"qemu-cortex-a57": ("CONFIG_ARM64_16K_PAGES=y", "pages of 16 KiB")}
 
 # The kernel's command line. Without cryptomgr.notests it tries all of its ciphers, which takes a sixth of a boot.
 WORDS = "console=ttyAMA0 rdinit=/init panic=-1 loglevel=5 cryptomgr.notests"
@@ -49,6 +52,11 @@ class EmulatedBoard(LinuxBoard):
         if self.priced:
             along["prices"] = self._loops(kernel or archive.KERNEL)
         built = image.image(kernel, along)
+        lacking, called = LACKS.get(self.name, ("", ""))
+        if lacking and lacking in (built / "config").read_text().splitlines():
+            raise BadRequest(
+                f"{self.name} has no {called}, which kernel {kernel} needs: leave it out there, or take another board"
+            )
         facts = json.loads((built / "image.json").read_text())
         # -icount shift=0: one instruction, one nanosecond, so that clocks and counters count the same thing.
         argv = [

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import gzip
 import hashlib
+import mmap
 import os
 import platform
 import re
@@ -49,6 +50,7 @@ def collect() -> dict[str, object]:
         "measuring_cpu": measuring_cpu(),
         "mode": kvm_mode(),
         "mitigations": mitigations(),
+        "page_size": mmap.PAGESIZE,
         "breakpoints": breakpoints,
         "watchpoints": watchpoints,
         "clocksource": read(Path("/sys/devices/system/clocksource/clocksource0/current_clocksource")),
