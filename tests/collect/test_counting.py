@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from study.collect.onboard import counting
+from study.collect.onboard import BoardError, counting
 from study.collect.onboard.counting import Tried
 from study.design import Factors
 from tests.collect.test_doctor import BIG_LITTLE, tree
@@ -111,3 +111,14 @@ def test_a_group_is_not_torn_apart(few: Few) -> None:
     few({"instructions": 1})
     group = ["{instructions:k", "instructions:u", "instructions:G}"]
     assert counting.fitting([group]) == [group]
+
+
+def test_a_perf_of_another_kernel_is_one_that_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ubuntu's perf is a script; what it prints is of linux-tools-common, and goes on for ten lines."""
+    (tmp_path / "perf").write_text("#!/bin/sh\necho 'WARNING: perf not found for kernel 6.8.0-45' >&2\nexit 2\n")
+    (tmp_path / "perf").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    counting.tried.cache_clear()
+    with pytest.raises(BoardError, match="^perf is not installed for the kernel that runs; install it with: "):
+        counting.tried(("cycles",))
+    counting.tried.cache_clear()

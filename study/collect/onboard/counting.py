@@ -32,6 +32,7 @@ INSTALL = f"install it with: {install('linux-perf')}"
 TRACEPOINTS = Path("/sys/kernel/tracing/events")
 WHOLE = 99.9  # per cent of the time: below it, others took turns with an event, and its count is an estimate
 MOMENT = 20_000  # additions for which events are tried: about a million instructions
+WRAPPED = "perf not found for kernel"  # what Ubuntu's perf says, a script that starts that of the kernel that runs
 MISSING = re.compile("<(.+)>")  # what perf prints in the place of a count: why there is none
 UNSUPPORTED = "not supported"
 # What PMUs call an event of the hardware, where they do not call it as perf does.
@@ -271,6 +272,8 @@ def _refusal(events: str, said: str) -> BoardError:
     words = " ".join(said.partition("Usage:")[0].split())
     if lockdown(Path("/")) == "confidentiality":
         return BoardError(f"the kernel is locked down (confidentiality), and has no tracepoints then; {UNLOCK}")
+    if WRAPPED in words:
+        return BoardError(f"perf is not installed for the kernel that runs; {INSTALL}")
     if "perf_event_paranoid" not in words and "ermi" not in words:
         return BoardError(f"perf stat cannot count {events}: {words[:200] or 'it was silent'}")
     if "/tracing" in words:
