@@ -122,7 +122,8 @@ def medians(frame: pd.DataFrame) -> pd.DataFrame:
     runs = frame[[*CELL, "boot", "visit", "block", "position"]].iloc[starts[sizes > 0]]
     number = runs.groupby(VISIT, sort=False, observed=True).ngroup().to_numpy()
     first = ~pd.Series(number).duplicated().to_numpy()
-    values, sizes = frame["value"].to_numpy()[counted], sizes[sizes > 0]
+    values, sizes = frame["value"].to_numpy(), sizes[sizes > 0]
+    values = values if counted.all() else values[counted]
     if not first.all():  # rows of a visit are apart
         of_visit = np.repeat(number, sizes)
         values, sizes = values[np.argsort(of_visit, kind="stable")], np.bincount(of_visit)
@@ -138,7 +139,8 @@ def _middles(values: Array, sizes: npt.NDArray[np.intp]) -> Array:
     def take(some: npt.NDArray[np.intp]) -> None:
         size = sizes[some[0]]
         low, high = (size - 1) // 2, size // 2
-        rows = np.partition(values[starts[some, None] + np.arange(size)], (low, high), axis=1)
+        rows = np.lib.stride_tricks.sliding_window_view(values, size)[starts[some]]
+        rows.partition((low, high), axis=1)
         found[some] = (rows[:, low] + rows[:, high]) / 2
 
     with ThreadPoolExecutor() as threads:
