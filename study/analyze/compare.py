@@ -18,6 +18,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import special  # Student's t: stdtr() is its distribution, stdtrit() the inverse; scipy.stats takes a second to import
 
+from study.analyze import cycles
 from study.analyze.pooling import LEVEL, Array, Numbers, Spread, effects, over_boots
 from study.analyze.rounding import OF_A_CHANCE, rounded
 from study.design import CONTROL, MAIN
@@ -36,7 +37,7 @@ CONTEXT = [tag for tag in CELL if tag not in ("kernel", "mode", "strategy", "arm
 NEAR = [*CONTEXT, "kernel", "mode"]
 # What tells the values of one visit and metric from others.
 VISIT = ["board", "boot", "visit", "metric"]
-AT_ONCE = 2**20  # values of which medians are taken at the same time
+AT_ONCE = 2**17  # values of which medians are taken at the same time
 
 # What a kernel does as it is, by all of its names.
 AS_IT_IS = [name for name, row in STRATEGIES.items() if not row.module]
@@ -59,6 +60,7 @@ COLUMNS = [
 ]  # fmt: skip
 
 
+@cycles.unsought()
 def summarise(frame: pd.DataFrame, baselines: Mapping[str, str], smallest: float = SMALLEST_EFFECT) -> pd.DataFrame:
     """Return one row for each cell and metric: median, interval, n at each level, ratio to the baseline, verdict.
 
@@ -122,7 +124,8 @@ def medians(frame: pd.DataFrame) -> pd.DataFrame:
     runs = frame[[*CELL, "boot", "visit", "block", "position"]].iloc[starts[sizes > 0]]
     number = runs.groupby(VISIT, sort=False, observed=True).ngroup().to_numpy()
     first = ~pd.Series(number).duplicated().to_numpy()
-    values, sizes = frame["value"].to_numpy()[counted], sizes[sizes > 0]
+    values, sizes = frame["value"].to_numpy(), sizes[sizes > 0]
+    values = values if counted.all() else values[counted]
     if not first.all():  # rows of a visit are apart
         of_visit = np.repeat(number, sizes)
         values, sizes = values[np.argsort(of_visit, kind="stable")], np.bincount(of_visit)
@@ -138,7 +141,8 @@ def _middles(values: Array, sizes: npt.NDArray[np.intp]) -> Array:
     def take(some: npt.NDArray[np.intp]) -> None:
         size = sizes[some[0]]
         low, high = (size - 1) // 2, size // 2
-        rows = np.partition(values[starts[some, None] + np.arange(size)], (low, high), axis=1)
+        rows = np.lib.stride_tricks.sliding_window_view(values, size)[starts[some]]
+        rows.partition((low, high), axis=1)
         found[some] = (rows[:, low] + rows[:, high]) / 2
 
     with ThreadPoolExecutor() as threads:

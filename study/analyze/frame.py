@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -14,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from study.analyze import compare
+from study.analyze import compare, cycles
 from study.campaign import Campaign
 from study.campaign.files import write_whole
 from study.campaign.names import legible
@@ -59,6 +60,7 @@ EMULATED = {"second": ("clock", "instructions", 1e9), "integer": ("clock", "inst
 REPEATS_INSTRUCTIONS = {"cycles"}
 
 
+@cycles.unsought()
 def tidy(campaign: Campaign) -> pd.DataFrame:
     """Return every value of a campaign.
 
@@ -86,26 +88,26 @@ def tidy(campaign: Campaign) -> pd.DataFrame:
     starts: dict[tuple[str, str], str] = {}
     places = Counter[tuple[str, str]]()
     visits: list[tuple[Any, ...]] = []
-    series: list[tuple[int, Series]] = []
+    series, counts = list[Series](), list[int]()  # of all visits, and how many each has
     for record in campaign.measured():
         board, boot = record.facts["board"], start_of(record, starts)
         places[board, boot] += 1
         tags, measured = _read(record, boot, places[board, boot], campaign.design_of(board).factors)
-        series += [(len(visits), one) for one in measured]
+        series += measured
         visits.append(tags)
+        counts.append(len(measured))
     if not visits:
         campaign.recorded()  # says so
-    sizes = np.array([len(one.values) for _, one in series])
-    of_visit = np.bincount([number for number, _ in series], sizes, len(visits)).astype(int)
+    sizes = np.array([len(one.values) for one in series])
+    of_visit = np.bincount(np.repeat(np.arange(len(visits)), counts), sizes, len(visits)).astype(int)
     said: dict[str, tuple[Sequence[Any], npt.NDArray[np.int_]]] = {
         name: (row, of_visit) for name, row in zip(TAGS, zip(*visits, strict=True), strict=True)
     }
-    said |= {name: ([getattr(one, name) for _, one in series], sizes) for name in ("metric", "unit", "running")}
+    said |= {name: ([getattr(one, name) for one in series], sizes) for name in ("metric", "unit", "running")}
     with ThreadPoolExecutor() as threads:  # what takes long is to write that much memory
-        value = threads.submit(_values, [one for _, one in series], sizes)
+        value, index = threads.submit(_values, series, sizes), threads.submit(_places, sizes)
         columns = dict(zip(said, threads.map(_column, *zip(*said.values(), strict=True)), strict=True))
-    counted = np.arange(sizes.max())
-    columns |= {"value": value.result(), "value_index": np.concatenate([counted[:size] for size in sizes])}
+    columns |= {"value": value.result(), "value_index": index.result()}
     return pd.DataFrame({name: columns[name] for name in COLUMNS}, copy=False)
 
 
@@ -126,20 +128,32 @@ class Series(NamedTuple):
 
 def _values(series: Sequence[Series], sizes: npt.NDArray[np.int_]) -> npt.NDArray[np.float64]:
     """Return the values of all series, in their units."""
-    values = np.concatenate([one.values for one in series])
-    for one, end, size in zip(series, np.cumsum(sizes), sizes, strict=True):
-        if one.scale != 1.0:
-            values[end - size : end] *= one.scale
-    return values
+    found, ends, single = np.empty(sizes.sum()), np.cumsum(sizes), sizes == 1
+    found[ends[single] - 1] = [one.values[0] * one.scale for one in itertools.compress(series, single)]
+    for one, end in zip(itertools.compress(series, ~single), ends[~single], strict=True):
+        np.multiply(one.values, one.scale, out=found[end - len(one.values) : end])
+    return found
+
+
+def _places(sizes: npt.NDArray[np.int_]) -> npt.NDArray[np.int32]:
+    """Return for each value its place in its series, from 0."""
+    counted = np.arange(sizes.max(), dtype=np.int32)
+    return np.concatenate([counted[:size] for size in sizes])
 
 
 def _column(values: Sequence[Any], sizes: npt.NDArray[np.int_]) -> Any:
-    """Return a column of each value so many times: text as a categorical in the order of its first appearance, to stay small."""
+    """Return a column of each value so many times.
+
+    Memory is what takes long: text is a categorical in the order of its first appearance, and a number has 32 bits if all fit.
+    """
     if isinstance(values[0], str):
         codes, names = pd.factorize(np.asarray(values, dtype=object))
         short = pd.Categorical.from_codes(codes, [legible(str(name)) for name in names])
         return pd.Categorical.from_codes(np.repeat(short.codes, sizes), dtype=short.dtype)
-    return np.repeat(np.asarray(values), sizes)
+    found = np.asarray(values)
+    if found.dtype.kind == "i" and found.max() <= np.iinfo(np.int32).max:
+        found = found.astype(np.int32)
+    return np.repeat(found, sizes)
 
 
 def widest(campaign: Campaign, board: str) -> float:

@@ -160,9 +160,8 @@ def costs(rows: pd.DataFrame, style: str = "text") -> str:
     style : str
         A row of FORMATS. Text that is too wide either way has its columns in several tables, one below the other.
     """
-    names = list(dict.fromkeys(label(row.strategy, row.arm) for row in rows.itertuples()))
-    guests = list(dict.fromkeys(rows["guest"]))
     cells = {(row.guest, label(row.strategy, row.arm)): median(row) for row in rows.itertuples()}
+    guests, names = (list(dict.fromkeys(key[at] for key in cells)) for at in (0, 1))
     by_guest = pd.DataFrame([[cells.get((guest, name), "-") for name in names] for guest in guests], guests, names)
     upright = sum(len(word) + 2 for word in ["guest", *names]) <= WIDTH
     first, grid = ("guest", by_guest) if upright else ("strategy", by_guest.T)

@@ -33,7 +33,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -214,10 +213,10 @@ class Campaign:
 
         A large boot is read from its copy in the cache, which is made if it is not there.
         """
-        boots = self.boots()
-        with ThreadPoolExecutor() as threads:  # digests take no turns
-            copies = dict(zip(boots, threads.map(partial(self._copy_of, designs=self._designs_in_words()), boots), strict=True))
-        yield from self._of_all(lambda boot, seen: self._in_brief(boot, seen, copies.pop(boot)))
+        boots, designs = self.boots(), self._designs_in_words()
+        with ThreadPoolExecutor() as threads:  # a boot is digested while those before it are made use of
+            copies = {boot: threads.submit(self._copy_of, boot, designs) for boot in boots}
+            yield from self._of_all(lambda boot, seen: self._in_brief(boot, seen, copies.pop(boot).result()))
 
     def _of_all(self, lines_of: Callable[[Path, Seen], Iterable[dict[str, Any]]]) -> Iterator[Record]:
         """Yield the lines of all boots, as something reads them."""
