@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import special  # Student's t: stdtr() is its distribution, stdtrit() the inverse; scipy.stats takes a second to import
 
-from study.analyze import cycles
+from study.analyze import garbage
 from study.analyze.pooling import LEVEL, Array, Numbers, Spread, effects, over_boots
 from study.analyze.rounding import OF_A_CHANCE, rounded
 from study.design import CONTROL, MAIN
@@ -60,7 +60,7 @@ COLUMNS = [
 ]  # fmt: skip
 
 
-@cycles.unsought()
+@garbage.uncollected()
 def summarise(frame: pd.DataFrame, baselines: Mapping[str, str], smallest: float = SMALLEST_EFFECT) -> pd.DataFrame:
     """Return one row for each cell and metric: median, interval, n at each level, ratio to the baseline, verdict.
 

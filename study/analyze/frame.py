@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from study.analyze import compare, cycles
+from study.analyze import compare, garbage
 from study.campaign import Campaign
 from study.campaign.files import write_whole
 from study.campaign.names import legible
@@ -60,7 +60,7 @@ EMULATED = {"second": ("clock", "instructions", 1e9), "integer": ("clock", "inst
 REPEATS_INSTRUCTIONS = {"cycles"}
 
 
-@cycles.unsought()
+@garbage.uncollected()
 def tidy(campaign: Campaign) -> pd.DataFrame:
     """Return every value of a campaign.
 
