@@ -190,7 +190,8 @@ def test_prices_are_written_kept_by_a_campaign_and_nothing_stays_on_the_board(la
     assert all("medians of 3 repeats" in p.of and "study prices ssh:lab, 2" in p.source for p in found)
     by_quantity = {quantity: [p for p in found if p.quantity == quantity] for quantity in published.QUANTITIES}
     assert {quantity: len(rows) for quantity, rows in by_quantity.items()} == {
-        "trap": 0, "exception": 1, "read": 5, "write": 5, "isb": 1, "hypercall": 1, "read-isb": 5, "write-isb": 5, "batch": 2,
+        "trap": 0, "exception": 1, "read": 5, "write": 5, "isb": 1, "dsb": 0, "hypercall": 1, "read-isb": 5,
+        "write-isb": 5, "batch": 2,
     }  # fmt: skip
     for quantity, cost in {"read": 1, "write": 1, "isb": 1, "read-isb": 2, "write-isb": 2, "exception": 2}.items():
         for row in by_quantity[quantity]:
