@@ -12,6 +12,7 @@ if (counts && place) {
     parent.append(made);
     return made;
   };
+  const counted = (all, name) => (all.length === 1 ? `one ${name}` : `${all.length} ${name}s`);
   const form = document.createElement("div");
   form.className = "prices";
   const ask = (words, value) =>
@@ -68,7 +69,7 @@ if (counts && place) {
       });
     });
     const ranked = Object.entries(won).sort(([, a], [, b]) => b - a).map(([name, times]) => `${name} in ${times}`);
-    said.textContent = `The cheapest of ${guests.length} guests on ${boards.length} boards: ${ranked.join(", ")}.`;
+    said.textContent = `The cheapest of ${counted(guests, "guest")} on ${counted(boards, "board")}: ${ranked.join(", ")}.`;
     mark(at);
   };
   prices.forEach((input) => input.addEventListener("input", show));
