@@ -415,6 +415,25 @@ def import_(campaign: Path, files: tuple[Path, ...], tags: tuple[str, ...], base
 
 
 @study.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("folder", type=click.Path(path_type=Path))
+def lines(file: Path, folder: Path) -> None:
+    """Make a repository of the kernel's source with a patch series that is kept as the lines that it adds.
+
+    \b
+        study lines paper/series/debug-registers.toml linux
+        study series --repo linux --base base --branch topic --campaign data/topic
+
+    The source is Debian's. It is fetched once, and takes 2 GB of disk; docs/kernels.md says what such a file holds.
+    """
+    from study.kernels import lines as kept
+    from study.kernels import linux
+
+    kept.commit(file, folder)
+    print(f"{folder} has the series: its base is {linux.BASE}, and its branch {linux.BRANCH}")
+
+
+@study.command()
 @click.option(
     "--repo", type=click.Path(path_type=Path), default=".", show_default=True, help="The kernel's repository; it is only read."
 )
