@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import platform
 import subprocess
@@ -88,11 +89,15 @@ def test_every_way_to_count_counts_the_same(phases: Phases) -> None:
 
 @pytest.mark.board
 def test_a_scan_saves_a_guest_the_switches_that_lazy_charges(phases: Phases) -> None:
-    for name in ("timer", "fork"):
-        (lazy,), (scan,) = (of(phases, "linux-armmp", strategy, "main", name) for strategy in ("lazy", "control-scan"))
-        per_exit = [phase["instructions"]["kernel"] / phase["kvm"]["exits"] for phase in (lazy, scan)]
-        assert lazy["module"]["switches"] == lazy["kvm"]["exits"] and scan["module"]["switches"] == 0
-        assert 200 < per_exit[0] - per_exit[1] < 450, (name, per_exit)  # a switch of about 355, less a scan of about 50
+    per_exit: dict[tuple[str, str], float] = {}
+    for strategy, name in itertools.product(("lazy", "control-scan"), ("timer", "fork")):
+        (phase,) = of(phases, "linux-armmp", strategy, "main", name)
+        assert phase["module"]["switches"] == (phase["kvm"]["exits"] if strategy == "lazy" else 0), (strategy, name)
+        per_exit[strategy, name] = phase["instructions"]["kernel"] / phase["kvm"]["exits"]
+    # A switch of about 355, less a scan of about 50. Of the sleeps of timer some end together, more or fewer in each life, and what an
+    # exit takes moves by half of that: only what never sleeps tells it from one life.
+    saved = per_exit["lazy", "fork"] - per_exit["control-scan", "fork"]
+    assert 250 < saved < 380, per_exit
 
 
 @pytest.mark.board
