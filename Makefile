@@ -11,12 +11,12 @@ blank    := $() $()
 # A name of what is asked for, without what means something to make, to a path or in a kernel.
 named     = $(addprefix -,$(subst /,-,$(subst =,-,$(subst :,-,$(subst $(comma),-,$(1))))))
 # A series that is kept as lines becomes a repository, whose base and branch have these names.
-ifneq ($(LINES),)
-REPO   := .cache/$(basename $(notdir $(LINES)))
+ifneq ($(SERIES),)
+REPO   := .cache/$(basename $(notdir $(SERIES)))
 BASE   := base
 BRANCH := topic
 endif
-CAMPAIGN ?= data/$(if $(filter series,$(MAKECMDGOALS)),series$(call named,$(if $(LINES),$(basename $(notdir $(LINES))),$(BRANCH))),$(PROFILE)$(call named,$(KERNEL)))
+CAMPAIGN ?= data/$(if $(SERIES)$(filter series,$(MAKECMDGOALS)),series$(call named,$(if $(SERIES),$(basename $(notdir $(SERIES))),$(BRANCH))),$(PROFILE)$(call named,$(KERNEL)))
 TITLE    ?= KVM: arm64: switch the debug registers only when needed
 VERSION  ?= 1
 SINCE    ?=
@@ -36,7 +36,7 @@ TABLE    ?=
 FLEET    ?= boards.toml
 GIC      ?=
 EXITS    ?=
-LINES    ?=
+SERIES    ?=
 PIXELS   ?= 1600
 PORT     ?= 8000
 NEWCOMER ?= make study; make test
@@ -55,7 +55,7 @@ STUDY_CC      := $(if $(filter command,$(firstword $(origin CC))),$(CC))
 STUDY_LLVM    := $(LLVM)
 STUDY_KCONFIG := $(KCONFIG)
 export STUDY_CC STUDY_LLVM STUDY_KCONFIG ENDS
-export BOARD PROFILE FLEET KERNEL EXITS LINES CAMPAIGN TITLE VERSION SINCE SMALLEST URL REPO BRANCH BASE TOOL KEEP TO COPY CELLS GUESTS WORKLOADS LONGER TABLE PIXELS PORT PYTHON OUT PAGES NEWCOMER
+export BOARD PROFILE FLEET KERNEL EXITS SERIES CAMPAIGN TITLE VERSION SINCE SMALLEST URL REPO BRANCH BASE TOOL KEEP TO COPY CELLS GUESTS WORKLOADS LONGER TABLE PIXELS PORT PYTHON OUT PAGES NEWCOMER
 
 .DEFAULT_GOAL := help
 .PHONY: help study series fleet setup setup-python setup-system setup-board doctor collect receipts guests analyze figures mail reply html serve lab module simulation bench \
@@ -73,7 +73,7 @@ help:  ## explain every target
 	@echo "  KERNEL=base=git:v7.3,v2=git:topic REPO=../linux   your own, built here; git:. is the working tree, mine=image:FOLDER an Image and config"
 	@echo "  KCONFIG=FILE, LLVM=1, CC=...   more options for kernels that are built, and another compiler"
 	@echo "  REPO=../linux BASE=v7.3 BRANCH=topic   with make series: what is built; ENDS=1 leaves out what is between base and tip"
-	@echo "  LINES=paper/series/debug-registers.toml   with make series and make mail: a series that is kept as the lines that it adds"
+	@echo "  SERIES=paper/series/debug-registers.toml   with make series and make mail: a series that is kept as the lines that it adds"
 	@echo "  PROFILE=$$PROFILE   quick (1 min), default (3 min) or full (20 min a board); a rig takes half a minute"
 	@echo "  GIC=no   guests without an interrupt controller, where a host can give them none"
 	@echo "  EXITS=hvc,sysreg   what is measured of hvc, sysreg, wfx, vgic, mmio; wfx takes a GICv3, vgic a GIC"
@@ -99,8 +99,7 @@ study:  ## set up, collect, analyse, write letter, figures and page
 	@echo "page:     paper/html/index.html"
 
 series: setup-python  ## build BASE and each commit of BRANCH in REPO, measure every exit, and say what each patch moves
-	@[ -z "$$LINES" ] || $(STUDY) lines "$$LINES" "$$REPO"
-	@$(STUDY) series --repo "$$REPO" --base "$$BASE" --branch "$${BRANCH:-HEAD}" --campaign "$$CAMPAIGN" \
+	@$(STUDY) series --repo "$$REPO" $(if $(SERIES),--lines "$$SERIES",--base "$$BASE" --branch "$${BRANCH:-HEAD}") --campaign "$$CAMPAIGN" \
 	  $(if $(filter command,$(firstword $(origin BOARD))),--boards "$$BOARD") $(if $(ENDS),--ends) $(if $(EXITS),--exits "$$EXITS") $(if $(filter no,$(GIC)),--no-gic)
 	@$(MAKE) --no-print-directory analyze html
 	@echo
@@ -176,6 +175,7 @@ analyze: setup-python  ## figures and tables of CAMPAIGN, with notebooks/analyze
 figures: analyze  ## the same: the figures are made with the tables
 
 mail: setup-python  ## the cover letter of CAMPAIGN, with notebooks/cover-letter.ipynb; with BRANCH= into its series
+	@[ ! -e "$(SERIES:.toml=.txt)" ] || [ -e "$$OUT/series.txt" ] || { mkdir -p "$$OUT" && cp "$(SERIES:.toml=.txt)" "$$OUT/series.txt"; }
 	@$(STUDY) notebook cover-letter "$$PAGES/cover-letter.ipynb" -p campaign "$$CAMPAIGN" -p title "$$TITLE" -p version "$$VERSION" -p since "$$SINCE" -p url "$$URL" -p smallest "$$SMALLEST"
 	@[ -z "$$BRANCH" ] || $(STUDY) mail "$$OUT/letter.txt" "$$OUT/series" --repo "$$REPO" --branch="$$BRANCH" --base="$$BASE" \
 	  --tool "$$TOOL" --keep "$$KEEP" --version "$$VERSION" --to="$$TO" --cc="$$COPY"

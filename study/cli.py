@@ -437,23 +437,38 @@ def lines(file: Path, folder: Path) -> None:
 @click.option(
     "--repo", type=click.Path(path_type=Path), default=".", show_default=True, help="The kernel's repository; it is only read."
 )
-@click.option("--base", required=True, help="The commit that the series starts from, such as v7.3.")
+@click.option("--base", help="The commit that the series starts from, such as v7.3.")
 @click.option("--branch", default="HEAD", show_default=True, help="Its tip.")
+@click.option(
+    "--lines",
+    help="A file that keeps the series as lines, as for study lines: the repository is made of it, with base and branch.",
+)
 @click.option("--ends", is_flag=True, help="Measure the base and the tip alone.")
 @click.option("--campaign", type=click.Path(path_type=Path), required=True, help="Folder to record in; made if missing.")
 @click.option(
     "--boards", default="qemu-neoverse-n1,qemu-cortex-a57", show_default=True, help="What is measured, at the same time."
 )
 @factors("series")
-def series(repo: Path, base: str, branch: str, ends: bool, campaign: Path, boards: str, **options: Any) -> None:
+def series(
+    repo: Path, base: str | None, branch: str, lines: str | None, ends: bool, campaign: Path, boards: str, **options: Any
+) -> None:
     """Build the base and each commit of a patch series, measure every exit, and say what each patch costs or saves.
 
     \b
         study series --repo ../linux --base v7.3 --branch topic --campaign data/topic
+        study series --lines paper/series/debug-registers.toml --repo linux --campaign data/topic
     """
     from study.collect import patches
+    from study.kernels import lines as kept
+    from study.kernels import linux
 
-    measured = patches.collect(repo, base, branch, campaign, [name.strip() for name in boards.split(",")], options, ends=ends)
+    if lines:
+        kept.commit(Path(lines), repo)
+        base, branch = linux.BASE, linux.BRANCH
+    if not base:
+        raise click.UsageError("a series starts from a commit: name it with --base, or a file of lines with --lines")
+    names = [name.strip() for name in boards.split(",")]
+    measured = patches.collect(repo, base, branch, campaign, names, options, ends=ends, lines=lines or "")
     _show_patches(measured, "text")
 
 
@@ -488,6 +503,32 @@ def patches(campaign: Path, style: str, smallest: float) -> None:
     from study.campaign import Campaign
 
     _show_patches(Campaign(campaign), style, smallest)
+
+
+@study.command()
+@CAMPAIGN
+@click.option(
+    "--boards", default="qemu-neoverse-n1,qemu-cortex-a57", show_default=True, help="Emulated ones; they play at the same time."
+)
+@click.option("--count", default=2000, show_default=True, help="How many sequences.")
+@click.option("--seed", default="1", show_default=True, help="From which they are drawn, together with their numbers.")
+def sequences(campaign: Path, boards: str, count: int, seed: str) -> None:
+    """Play random accesses to debug registers on each kernel of a measured series, and say where they come out otherwise.
+
+    \b
+        study sequences data/topic --count 200
+
+    Guest, user space and host read and write the registers, and meet breakpoints and watchpoints. What was read, and what fired, is
+    compared with the base, which is played twice. Exits with 1 if something differs; the first such sequence is printed.
+    """
+    from study.analyze import played
+    from study.campaign import Campaign
+    from study.collect import sequences as drawn
+
+    told = drawn.play(Campaign(campaign), [name.strip() for name in boards.split(",")], count, seed)
+    print(played.table(told), played.sentence(told), sep="\n")
+    if any(row["differ"] for row in told["played"]):
+        raise SystemExit(1)
 
 
 AT_MOST = click.option(

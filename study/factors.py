@@ -105,8 +105,8 @@ GUEST_STATES = {
     "all": GuestState("monitor debug mode on, all enabled", mdscr=MDE, enabled=1.0),
     "one-no-mde": GuestState("one breakpoint, monitor debug mode off", enabled=1e-9),
     "touch": GuestState("accesses a debug register in every round trip, nothing enabled", touch_every=1),
-    "touch-4": GuestState("the same in every 4th round trip", touch_every=4),
-    "touch-20": GuestState("the same in every 20th round trip", touch_every=20),
+    "touch-4": GuestState("accesses a debug register in every 4th round trip, nothing enabled", touch_every=4),
+    "touch-20": GuestState("accesses a debug register in every 20th round trip, nothing enabled", touch_every=20),
 }
 
 

@@ -175,8 +175,8 @@ def table(moved: pd.DataFrame, series: Mapping[str, Any], style: str = "text") -
 
 
 SHORT_NOTE = (
-    "What each patch moves in the cell, exit and guest, that it moves most, against the one before; all: the series against its base; base "
-    "again: the base measured a second time, which should not move. Intervals are of 95 % and hold together."
+    "The cell, exit and guest, that each patch moves most against the one before; all: the series against its base, and what it makes "
+    "dearest; base again: the base measured twice."
 )
 NOTE = (
     "Of each patch the cell, exit and guest, that moved most. The 95 % intervals of all cells and patches of a board hold together, and a "
@@ -249,3 +249,37 @@ def said(row: Any) -> str:
     """Say of a row of leading() which cell moved most, by how much, and how sure that is."""
     cell, number, ends, verdict, _ = words_of(row)
     return f"{cell} by {number} ({ends}; {verdict}), the most of {tables.plural(row.cells, 'cell')}"
+
+
+def dearer(moved: pd.DataFrame) -> pd.DataFrame:
+    """Return of each board the cell that the series as a whole makes dearest, as leading() has rows; none where none is dearer for sure.
+
+    Parameters
+    ----------
+    moved : DataFrame
+        As moves() returns it.
+    """
+    return leading(moved).iloc[:0] if moved.empty else leading(final(moved).query("verdict == @compare.HIGHER"))
+
+
+def both_ways(moved: pd.DataFrame) -> list[str]:
+    """Say of each board how many cells the series as a whole makes cheaper, and dearer, and which of them most.
+
+    Parameters
+    ----------
+    moved : DataFrame
+        As moves() returns it.
+    """
+    said = []
+    for board, rows in final(moved).groupby("board", sort=False):
+        parts = []
+        for verdict, verb in ((compare.LOWER, "lowers"), (compare.HIGHER, "raises")):
+            own = rows[rows["verdict"] == verdict]
+            if own.empty:
+                parts.append(f"{verb} none")
+                continue
+            cell, number, *_ = words_of(next(leading(own).itertuples()))
+            most = "" if len(own) == 1 else "most "
+            parts.append(f"{verb} {len(own)}, {most}{cell} ({number})")
+        said.append(f"of {tables.plural(len(rows), 'cell')} on {board} it {', and '.join(parts)}")
+    return said

@@ -20,7 +20,7 @@ ANSWER = ("pyperf", "windows", "module", "checks")
 
 
 def published(kind: str) -> dict[str, Any]:
-    """Return a schema as docs/format.md publishes it: ``design``, ``boot``, ``visit``, ``receipt``, ``series`` or ``stop``."""
+    """Return a schema as docs/format.md publishes it: ``design``, ``boot``, ``visit``, ``receipt``, ``series``, ``sequences`` or ``stop``."""
     found: dict[str, Any] = json.loads((FOLDER / f"{kind}.schema.json").read_text())
     return found
 

@@ -52,7 +52,7 @@ RECEIPTS = "receipts.jsonl"
 CENSUS = "census.jsonl"
 LIVES = "lives of real guests"  # what a line of it is called
 LINES = (VISITS, RECEIPTS, CENSUS)  # files that are appended to, line by line
-MORE_DESIGNS, SERIES, PRICES = "design-*.json", "series.json", "prices.toml"
+MORE_DESIGNS, SERIES, PRICES, SEQUENCES = "design-*.json", "series.json", "prices.toml", "sequences.json"
 DERIVED = "values.parquet"
 BOOTS, ASIDE, WHY = "boots", "aside", "why.txt"
 State = tuple[int, ...]  # what tells a file from what it was before
@@ -567,7 +567,12 @@ class Campaign:
         if len(set(labels)) < len(labels) or kernels[0] != labels[0] or not {*kernels} <= {*labels, ""}:
             raise BadData(f"{path}: its labels are not one for each commit, or a kernel is none of them")
         base, *patches = ({name: legible(text) for name, text in row.items()} for row in (known["base"], *known["patches"]))
-        return {**known, "branch": legible(known["branch"]), "base": base, "patches": patches}
+        return {
+            **known,
+            **{name: legible(known[name]) for name in ("branch", "lines") if name in known},
+            "base": base,
+            "patches": patches,
+        }
 
     def record_series(self, known: Mapping[str, Any]) -> None:
         """Record the series that is measured; one that grew takes the place of the last."""
@@ -584,9 +589,35 @@ class Campaign:
 
     def record_prices(self, text: str) -> None:
         """Record what accesses and traps cost, and its sum."""
-        self._replace(PRICES, text)
+        self._replace_and_sum(PRICES, text)
+
+    def sequences(self) -> dict[str, Any]:
+        """Return which sequences of accesses were played on the kernels of the series, as sequences.json has them; empty if none were.
+
+        Raises
+        ------
+        BadData
+            If the file is not what it should be.
+        """
+        path = self.folder / SEQUENCES
+        if not path.exists():
+            return {}
+        try:
+            known: dict[str, Any] = schema.load(path.read_bytes())
+            schema.check("sequences", known)
+        except BadData as error:
+            raise BadData(f"{path}: {error}") from None
+        rows = [{name: legible(each) if isinstance(each, str) else each for name, each in row.items()} for row in known["played"]]
+        return {**known, "played": rows}
+
+    def record_sequences(self, known: Mapping[str, Any]) -> None:
+        """Record which sequences were played, and what came of them, and its sum."""
+        self._replace_and_sum(SEQUENCES, json.dumps(known, indent=1) + "\n")
+
+    def _replace_and_sum(self, name: str, text: str) -> None:
+        self._replace(name, text)
         with self._sums_to_oneself():
-            write_sums(self.folder, {**read_sums(self.folder), PRICES: digest_of(self.folder / PRICES)})
+            write_sums(self.folder, {**read_sums(self.folder), name: digest_of(self.folder / name)})
 
     def _replace(self, name: str, text: str) -> None:
         """Write a file that is not of a boot, and its sum if it has one; between the two it has none, as one that is not closed."""
@@ -724,8 +755,8 @@ def _design_name(kind: str) -> str:
 
 
 def is_plan(path: Path) -> bool:
-    """Say whether a file is a design, the series that is measured, or prices: what is of no boot, and asked for."""
-    return path.name in (DESIGN, SERIES, PRICES) or path.match(MORE_DESIGNS)
+    """Say whether a file is a design, the series that is measured, sequences, or prices: what is of no boot, and asked for."""
+    return path.name in (DESIGN, SERIES, PRICES, SEQUENCES) or path.match(MORE_DESIGNS)
 
 
 def _freeze(folder: Path, text: str, *, lost: bool) -> None:

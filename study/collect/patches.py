@@ -34,8 +34,9 @@ TRIED = "tried"  # what of the cache says that a kernel booted
 
 
 def collect(
-    repo: Path, base: str, branch: str, folder: Path, names: Sequence[str], options: Mapping[str, Any], *, ends: bool = False
-) -> Campaign:
+    repo: Path, base: str, branch: str, folder: Path, names: Sequence[str], options: Mapping[str, Any], *, ends: bool = False,
+    lines: str = "",
+) -> Campaign:  # fmt: skip
     """Measure what a campaign of a series still lacks: the base, then every commit of ``base..branch``.
 
     A commit that does not build, or does not boot, is none that is measured; one whose build is that of an earlier commit is measured
@@ -55,6 +56,8 @@ def collect(
         Those of ``study collect`` that make up a design.
     ends : bool
         Whether the base and the tip are enough.
+    lines : str
+        The file that the series is kept in as lines, if it is: what others need to measure it.
 
     Raises
     ------
@@ -72,6 +75,7 @@ def collect(
     if start.name in [row["commit"] for row in patches]:
         raise BadRequest(f"{base} and {branch} are one commit: there is no series between them")
     known: dict[str, Any] = {"branch": branch, "ends": ends, "base": _named(start, BASE), "patches": patches}
+    known |= {"lines": lines} if lines else {}
     _find_kernels(known, names)
     kernels = [row for row in (known["base"], *patches) if row["kernel"] == row["label"]]
     if len(kernels) == 1 and not any(row["kernel"] for row in patches):
@@ -81,7 +85,8 @@ def collect(
     campaign.record_series(known)
     if len(names) == 1:
         return session.collect(names[0], folder, choose(**asked))
-    words = ["study", "series", "--repo", str(repo), "--base", base, "--branch", branch, *(["--ends"] if ends else [])]
+    where = ["--lines", lines] if lines else ["--base", base, "--branch", branch]
+    words = ["study", "series", "--repo", str(repo), *where, *(["--ends"] if ends else [])]
     again = shlex.join([*words, "--campaign", str(folder), *client.words(options)])
     return client.collect([BoardEntry(name) for name in names], folder, asked, again=again)
 

@@ -34,8 +34,8 @@ def _of_series(moved: pd.DataFrame) -> str:
     """Return what a series as a whole moves on each board."""
     if moved.empty:
         return ""
-    each = [f"{patches.said(row)}, on {row.board}" for row in patches.leading(patches.final(moved)).itertuples()]
-    return f"The series as a whole moves {'; '.join(each)}" if each else ""
+    said = "; ".join(patches.both_ways(moved))
+    return f"The series as a whole: {said}" if said else ""
 
 
 def _of_guests(judged: pd.DataFrame) -> str:

@@ -24,6 +24,7 @@ PAYS = {
     (history.TOUCHING, "hvc"): ("writes", "it writes a debug register before each hvc"),
     (history.TOUCHING, "mmio"): ("writes, mmio", "the same before each exit to user space"),
 }
+DEARER = "all, dearer"  # the cell that a series makes dearest
 PAYS_NOTE = "What a guest pays above an untouched one, on each kernel as it is: {}."
 
 
@@ -52,9 +53,10 @@ def _patches(moved: pd.DataFrame, series: Mapping[str, Any]) -> list[str]:
     steps = rows[rows["than"] == patches.BEFORE]
     whole = rows[(rows["than"] == patches.BASE) & (rows["patch"] == rows["patch"].max())]
     again = rows[rows["than"] == patches.AGAIN]
-    room = max(MOST - len(whole) - len(again), 1)
+    dearer = patches.dearer(moved).assign(named=DEARER)
+    room = max(MOST - len(whole) - len(again) - len(dearer), 1)
     shown = steps.loc[steps["size"].sort_values(ascending=False, kind="stable").index[:room]]
-    kept = pd.concat([again, shown, whole]).sort_index()
+    kept = pd.concat([pd.concat([again, shown, whole]).sort_index(), dearer])
     names = {place: row["label"] for place, row in enumerate([series["base"], *series["patches"]])}
     body: list[list[str]] = []
     for board, own in kept.groupby("board", sort=False):
@@ -68,7 +70,7 @@ def _patches(moved: pd.DataFrame, series: Mapping[str, Any]) -> list[str]:
 def _step(row: Any, names: Mapping[int, str]) -> str:
     """Return what a row is of: a patch, the base measured again, or the whole series."""
     name = {patches.AGAIN: "base again", patches.BASE: "all"}.get(row.than, names[row.patch])
-    return tables.shorten(name, 12)
+    return tables.shorten(DEARER if row.named == DEARER else name, 12)
 
 
 def _kernels(grown: pd.DataFrame) -> list[str]:

@@ -22,6 +22,7 @@ from study.analyze import (
     life_tables,
     lives,
     patches,
+    played,
     predicted,
     predicted_tables,
     receipt_tables,
@@ -217,6 +218,9 @@ def contents(
         "series": series,
         "commits": patches.commits(series) if series else [],
         "patches": patches.table(moved, series) if series else "",
+        "played": played.sentence(campaign.sequences()),
+        "sequences": played.table(campaign.sequences()).rstrip("\n") if campaign.sequences() else "",
+        "based": based(series) if series else "",
         "built": findings.built(campaign) if series else "",
         "findings": [f"On {board} {said}." for board, two in patches.whole(moved).items() for said in two]
         if series
@@ -244,6 +248,14 @@ def contents(
         "measure": measuring(campaign, list(dict.fromkeys(lived["board"]))),
         "digest": campaign.digest(),
     }
+
+
+def based(series: Mapping[str, Any]) -> str:
+    """Return what a series is on top of, and where it is."""
+    base = series["base"]
+    if "lines" in series:
+        return f"Base: {base['subject']}, as Debian has its source. The series: {series['lines']}."
+    return f"Base: {base['describe']}, commit {base['commit'][:12]}. Branch: {series['branch']}."
 
 
 def drawing(campaign: Campaign, smallest: float) -> str:
@@ -299,7 +311,10 @@ def measuring(campaign: Campaign, homes: Sequence[str] = ()) -> list[str]:
         return []
     if series := campaign.series():
         tip = series["patches"][-1]["commit"]
-        words = f"make series REPO=../linux BASE={series['base']['commit']} BRANCH={tip} CAMPAIGN=data/again"
+        where = f"REPO=../linux BASE={series['base']['commit']} BRANCH={tip}"
+        if "lines" in series:
+            where = f"SERIES={shlex.quote(series['lines'])}"
+        words = f"make series {where} CAMPAIGN=data/again"
         return [broken(f"{words}{' ENDS=1' if series['ends'] else ''}")]
     boards: dict[str, list[str]] = {}
     for board in campaign.boards():

@@ -9,6 +9,7 @@ from study.process import run
 from tests.kernels.tree import git
 
 EXIT = "arch/arm64/kvm/handle_exit.c"
+DEBUG = "arch/arm64/kvm/debug.c"
 TRAP = "return handle_trap_exceptions(vcpu);"
 
 

@@ -15,6 +15,7 @@ import pytest
 from study import paths
 from study.analyze import compare, frame
 from study.campaign import Campaign
+from study.collect.onboard.sequence import LATE, drawn
 from study.kernels import source
 from tests import conftest
 from tests.conftest import BIN, BOARDS, refused, some
@@ -114,6 +115,41 @@ def test_a_commit_on_top_is_all_that_is_measured_then(measured: Campaign, repo: 
     rows = json.loads(run("patches", measured.folder, "--as", "json").stdout)
     last = [row for row in rows if (row["patch"], row["than"], row["guest"]) == (3, "base", "untouched")]
     assert [row["moved"] for row in some(last, 2)] == pytest.approx([PLANTED // 2] * 2, abs=4)
+
+
+# A guest in monitor mode is given the registers where one of them is enabled: what the review of 2015 asked for, without a word of the host;
+# and the same where the host debugs when a vCPU is loaded, but not where it begins to afterwards.
+LOAD = "\t\tif (mdscr & (MDSCR_EL1_KDE | MDSCR_EL1_MDE))\n\t\t\tvcpu->arch.debug_owner = VCPU_DEBUG_GUEST_OWNED;\n"
+SCAN = """\t\tu64 needs = 0;
+
+\t\tfor (int i = 0; i < 16; i++)
+\t\t\tneeds |= vcpu->arch.vcpu_debug_state.dbg_bcr[i] | vcpu->arch.vcpu_debug_state.dbg_wcr[i];
+\t\tif ((needs & BIT(0)) && (mdscr & (MDSCR_EL1_KDE | MDSCR_EL1_MDE)))
+\t\t\tvcpu->arch.debug_owner = VCPU_DEBUG_GUEST_OWNED;
+"""
+AT_LOAD = "if (read_sysreg(mdscr_el1) & (MDSCR_EL1_KDE | MDSCR_EL1_MDE))\n\t\t\tneeds |= BIT(0);\n\t\tif ((needs & BIT(0)) &&"
+
+
+def test_a_kernel_that_lets_the_host_s_breakpoints_fire_in_a_guest_is_found_by_sequences(
+    repo: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """On the CPU whose kernel is its own hypervisor, where MDSCR_EL1 and the registers are all that there is between the two."""
+    git(repo, "checkout", "--quiet", "-b", "scans", "base")
+    linux.commit(repo, "KVM: arm64: Scan, and forget the host", linux.DEBUG, LOAD, SCAN)
+    linux.commit(repo, "KVM: arm64: Look at the host at load alone", linux.DEBUG, "if ((needs & BIT(0)) &&", AT_LOAD)
+    folder = tmp_path_factory.mktemp("scans") / "c"
+    words = ["--boards", BOARDS[0], "--exits", "hvc", "--guests", "mde", "--boots", "1"]
+    done = run("series", "--repo", repo, "--base", "base", "--branch", "scans", "--campaign", folder, *words)
+    assert done.returncode == 0, done.stderr
+    done = run("sequences", folder, "--boards", BOARDS[0], "--count", "100")
+    assert done.returncode == 1, done.stdout + done.stderr
+    known = Campaign(folder).sequences()
+    base, again, forgets, at_load = [row["differ"] for row in some(known["played"], 4)]
+    assert base == again == []
+    assert len(at_load) > 1 and len(forgets) > len(at_load), known
+    assert re.search(r"sequence \d+ came out otherwise than on the base:\n(  .*\n)+  base: .*\n  here: ", done.stdout)
+    late = [number for number in at_load if not any(act.what == LATE for act in drawn(f"{known['seed']}/{number}", 6, 4, [0, 1]))]
+    assert late == [], "only a host that begins while a vCPU is loaded is left"
 
 
 def test_a_bisection_finds_what_was_planted_and_skips_what_does_not_build(repo: Path, tmp_path: Path) -> None:

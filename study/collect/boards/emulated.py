@@ -35,9 +35,15 @@ class EmulatedBoard(LinuxBoard):
         Words added to the kernel's command line.
     patience : float
         Seconds until the board must have answered for the first time.
+
+    Attributes
+    ----------
+    cpus : int
+        How many it has.
     """
 
     emulated = True
+    cpus = 1
 
     def __init__(
         self, name: str, machine: str = "virt,virtualization=on,gic-version=3", append: str = "", patience: float = 120.0
@@ -61,7 +67,7 @@ class EmulatedBoard(LinuxBoard):
         # -icount shift=0: one instruction, one nanosecond, so that clocks and counters count the same thing.
         argv = [
             need("setpriv"), "--pdeathsig", "KILL", "--",  # no emulator outlives the command that started it
-            qemu, "-M", self._machine, "-cpu", CPUS[self.name], "-m", "2G", "-icount", "shift=0",
+            qemu, "-M", self._machine, "-cpu", CPUS[self.name], "-smp", str(self.cpus), "-m", "2G", "-icount", "shift=0",
             "-kernel", str(built / "vmlinuz"), "-initrd", str(built / "initrd"),
             "-append", f"{WORDS} {self._append}".rstrip(),
             "-display", "none", "-nodefaults", "-no-reboot", "-monitor", "none", "-serial", f"file:{console.name}",

@@ -11,6 +11,7 @@ Requests name what to do and answer with ``{"id": ..., "result": ...}`` or ``{"i
 ``loop``      make the loop of a cell go on until ``rest``, and say what the clock says of it
 ``rest``      stop it
 ``price``     run the loops that are priced, and say what was counted
+``play``      play sequences of accesses to debug registers, and say what came of each
 ``symbols``   the kernel's symbols, and where in memory its text is
 ``doctor``    what keeps this board from being measured, or spoils figures; nothing is refused
 ``after``     what became of the board while it was measured
@@ -51,6 +52,7 @@ from . import (
     loop,
     price,
     sample,
+    sequence,
     strategy,
     throttle,
     tied,
@@ -187,7 +189,7 @@ def oracle_well(chosen: str, reports: list[int]) -> bool:
 
 
 REQUESTS: dict[str, Callable[..., dict[str, object]]] = {
-    "facts": board_facts, "visit": visit, "live": life.live, "bits": life.bits, "sample": sample_cell, "loop": loop.begin, "rest": loop.end, "price": price.prices, "symbols": partial(loop.symbols, ROOT),
+    "facts": board_facts, "visit": visit, "live": life.live, "bits": life.bits, "sample": sample_cell, "loop": loop.begin, "rest": loop.end, "price": price.prices, "play": sequence.play, "symbols": partial(loop.symbols, ROOT),
     "doctor": examine, "after": after, "tune": tune, "runs": runs, "restart": restart,
 }  # fmt: skip
 

@@ -32,6 +32,10 @@ class Debugging:
         A row of HOST_STATES.
     breakpoints, watchpoints : int
         How many the CPU has.
+    places : tuple of int, optional
+        Addresses of functions of one instruction each, and of words, where they are to be; else they are where the kernel puts them.
+    cpu : int, optional
+        Of all that runs on this CPU; else of this thread, wherever it runs.
 
     Raises
     ------
@@ -39,11 +43,22 @@ class Debugging:
         If the kernel does not give them.
     """
 
-    def __init__(self, state: str, *, breakpoints: int, watchpoints: int) -> None:
+    def __init__(
+        self,
+        state: str,
+        *,
+        breakpoints: int,
+        watchpoints: int,
+        places: tuple[int, int] | None = None,
+        cpu: int = perfevent.ANY_CPU,
+    ) -> None:
         self._libc = ctypes.CDLL(None, use_errno=True)
         self._files: list[int] = []
+        self._cpu = cpu
         row = HOST_STATES[state]
-        code, self._words = self._code(breakpoints), (ctypes.c_uint64 * watchpoints)()
+        code = places[0] if places else self._code(breakpoints)
+        words = ctypes.c_uint64 * watchpoints
+        self._words = words.from_address(places[1]) if places else words()
         data = ctypes.addressof(self._words)
         self._calls = [ctypes.CFUNCTYPE(None)(code + 4 * n) for n in range(share(breakpoints, row.enabled, least=1))]
         self._stores = range(share(watchpoints, row.enabled))
@@ -72,7 +87,9 @@ class Debugging:
 
     def _enable(self, kind: int, address: int) -> int:
         flags = perfevent.EXCLUDE_KERNEL | perfevent.EXCLUDE_HV
-        return perfevent.opened(PERF_TYPE_BREAKPOINT, flags=flags, breakpoint=(kind, address, BYTES[kind]))
+        thread = perfevent.THIS_THREAD if self._cpu == perfevent.ANY_CPU else perfevent.ANY_THREAD
+        where = kind, address, BYTES[kind]
+        return perfevent.opened(PERF_TYPE_BREAKPOINT, flags=flags, breakpoint=where, cpu=self._cpu, thread=thread)
 
     def fire(self) -> list[int]:
         """Reach every breakpoint and watchpoint once and return how often each fired: 1, if it is armed."""

@@ -31,7 +31,9 @@ KVM_ARM_PREFERRED_TARGET = 0x8020AEAF
 KVM_CREATE_DEVICE = 0xC00CAEE0
 KVM_SET_DEVICE_ATTR = 0x4018AEE1
 
-KVM_EXIT_MMIO = 6
+KVM_SET_GUEST_DEBUG = 0x4208AE9B  # struct kvm_guest_debug: control, and the registers of struct kvm_guest_debug_arch
+
+KVM_EXIT_DEBUG, KVM_EXIT_MMIO = 4, 6
 VCPU_FEATURE_PSCI_0_2 = 1 << 2
 VCPU_FEATURE_PMU_V3 = 1 << 3
 VGIC_GROUP_ADDRESS = 0
@@ -41,6 +43,7 @@ PMU_GROUP_CONTROL, PMU_ATTR_IRQ, PMU_ATTR_INIT, PMU_IRQ = 0, 0, 1, 23
 CORE_REGISTER_X0 = 0x6030_0000_0010_0000
 CORE_REGISTER_PC = 0x6030_0000_0010_0040
 ID_AA64DFR0_EL1 = 0x6030_0000_0013_C028  # op0 3, op1 0, CRn 0, CRm 5, op2 0
+DBGBVR0_EL1 = 0x6030_0000_0013_8004  # op0 2, op1 0, CRn 0, CRm 0, op2 4; CRm is the number
 
 MEMORY_BASE, MEMORY_SIZE = 0x4000_0000, 0x20_0000
 DATA_PAGE = MEMORY_BASE + 0x10_0000
@@ -131,8 +134,8 @@ class Machine:
             set_attribute(self._vcpu, PMU_GROUP_CONTROL, PMU_ATTR_INIT)
 
         for number, value in registers.items():
-            self._set_register(CORE_REGISTER_X0 + 2 * number, value)
-        self._set_register(CORE_REGISTER_PC, MEMORY_BASE)
+            self.set_register(CORE_REGISTER_X0 + 2 * number, value)
+        self.set_register(CORE_REGISTER_PC, MEMORY_BASE)
         self._run_page = mmap.mmap(self._vcpu, fcntl.ioctl(kvm, KVM_GET_VCPU_MMAP_SIZE, 0))
 
     def _create_gic(self, vm: int) -> int:
@@ -156,7 +159,8 @@ class Machine:
         self._files.append(file)
         return file
 
-    def _set_register(self, register: int, value: int) -> None:
+    def set_register(self, register: int, value: int) -> None:
+        """Set a 64-bit register of the vCPU by its KVM number."""
         word = ctypes.c_uint64(value)
         fcntl.ioctl(self._vcpu, KVM_SET_ONE_REG, struct.pack("=QQ", register, ctypes.addressof(word)))
 
@@ -165,6 +169,35 @@ class Machine:
         word = ctypes.c_uint64()
         fcntl.ioctl(self._vcpu, KVM_GET_ONE_REG, struct.pack("=QQ", register, ctypes.addressof(word)))
         return word.value
+
+    def put(self, address: int, data: bytes) -> None:
+        """Put something in the guest's memory, where nothing of it has run yet: its caches are off, and ours are not."""
+        self._memory[address - MEMORY_BASE : address - MEMORY_BASE + len(data)] = data
+
+    def word(self, address: int) -> ctypes.c_uint64:
+        """Return a word of the guest's memory, to be read and written in place."""
+        return ctypes.c_uint64.from_buffer(self._memory, address - MEMORY_BASE)
+
+    def debug(self, control: int, breakpoint: tuple[int, int] = (0, 0)) -> None:
+        """Debug the guest, with one breakpoint at most: KVM_SET_GUEST_DEBUG, whose control is made of bits KVM_GUESTDBG_*.
+
+        Parameters
+        ----------
+        control : int
+            0 ends it.
+        breakpoint : tuple of int
+            Of the first one, what DBGBCR and DBGBVR hold.
+        """
+        words = bytearray(8 + 4 * 16 * 8)
+        struct.pack_into("=I", words, 0, control)
+        for n, value in enumerate(breakpoint):
+            struct.pack_into("=Q", words, 8 + 16 * 8 * n, value)
+        fcntl.ioctl(self._vcpu, KVM_SET_GUEST_DEBUG, bytes(words))
+
+    def debugged(self) -> int | None:
+        """Return the ESR_EL2 of the guest's last exit if a debugger's is what it was."""
+        reason, syndrome = EXIT_REASON.unpack_from(self._run_page, 8)[0], EXIT_REASON.unpack_from(self._run_page, 32)[0]
+        return int(syndrome) if reason == KVM_EXIT_DEBUG else None
 
     def enter(self, times: int = 1) -> None:
         """Run the vCPU until it leaves for user space, so many times. This is what is timed: nothing else may happen here.

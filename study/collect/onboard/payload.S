@@ -5,7 +5,8 @@
  * One flat image, position independent, entered at its first byte with the MMU off. Its parameters are the general
  * registers that the VMM sets before the first KVM_RUN:
  *
- *   x0  job: 0 = measure, 1 = oracle, 2 = be priced: what x4 says, as often in a turn as x5 says; a batch is so many turns
+ *   x0  job: 0 = measure, 1 = oracle, 2 = be priced: what x4 says, as often in a turn as x5 says; a batch is so many turns;
+ *       3 = play: the steps from x1 on, of which a batch is so many; x2 is code at EL0 and EL1, x3 data, x4 a store at EL0
  *   x1  bits to set in MDSCR_EL1 (MDE is bit 15, KDE bit 13)
  *   x2  how many breakpoints to enable, from 0 up
  *   x3  how many watchpoints to enable, from 0 up
@@ -127,6 +128,8 @@ setup:
 	mov	x22, #PATTERN
 	mov	x25, x1
 	mov	x26, x8
+	cmp	x0, #3
+	b.eq	play
 	cmp	x0, #1
 	b.eq	oracle
 	b.hi	priced
@@ -260,6 +263,168 @@ hypercalls:
 hypercalls_twice:
 	priced_loop 32, hypercall
 
+/* Play. A step is 32 bytes: what is done, with which register or word, with which value, and room for what came of it: a value that
+ * was read, and the ESR_EL1 of an exception. After a batch both are reported of each of its steps. Steps are in memory before the
+ * guest starts, and nothing else passes by memory but the word of a wait: the guest's caches are off, and the host's are not.
+ *
+ *   x19 steps of the batch left   x20 its first step, then what is reported   x27 the step   x28 the word of a wait
+ *   x21 code at EL0 and EL1       x22 data       x24 a store at EL0
+ */
+	.equ	STEP, 32
+	.equ	WAITS, 256
+	.equ	EL1, 0x1c5			// EL1h; A, I and F masked, D not
+	.equ	EL0, 0x1c0
+	.equ	SPSR_SS, 1 << 21
+	.equ	EC_SVC, 0x15
+
+play:
+	adr	x9, play_vectors
+	msr	vbar_el1, x9
+	isb
+	mov	x27, x1
+	mov	x21, x2
+	mov	x22, x3
+	mov	x24, x4
+	mov	x28, x5
+next_batch:
+	mov	x20, x27
+	ldr	x19, [x23, #NEXT_BATCH]
+1:	cbz	x19, report
+	ldp	w9, w10, [x27]
+	ldr	x0, [x27, #8]
+	adr	x11, steps
+	add	x11, x11, x9, lsl #2
+	br	x11
+step_done:
+	add	x27, x27, #STEP
+	sub	x19, x19, #1
+	b	1b
+report:
+	cmp	x20, x27
+	b.eq	next_batch
+	ldr	x9, [x20, #16]
+	str	x9, [x23, #REPORT]
+	ldr	x9, [x20, #24]
+	str	x9, [x23, #REPORT]
+	add	x20, x20, #STEP
+	b	report
+
+steps:
+	b	step_read
+	b	step_write
+	b	step_hypercalls
+	b	step_run
+	b	step_store
+	b	step_run_at_el0
+	b	step_step_at_el0
+	b	step_store_at_el0
+	b	step_wait
+
+step_read:
+	adr	x9, reads
+	add	x9, x9, x10, lsl #3
+	blr	x9
+	str	x0, [x27, #16]
+	b	step_done
+step_write:
+	adr	x9, writes
+	add	x9, x9, x10, lsl #3
+	blr	x9
+	isb
+	b	step_done
+step_hypercalls:
+	mov	x9, x0
+1:	movz	w0, #PSCI_VERSION, lsl #16
+	hvc	#0
+	subs	x9, x9, #1
+	b.ne	1b
+	b	step_done
+step_run:
+	br	x21				// an SVC is at its end: took_step
+step_store:
+	str	x0, [x22, x10, lsl #3]
+	b	step_done
+step_step_at_el0:
+	mov	x9, #EL0
+	orr	x9, x9, #SPSR_SS
+	mov	x11, x21
+	b	1f
+step_run_at_el0:
+	mov	x9, #EL0
+	mov	x11, x21
+	b	1f
+step_store_at_el0:
+	mov	x9, #EL0
+	mov	x11, x24
+	add	x10, x22, x10, lsl #3
+1:	msr	spsr_el1, x9
+	msr	elr_el1, x11
+	eret
+
+/* Say that this waits, a line of the cache behind the word; then wait until the host has put the value there, without leaving for it. */
+step_wait:
+	str	x0, [x28, #WAITS]
+	add	x9, x28, #WAITS
+	dc	civac, x9
+1:	dc	civac, x28
+	dsb	sy
+	ldr	x9, [x28]
+	cmp	x9, x0
+	b.ne	1b
+	b	step_done
+
+	.macro	read_of kind, n
+	mrs	x0, \kind\n\()_el1
+	ret
+	.endm
+	.macro	write_of kind, n
+	msr	\kind\n\()_el1, x0
+	ret
+	.endm
+	.macro	sixteen do, kind
+	\do	\kind, 0
+	\do	\kind, 1
+	\do	\kind, 2
+	\do	\kind, 3
+	\do	\kind, 4
+	\do	\kind, 5
+	\do	\kind, 6
+	\do	\kind, 7
+	\do	\kind, 8
+	\do	\kind, 9
+	\do	\kind, 10
+	\do	\kind, 11
+	\do	\kind, 12
+	\do	\kind, 13
+	\do	\kind, 14
+	\do	\kind, 15
+	.endm
+reads:
+	.irp	kind, dbgbvr, dbgbcr, dbgwvr, dbgwcr
+	sixteen	read_of, \kind
+	.endr
+	read_of	mdscr
+	read_of	oslsr
+writes:
+	.irp	kind, dbgbvr, dbgbcr, dbgwvr, dbgwcr
+	sixteen	write_of, \kind
+	.endr
+	write_of mdscr
+	write_of oslar
+
+/* Note ESR_EL1, and leave the step; an SVC is only its end. */
+took_step:
+	mrs	x13, esr_el1
+	lsr	x14, x13, #26
+	cmp	x14, #EC_SVC
+	b.eq	1f
+	str	x13, [x27, #24]
+1:	adr	x13, step_done
+	msr	elr_el1, x13
+	mov	x13, #EL1
+	msr	spsr_el1, x13
+	eret
+
 /* A synchronous exception at EL1: report ESR_EL1 and go on behind the instruction that took it. */
 took_exception:
 	mrs	x13, esr_el1
@@ -282,6 +447,25 @@ vectors:
 	.balign	0x80
 	.endr
 	eret					// EL0, synchronous: only what is priced is there
+	.balign	0x80
+	.rept	7
+	b	never
+	.balign	0x80
+	.endr
+
+	.balign	0x800
+play_vectors:
+	.rept	4
+	b	never
+	.balign	0x80
+	.endr
+	b	took_step			// current EL with SP_ELx, synchronous
+	.balign	0x80
+	.rept	3
+	b	never
+	.balign	0x80
+	.endr
+	b	took_step			// EL0, synchronous
 	.balign	0x80
 	.rept	7
 	b	never

@@ -15,14 +15,14 @@ PERF_EVENT_OPEN = 241  # include/uapi/asm-generic/unistd.h
 ATTRIBUTES = struct.Struct("=IIQQQQQIIQQQQIiQ")
 DISABLED, INHERIT, EXCLUDE_USER, EXCLUDE_KERNEL, EXCLUDE_HV = 1, 1 << 1, 1 << 4, 1 << 5, 1 << 6  # of the flags
 ENABLE_ON_EXEC, EXCLUDE_HOST = 1 << 12, 1 << 19
-THIS_THREAD, ANY_CPU, NO_GROUP, CLOSE_ON_EXEC = 0, -1, -1, 8
+THIS_THREAD, ANY_THREAD, ANY_CPU, NO_GROUP, CLOSE_ON_EXEC = 0, -1, -1, -1, 8
 
 
 def opened(
     kind: int, config: int = 0, *, flags: int, period: int = 0, sample: int = 0, breakpoint: tuple[int, int, int] = (0, 0, 0),
-    registers: int = 0, cpu: int = ANY_CPU, read: int = 0,
+    registers: int = 0, cpu: int = ANY_CPU, read: int = 0, thread: int = THIS_THREAD,
 ) -> int:  # fmt: skip
-    """Open an event of this thread and return its file.
+    """Open an event, of this thread if nothing else is said, and return its file.
 
     Parameters
     ----------
@@ -38,6 +38,8 @@ def opened(
         Only on this CPU, whose PMU it is.
     read : int
         What is read beside the count: bits of read_format.
+    thread : int
+        Whose it is; ANY_THREAD: of all that runs on that CPU.
 
     Raises
     ------
@@ -48,7 +50,7 @@ def opened(
     fields = ATTRIBUTES.pack(
         kind, ATTRIBUTES.size, config, period, sample, read, flags, 0, which, address, length, 0, 0, 0, 0, registers
     )
-    file = ctypes.CDLL(None, use_errno=True).syscall(PERF_EVENT_OPEN, fields, THIS_THREAD, cpu, NO_GROUP, CLOSE_ON_EXEC)
+    file = ctypes.CDLL(None, use_errno=True).syscall(PERF_EVENT_OPEN, fields, thread, cpu, NO_GROUP, CLOSE_ON_EXEC)
     if file < 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
     return int(file)
