@@ -272,7 +272,10 @@ def both_ways(moved: pd.DataFrame) -> list[str]:
     """
     said = []
     for board, rows in final(moved).groupby("board", sort=False):
-        parts = []
+        if rows["ratio_low"].isna().all():
+            said.append(f"what it moves on {board}, too few boots say")
+            continue
+        sure, parts = rows["verdict"].isin([compare.LOWER, compare.HIGHER]).any(), []
         for verdict, verb in ((compare.LOWER, "lowers"), (compare.HIGHER, "raises")):
             own = rows[rows["verdict"] == verdict]
             if own.empty:
@@ -281,5 +284,6 @@ def both_ways(moved: pd.DataFrame) -> list[str]:
             cell, number, *_ = words_of(next(leading(own).itertuples()))
             most = "" if len(own) == 1 else "most "
             parts.append(f"{verb} {len(own)}, {most}{cell} ({number})")
-        said.append(f"of {tables.plural(len(rows), 'cell')} on {board} it {', and '.join(parts)}")
+        moves = f"it {', and '.join(parts)}" if sure else "none is sure to differ"
+        said.append(f"of {tables.plural(len(rows), 'cell')} on {board} {moves}")
     return said

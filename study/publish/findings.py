@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 
@@ -41,20 +42,22 @@ def where(campaign: Campaign, timed: pd.DataFrame) -> str:
     timed : DataFrame
         The timed rows of its summary.
     """
-    alike: dict[str, list[str]] = {}
+    alike, series = dict[str, list[str]](), campaign.series()
     for board, own in compare.in_order(timed).groupby("board", sort=False):
         kernels = list(history.short(own["kernel"]).values()) if kind_of(str(board)) == KVM else []
-        linux = (
-            "with the kernels of the series"
-            if campaign.series()
-            else f"with Linux {', '.join(kernels)}"
-            if kernels
-            else "bare metal"
-        )
+        linux = f"with {of_series(series)}" if series else f"with Linux {', '.join(kernels)}" if kernels else "bare metal"
         alike.setdefault(linux, []).append(f"{board} ({own['mode'].iloc[0]})")
     said = f"Measured on {'; '.join(f'{prose_list(boards)} {linux}' for linux, boards in alike.items())}."
     emulated = (timed["metric"] == "clock").any()
     return f"{said} {MODEL}" if emulated else said
+
+
+def of_series(series: Mapping[str, Any]) -> str:
+    """Return which kernels a series has: what it is on top of, and where its patches are."""
+    base = series["base"]
+    if "lines" in series:
+        return f"{base['subject']}, as Debian has its source, and each patch of {series['lines']}"
+    return f"{base['describe']}, commit {base['commit'][:12]}, and each commit of {series['branch']}"
 
 
 def prose_list(words: list[str]) -> str:

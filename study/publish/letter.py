@@ -220,7 +220,6 @@ def contents(
         "patches": patches.table(moved, series) if series else "",
         "played": played.sentence(campaign.sequences()),
         "sequences": played.table(campaign.sequences()).rstrip("\n") if campaign.sequences() else "",
-        "based": based(series) if series else "",
         "built": findings.built(campaign) if series else "",
         "findings": [f"On {board} {said}." for board, two in patches.whole(moved).items() for said in two]
         if series
@@ -248,14 +247,6 @@ def contents(
         "measure": measuring(campaign, list(dict.fromkeys(lived["board"]))),
         "digest": campaign.digest(),
     }
-
-
-def based(series: Mapping[str, Any]) -> str:
-    """Return what a series is on top of, and where it is."""
-    base = series["base"]
-    if "lines" in series:
-        return f"Base: {base['subject']}, as Debian has its source. The series: {series['lines']}."
-    return f"Base: {base['describe']}, commit {base['commit'][:12]}. Branch: {series['branch']}."
 
 
 def drawing(campaign: Campaign, smallest: float) -> str:

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from study.analyze import compare, figures, frame, patches, tables, verdict
+from study.analyze import compare, figures, frame, history, patches, tables, verdict
 from study.campaign import Campaign
 from study.errors import BadRequest
-from study.publish import answer
+from study.publish import answer, headline
 from tests import made_series
 from tests.conftest import drawn, refused, run, some
 
@@ -113,7 +113,24 @@ def test_the_answer_says_once_that_it_is_about_the_whole_series(measured: Campai
     said = answer.answer(compare.summarise(frame.tidy(measured), measured.baselines()), moved)
     assert said.lower().count("series as a whole") == 1 and said.endswith(" (emulated: path length in instructions, not time).")
     for board in some(made_series.BOARDS, 2):
-        assert said.count(f", on {board}") == 1
+        assert said.count(f"of 4 cells on {board} none is sure to differ") == 1
+
+
+@pytest.mark.parametrize(
+    ("cost", "says"), [(100.0, "lowers none, and raises 4"), (-100.0, "lowers 4, most hvc untouched (-100), and raises none")]
+)
+def test_the_answer_of_a_series_says_both_ways(tmp_path: Path, cost: float, says: str) -> None:
+    base, tip = made_series.row("base", 0), made_series.row("tip", 1)
+    known = {"branch": "topic", "ends": False, "base": base, "patches": [tip]}
+    campaign = made_series.make(tmp_path / "c", {"base": 0.0, "tip": cost}, known)
+    tidy = frame.tidy(campaign)
+    moved = patches.moves(compare.medians(tidy), campaign.series())
+    summary = compare.summarise(tidy, campaign.baselines())
+    for board in some(made_series.BOARDS, 2):
+        assert f"of 4 cells on {board} it {says}" in answer.answer(summary, moved)
+    table = headline.headline(summary, history.NOTHING, moved, campaign.series())[1]
+    dearer = [line.split()[2:5] for line in table.splitlines() if "all, dearer" in line]
+    assert dearer == ([["hvc", "untouched", "+100"]] * 2 if cost > 0 else [])
 
 
 def test_programs_get_all_cells(measured: Campaign) -> None:
