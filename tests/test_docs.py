@@ -49,6 +49,7 @@ COLUMNS = 130
 SOURCES = (".py", ".S", ".c", ".h", ".inc", ".ipynb", ".lock", ".md")
 MADE = [
     "series.json",
+    "sequences.json",
     "boots/<boot>/receipts.jsonl",
     "receipts.jsonl",
     "design-guests.json",
