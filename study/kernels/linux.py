@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from study.process import run
 from study.terminal import progress
 
 BRANCH, BASE = "topic", "base"
+RECIPE = Path(__file__).read_bytes()  # what is made depends on how: on this file
 
 
 def repository(series: str) -> Path:
@@ -42,11 +44,20 @@ def repository(series: str) -> Path:
         run(["git", "init", "--quiet", "--bare", f"--initial-branch={BRANCH}", repo], env=PLAIN)
         words = ["git", f"--git-dir={repo}", f"--work-tree={tree}", "-c", "core.looseCompression=0"]
         run([*words, "add", "--all", "--force"], cwd=tree, env=PLAIN)
-        run([*words, "commit", "--quiet", "-m", f"Linux {series}"], cwd=tree, env={**PLAIN, **SOMEONE})
+        message = (
+            f"Linux {_version(tree / 'Makefile')}\n\nAs Debian has it: {', '.join(path.name for path in place.glob('*.deb'))}"
+        )
+        run([*words, "commit", "--quiet", "-m", message], cwd=tree, env={**PLAIN, **SOMEONE})
         run([*words, "tag", BASE], env=PLAIN)
         for name in ("tree", "unpacked", f"apt-{host}"):
             shutil.rmtree(place / name)
         for path in place.glob("*.deb"):
             path.unlink()
 
-    return cached("linux", digest(package), fetch) / "linux.git"
+    return cached("linux", digest(RECIPE, package), fetch) / "linux.git"
+
+
+def _version(makefile: Path) -> str:
+    """Return which Linux a Makefile is of, from its first lines."""
+    parts = re.findall(r"^(?:VERSION|PATCHLEVEL|SUBLEVEL) = (\d+)$", makefile.read_text(), re.MULTILINE)
+    return ".".join(parts)

@@ -36,6 +36,8 @@ PATIENCE = 20.0  # seconds until a guest waits
 MAP_FIXED_NOREPLACE = 0x100000  # mmap(2)
 # The guest's steps, in the order of the table in payload.S.
 STEPS = ("read", "write", "hypercalls", "run", "store", "run-el0", "step-el0", "store-el0", "wait")
+REACH = ("run", "store", "store", "run-el0", "run-el0", "step-el0", "store-el0", "store-el0")
+BETWEEN = [("user", "get"), ("user", "set"), ("user", "debug"), ("user", "move"), *[("host", "debug")] * 3]
 # Where they are, what a wait is for, a store at EL0, what is run, and what is stored to; the last two are there in the host, too.
 SCRIPT, WORD, STORE = (kvm.DATA_PAGE + 0x1_0000 * n for n in range(3))
 CODE, DATA = kvm.DATA_PAGE + 0x4_0000, kvm.DATA_PAGE + 0x5_0000
@@ -76,75 +78,85 @@ def drawn(name: str, breakpoints: int, watchpoints: int, cpus: Sequence[int]) ->
     cpus : sequence of int
         That a vCPU may move to.
     """
-    draw = random.Random(name)
-    registers = [16 * kind + n for kind in range(4) for n in range(breakpoints if kind < 2 else watchpoints)]
-    # One pair for most of a sequence, so that what is written is what is met.
-    places = draw.randrange(PLACES), draw.randrange(PLACES)
+    draw = _Draw(random.Random(name), breakpoints, watchpoints, cpus)
     acts: list[Act] = []
-    for _ in range(draw.randint(2, 4)):
-        for _ in range(draw.randint(0, 2)):
-            acts.append(_between(draw, registers, places, cpus))
-        late = len(cpus) > 1 and draw.random() < 0.2
-        acts += [Act("host", LATE)] * late + [Act("guest", "wait", value=len(acts) + 1)] * late
-        acts += [step for _ in range(draw.randint(2, 8)) for step in _steps(draw, registers, places)]
+    for _ in range(draw.random.randint(2, 4)):
+        acts += [draw.between() for _ in range(draw.random.randint(0, 2))]
+        if draw.one_in(2):
+            acts += [
+                draw.write(MDSCR),
+                Act("user", "get", MDSCR),
+            ]  # so that monitor mode is on, or off, from the next vcpu_load on
+        if len(cpus) > 1 and draw.one_in(3):
+            acts += [Act("host", LATE), Act("guest", "wait", value=len(acts) + 1)]
+        if not draw.one_in(3):
+            acts.append(draw.reach())
+        acts += [step for _ in range(draw.random.randint(1, 8)) for step in draw.steps()]
     return acts
 
 
-def _value(draw: random.Random, register: int, places: tuple[int, int]) -> int:
-    """Return what may be written to a register: nothing is ever enabled where a guest must not stop."""
-    kind = register // 16
-    if register == MDSCR:
-        return draw.choice([0, MDE, MDE, MDE | KDE, MDE | KDE, MDE | KDE, KDE, SS, MDE | SS])
-    if register == OS_LOCK:
-        return int(draw.random() < 0.3)
-    if kind in BYTES:
-        return BYTES[kind] | draw.choice(LEVELS) << 1 | (ENABLED if draw.random() < 0.7 else 0)
-    base, size = (CODE, 4) if kind == 0 else (DATA, 8)
-    return base + size * (places[kind // 2] if draw.random() < 0.8 else draw.randrange(PLACES))
+class _Draw:
+    """What a sequence is drawn by: one place that most of it is about, and in every other one nothing that is ever enabled."""
 
+    def __init__(self, draw: random.Random, breakpoints: int, watchpoints: int, cpus: Sequence[int]) -> None:
+        self.random, self._cpus = draw, cpus
+        self._registers = [16 * kind + n for kind in range(4) for n in range(breakpoints if kind < 2 else watchpoints)]
+        self._places = draw.randrange(PLACES), draw.randrange(watchpoints)  # of what is run, and of what is stored
+        self._enables = not self.one_in(2)
 
-def _steps(draw: random.Random, registers: Sequence[int], places: tuple[int, int]) -> list[Act]:
-    """Return one step of a guest, or the two that set a breakpoint or a watchpoint up, in either order."""
-    what = draw.choice(["set up", "set up", "set up", "monitor", "monitor", *STEPS[:-1]])
+    def one_in(self, number: int) -> bool:
+        """Return whether something happens that does so once in a number of times."""
+        return self.random.randrange(number) == 0
 
-    def write(register: int) -> Act:
-        return Act("guest", "write", register, _value(draw, register, places))
+    def _place(self, kind: int) -> int:
+        return self.random.randrange(PLACES) if self.one_in(5) else self._places[kind]
 
-    if what == "set up":
-        control = draw.choice([register for register in registers if register // 16 in BYTES])
-        return draw.sample([write(control - 16), write(control)], 2)
-    if what == "monitor":
-        return [write(MDSCR)]
-    if what in ("read", "write"):
-        register = draw.choice([MDSCR, OS_LOCK, *registers])
-        return [write(register) if what == "write" else Act("guest", what, register)]
-    if what == "hypercalls":
-        return [Act("guest", what, value=draw.choice([1, 2, 5, 20]))]
-    return [Act("guest", what, places[1] if draw.random() < 0.8 else draw.randrange(PLACES), value=PATTERN)]
+    def write(self, register: int) -> Act:
+        """Return a write of the guest."""
+        return Act("guest", "write", register, self._value(register))
 
+    def _value(self, register: int) -> int:
+        """Return what may be written to a register: nothing is ever enabled where a guest must not stop."""
+        kind = register // 16
+        if register == MDSCR:
+            return self.random.choice([0, MDE, MDE, MDE | KDE, MDE | KDE, MDE | KDE, KDE, SS, MDE | SS])
+        if register == OS_LOCK:
+            return int(self.one_in(3))
+        if kind in BYTES:
+            return BYTES[kind] | self.random.choice(LEVELS) << 1 | ENABLED * (self._enables and not self.one_in(4))
+        return CODE + 4 * self._place(0) if kind == 0 else DATA + 8 * self._place(1)
 
-def _between(draw: random.Random, registers: Sequence[int], places: tuple[int, int], cpus: Sequence[int]) -> Act:
-    """Return what user space or the host does while the guest is not there."""
-    who, what = draw.choice(
-        [
-            ("user", "get"),
-            ("user", "set"),
-            ("user", "set"),
-            ("user", "debug"),
-            ("user", "move"),
-            ("host", "debug"),
-            ("host", "debug"),
-        ]
-    )
-    register = draw.choice([MDSCR, *registers])
-    if what == "set":
-        return Act(who, what, register, _value(draw, register, places))
-    choices = {"get": [register], "debug": range(len(HOST_STATES if who == "host" else DEBUGGERS)), "move": cpus}
-    return Act(who, what, draw.choice(choices[what]))
+    def steps(self) -> list[Act]:
+        """Return one step of a guest, or the two that set a breakpoint or a watchpoint up, in either order."""
+        set_ups = ["set up"] * (5 if self._enables else 1)
+        what = self.random.choice([*set_ups, "monitor", "read", "write", "hypercalls", "reach", "reach", "reach"])
+        if what == "set up":
+            kind = self.random.choice(list(BYTES))
+            control = self.random.choice([register for register in self._registers if register // 16 == kind])
+            return self.random.sample([self.write(control - 16), self.write(control)], 2)
+        if what == "hypercalls":
+            return [Act("guest", what, value=self.random.choice([1, 2, 5, 20]))]
+        if what == "reach":
+            return [self.reach()]
+        register = MDSCR if what == "monitor" else self.random.choice([MDSCR, OS_LOCK, *self._registers])
+        return [Act("guest", what, register) if what == "read" else self.write(register)]
+
+    def reach(self) -> Act:
+        """Return a step that comes to where breakpoints or watchpoints may be, the guest's and the host's."""
+        return Act("guest", self.random.choice(REACH), self._place(1), PATTERN)
+
+    def between(self) -> Act:
+        """Return what user space or the host does while the guest is not there."""
+        who, what = self.random.choice(BETWEEN)
+        register = self.random.choice([MDSCR, *self._registers])
+        if what == "set":
+            return Act(who, what, register, self._value(register))
+        choices = {"get": [register], "debug": range(len(HOST_STATES if who == "host" else DEBUGGERS)), "move": self._cpus}
+        return Act(who, what, self.random.choice(choices[what]))
 
 
 def played(acts: Sequence[Act], breakpoints: int, watchpoints: int, cpus: Sequence[int]) -> list[object]:
-    """Play a sequence in a fresh VM, which starts on the first CPU, and return what came of it, in order.
+    """Play a sequence in a fresh VM, which starts on the last CPU, and return what came of it, in order.
 
     The pages of host_pages() must be there.
 
@@ -154,7 +166,7 @@ def played(acts: Sequence[Act], breakpoints: int, watchpoints: int, cpus: Sequen
         If the guest leaves for another reason than the end of a batch, or does not come as far as its wait.
     """
     with contextlib.ExitStack() as held:
-        os.sched_setaffinity(0, {cpus[0]})
+        os.sched_setaffinity(0, {cpus[-1]})
         stage = Stage(acts, breakpoints, watchpoints, cpus, held)
         late = False
         for who, group in itertools.groupby(acts, lambda act: act.who):
@@ -225,6 +237,9 @@ class Stage:
                 thread = threading.Thread(target=self._begin_to_debug, args=(acts[0].value, cpu, latest, beside))
                 thread.start()
                 beside.callback(thread.join)
+                # Nothing else may take the CPU meanwhile, for then the vCPU would be put, and loaded again.
+                os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+                beside.callback(os.sched_setscheduler, 0, os.SCHED_OTHER, os.sched_param(0))
             access = self._enter()
             words = []
             while access.is_write:
@@ -247,7 +262,7 @@ class Stage:
             while self._waits.value != value and time.monotonic() < until:
                 time.sleep(0)
             if self._waits.value == value:
-                latest.append(self._debugger("one", cpu=cpu))
+                latest.append(self._debugger("all", cpu=cpu))
                 beside.callback(latest[0].close)
         finally:
             self._word.value = value
