@@ -20,6 +20,7 @@ from typing import Any
 from study import __version__, guests
 from study.errors import BadData, BadRequest
 from study.factors import (
+    CHOOSES,
     EXITS,
     GUEST_STATES,
     GUESTS,
@@ -110,7 +111,8 @@ class Kernel:
     label : str
         What tables call it; empty for its release. Two builds of one release are told apart by their labels.
     strategies : tuple of str
-        What is measured on it; empty for all that it can have.
+        What is measured on it; empty for all that it can have. One of the user's own has one of those that the module puts in force
+        on others if it alone is named: then it is told to have it as it boots.
     """
 
     release: str
@@ -138,6 +140,17 @@ class Kernel:
         """Whether it is one of the user's own, known by its build and not by its release."""
         return self.release.startswith(OWN)
 
+    @property
+    def told(self) -> str:
+        """The strategy that it is told to have as it boots; empty if it is none of the user's own, or measured as it is."""
+        alone = self.own and len(self.strategies) == 1 and STRATEGIES[self.strategies[0]].module
+        return self.strategies[0] if alone else ""
+
+    @property
+    def words(self) -> str:
+        """The words that its command line has for that."""
+        return f"{CHOOSES}{self.told}" if self.told else ""
+
     def is_that(self, release: str) -> bool:
         """Say whether a kernel of this release may be it."""
         return self.own or of_series(release, self.release)
@@ -147,7 +160,7 @@ class Kernel:
         if strategy not in (self.strategies or (strategy,)):
             return False
         if self.own or not STRATEGIES[strategy].module:
-            return not STRATEGIES[strategy].module
+            return strategy == self.told or not STRATEGIES[strategy].module
         return bool(self.strategies) or not version(self.release) or fits(self.release)
 
 
@@ -297,6 +310,11 @@ class Factors:
                     f"kernels: {text!r} names no release; write label=release, with the release as uname -r prints it"
                 )
             _check_names(f"strategies of kernel {text}", kernel.strategies or self.strategies, self.strategies)
+            if kernel.own and not kernel.told and any(STRATEGIES[name].module for name in kernel.strategies):
+                raise BadRequest(
+                    f"kernels: {text}: one of your own has the one strategy that it is told to have as it boots: name it once for each, "
+                    f"such as lazy={kernel.release}:lazy,eager={kernel.release}:eager"
+                )
             if not any(map(kernel.has, self.strategies)):
                 raise BadRequest(
                     f"kernels: {text} can have none of the strategies {', '.join(self.strategies)}: it keeps no dirty bit that the "
@@ -326,6 +344,12 @@ class Factors:
         asked = self.kernel_called(kernel)
         others = any(STRATEGIES[name].module for name in self.on(asked).strategies)
         return as_it_is(release) if (asked and not others) or not fits(release) else strategy
+
+    @property
+    def by_module(self) -> list[str]:
+        """The strategies that the module puts in force, on one kernel at least."""
+        others = [kernel for kernel in map(Kernel.of, self.kernels or ("",)) if not kernel.own]
+        return [name for name in self.strategies if STRATEGIES[name].module and any(kernel.has(name) for kernel in others)]
 
     def kernel_called(self, kernel: str) -> str:
         """Return which of `kernels` a boot has whose kernel is called so in tables; empty if it is none of them."""

@@ -9,6 +9,7 @@ from study.campaign import Campaign
 from study.collect.boards import Board
 from study.design import Kernel, Visit
 from study.errors import BoardFailed, WrongBoot
+from study.factors import CHOOSES, told
 
 # What a board must still be when it goes on with a campaign, and what must be the same in all boots of one kernel.
 MACHINE = ("architecture", "identity", "model", "cpu", "emulated_cpu", "breakpoints", "watchpoints", "gic", "frequency")
@@ -55,20 +56,27 @@ def other_kernel(wanted: Kernel, kernels: Sequence[Kernel], known: Sequence[Mapp
     known : sequence of mappings
         Facts of the board's boots so far, with what tables call their ``kernel``.
     facts : mapping
-        Of the boot: ``kernel``, its release, and ``build_id``, by which kernels of one release are told apart; if the kernel is
-        one of the user's own, ``source``, with the build IDs that it may have.
+        Of the boot: ``kernel``, its release, ``build_id``, by which kernels of one release are told apart, and ``command_line``, by
+        which boots of one build are; if the kernel is one of the user's own, ``source``, with the build IDs that it may have.
     """
     release, build = str(facts["kernel"]), facts.get("build_id", "")
     if wanted.own and build not in facts["source"]["build_ids"]:
         return f"{release} with build ID {build[:12] or 'none'}, which is another build"
+    if wanted.own and (has := told(facts.get("command_line", ""))) != wanted.told:
+        return f"it with {f'{CHOOSES}{has}' if has else 'nothing of that'} on its command line, and not {wanted.words or CHOOSES}"
     exact = [kernel for kernel in kernels if kernel.release == release]
     if wanted not in exact and (exact or not wanted.is_that(release)):
         return release
     if not (wanted.label and build):
         return ""
-    builds = {boot["build_id"]: boot["kernel"] for boot in known if boot.get("build_id")}
-    if builds.get(build, wanted.label) != wanted.label:
-        return f"{builds[build]}, by its build ID"
-    if wanted.label in builds.values() and build not in builds:
+    builds = {_build(boot): boot["kernel"] for boot in known if boot.get("build_id")}
+    if (runs := builds.get(_build(facts), wanted.label)) != wanted.label:
+        return f"{runs}, by its build ID"
+    if wanted.label in builds.values() and _build(facts) not in builds:
         return f"another build of {release} than its boots before"
     return ""
+
+
+def _build(facts: Mapping[str, Any]) -> tuple[str, str]:
+    """Return by what a boot of a label is known: its build, and the strategy that it was told to have."""
+    return facts["build_id"], told(facts.get("command_line", ""))
