@@ -34,6 +34,7 @@ from study.factors import (
     kind_of,
     names,
     of_series,
+    told,
     version,
 )
 
@@ -111,8 +112,8 @@ class Kernel:
     label : str
         What tables call it; empty for its release. Two builds of one release are told apart by their labels.
     strategies : tuple of str
-        What is measured on it; empty for all that it can have. One of the user's own has one of those that the module puts in force
-        on others if it alone is named: then it is told to have it as it boots.
+        What is measured on it; empty for all that it can have. One of the user's own is told to have the one that it is limited to
+        as it boots, if that is one that the module puts in force on others; choose() makes one for each of several.
     """
 
     release: str
@@ -145,6 +146,12 @@ class Kernel:
         """The strategy that it is told to have as it boots; empty if it is none of the user's own, or measured as it is."""
         alone = self.own and len(self.strategies) == 1 and STRATEGIES[self.strategies[0]].module
         return self.strategies[0] if alone else ""
+
+    @property
+    def each(self) -> list[Kernel]:
+        """It, once for each strategy that it has by boots of its own."""
+        alone = self.own and any(STRATEGIES[name].module for name in self.strategies if name in STRATEGIES)
+        return [dataclasses.replace(self, strategies=(name,)) for name in self.strategies] if alone else [self]
 
     @property
     def words(self) -> str:
@@ -302,19 +309,16 @@ class Factors:
 
     def _check_kernels(self) -> None:
         kernels = [Kernel.of(text) for text in self.kernels]
-        names_ = [kernel.name for kernel in kernels]
+        names_ = [name for name, _ in dict.fromkeys((kernel.name, kernel.release) for kernel in kernels)]
         _check_names("kernels", names_, names_ if _board_of(self.kind) == KVM else (), f" on {KINDS[self.kind]}")
+        boots = [f"{kernel.name}{':' * bool(kernel.told)}{kernel.told}" for kernel in kernels]
+        _check_names("kernels", boots, boots)
         for kernel, text in zip(kernels, self.kernels, strict=True):
             if not kernel.release:
                 raise BadRequest(
                     f"kernels: {text!r} names no release; write label=release, with the release as uname -r prints it"
                 )
             _check_names(f"strategies of kernel {text}", kernel.strategies or self.strategies, self.strategies)
-            if kernel.own and not kernel.told and any(STRATEGIES[name].module for name in kernel.strategies):
-                raise BadRequest(
-                    f"kernels: {text}: one of your own has the one strategy that it is told to have as it boots: name it once for each, "
-                    f"such as lazy={kernel.release}:lazy,eager={kernel.release}:eager"
-                )
             if not any(map(kernel.has, self.strategies)):
                 raise BadRequest(
                     f"kernels: {text} can have none of the strategies {', '.join(self.strategies)}: it keeps no dirty bit that the "
@@ -326,7 +330,8 @@ class Factors:
         if not kernel:
             return self
         strategies = tuple(filter(Kernel.of(kernel).has, self.strategies))
-        control = NONE if self.control_on == FIRST and kernel != self.kernels[0] else self.control_on
+        later = self.control_on == FIRST and kernel != self.kernels[0]
+        control = NONE if later or Kernel.of(kernel).told not in ("", self.baseline) else self.control_on
         return dataclasses.replace(self, strategies=strategies, kernels=(kernel,), control_on=control)
 
     def as_named(self, strategy: str, kernel: str, release: str) -> str:
@@ -351,9 +356,10 @@ class Factors:
         others = [kernel for kernel in map(Kernel.of, self.kernels or ("",)) if not kernel.own]
         return [name for name in self.strategies if STRATEGIES[name].module and any(kernel.has(name) for kernel in others)]
 
-    def kernel_called(self, kernel: str) -> str:
-        """Return which of `kernels` a boot has whose kernel is called so in tables; empty if it is none of them."""
-        known = [(text, Kernel.of(text)) for text in self.kernels]
+    def kernel_called(self, kernel: str, command_line: str = "") -> str:
+        """Return which of `kernels` a boot has whose kernel is called so in tables, by what it was told; empty if it is none of them."""
+        known = [(text, row) for text, row in zip(self.kernels, map(Kernel.of, self.kernels), strict=True)
+                 if not row.own or row.told == told(command_line)]  # fmt: skip
         return next((text for text, row in known if kernel == row.label or (not row.label and row.is_that(kernel))), "")
 
     @property
@@ -501,6 +507,8 @@ def choose(profile: str, kind: str = KVM, **changes: Any) -> Factors:
     split: dict[str, Any] = {
         name: _split(value) if name in several and isinstance(value, str) else value for name, value in given.items()
     }
+    if split.get("kernels"):
+        split["kernels"] = tuple(kernel.text for text in split["kernels"] for kernel in Kernel.of(text).each)
     changed: dict[str, Any] = {**PROFILES[kind][profile], **split}
     return Factors(**changed)
 

@@ -23,7 +23,7 @@ def same_machine(campaign: Campaign, board: Board, facts: dict[str, Any]) -> Non
     for known in map(campaign.facts, campaign.boots()):
         if known["board"] != board.name:
             continue
-        one_kernel = asked(facts["kernel"]) == asked(known["kernel"])
+        one_kernel = len({asked(boot["kernel"], boot.get("command_line", "")) for boot in (facts, known)}) == 1
         for what in (*OF_A_KERNEL * one_kernel, *MACHINE):
             if not {known.get(what), facts.get(what)} & UNSAID and known[what] != facts[what]:
                 raise BoardFailed(
@@ -63,20 +63,17 @@ def other_kernel(wanted: Kernel, kernels: Sequence[Kernel], known: Sequence[Mapp
     if wanted.own and build not in facts["source"]["build_ids"]:
         return f"{release} with build ID {build[:12] or 'none'}, which is another build"
     if wanted.own and (has := told(facts.get("command_line", ""))) != wanted.told:
-        return f"it with {f'{CHOOSES}{has}' if has else 'nothing of that'} on its command line, and not {wanted.words or CHOOSES}"
+        there = f"{CHOOSES}{has}" if has else f"no {CHOOSES}"
+        return f"{release} with {there} on its command line, and not {wanted.words or 'without'}"
     exact = [kernel for kernel in kernels if kernel.release == release]
     if wanted not in exact and (exact or not wanted.is_that(release)):
         return release
     if not (wanted.label and build):
         return ""
-    builds = {_build(boot): boot["kernel"] for boot in known if boot.get("build_id")}
-    if (runs := builds.get(_build(facts), wanted.label)) != wanted.label:
-        return f"{runs}, by its build ID"
-    if wanted.label in builds.values() and _build(facts) not in builds:
+    alike = [boot for boot in known if told(boot.get("command_line", "")) == told(facts.get("command_line", ""))]
+    builds = {boot["build_id"]: boot["kernel"] for boot in alike if boot.get("build_id")}
+    if builds.get(build, wanted.label) != wanted.label:
+        return f"{builds[build]}, by its build ID"
+    if wanted.label in builds.values() and build not in builds:
         return f"another build of {release} than its boots before"
     return ""
-
-
-def _build(facts: Mapping[str, Any]) -> tuple[str, str]:
-    """Return by what a boot of a label is known: its build, and the strategy that it was told to have."""
-    return facts["build_id"], told(facts.get("command_line", ""))

@@ -238,7 +238,9 @@ def contents(
         "rig": factors.get(RIG) if not rigs.empty else None,
         "module": on_linux.by_module if on_linux else [],
         "fair": on_linux is not None and on_linux.baseline in on_linux.by_module,
-        "told": [kernel.name for kernel in map(Kernel.of, on_linux.kernels) if kernel.told] if on_linux else [],
+        "told": [f"{kernel.told} on {kernel.name}" for kernel in map(Kernel.of, on_linux.kernels) if kernel.told]
+        if on_linux
+        else [],
         "baseline": on_linux.baseline if on_linux else "",
         "agreement": compare.agreement(summary),
         "draw": drawing(campaign, smallest),

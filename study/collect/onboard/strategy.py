@@ -37,11 +37,14 @@ def choose(name: str) -> None:
         If the module is not there, does not fit the kernel, or may not be loaded; or if the kernel was told to have another strategy,
         or knows no such word.
     """
-    if asked := told(read(Path("/proc/cmdline"))):
-        if name != asked or name != in_force():
+    if asked := _told():
+        has = read(Path("/", CHOSEN))
+        if has != name:
+            todo = (
+                f"with {CHOOSES}{name} and the patch of paper/series/debug-switch.toml" if STRATEGIES[name].module else "without"
+            )
             raise BoardError(
-                f"kernel {platform.release()} was told {CHOOSES}{asked} and has {in_force()}, not {name}: build it with the patch of "
-                f"paper/series/debug-switch.toml, and boot it with {CHOOSES}{name}"
+                f"kernel {platform.release()} was told {CHOOSES}{asked} as it booted, and has {has or 'no such parameter'}: boot one {todo}"
             )
         return
     if not STRATEGIES[name].module and not PARAMETERS.exists():
@@ -54,9 +57,13 @@ def choose(name: str) -> None:
         raise BoardError(f"the module dbgswitch would not change to {name}: {error.strerror}; run the study as root") from None
 
 
+def _told() -> str:
+    return told(read(Path("/proc/cmdline")))
+
+
 def in_force() -> str:
     """Return the strategy that is in force now."""
-    if told(read(Path("/proc/cmdline"))):
+    if _told():
         return read(Path("/", CHOSEN)) or "stock"
     return (PARAMETERS / "strategy").read_text().strip() if PARAMETERS.exists() else "stock"
 
