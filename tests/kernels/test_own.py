@@ -195,22 +195,10 @@ def oldest(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def ways(oldest: Path, tmp_path_factory: pytest.TempPathFactory) -> Campaign:
     """The strategies by the kernel itself, told as it boots, beside those by the module on Debian's, on both boards."""
     folder = tmp_path_factory.mktemp("ways") / "c"
-    kernels = [*(f"{label}=git:topic:{name}" for label, name in TOLD.items()), "mine=git:base:stock", OLDEST]
-    words = [
-        "--kernels",
-        ",".join(kernels),
-        "--repo",
-        oldest,
-        "--exits",
-        "hvc",
-        "--guests",
-        ",".join(WHO),
-        "--control-on",
-        "first",
-    ]
-    few = ["--boots", "1", "--processes", "1", "--loops", "400", "--values", "1", "--warmups", "1"]
+    kernels = f"own=git:topic:{'+'.join(TOLD)},mine=git:base:stock,{OLDEST}"
+    words = f"--kernels {kernels} --exits hvc --guests {','.join(WHO)} --control-on first --boots 1 --processes 1 --loops 400 --values 3"
     for board in BOARDS:
-        done = run("collect", "--board", board, "--campaign", folder, *words, *few)
+        done = run("collect", "--board", board, "--campaign", folder, "--repo", oldest, *words.split())
         assert done.returncode == 0, done.stderr
     return Campaign(folder)
 
@@ -250,7 +238,7 @@ def test_a_kernel_s_own_strategies_cost_what_the_module_s_do_without_its_probes(
         assert (module["lazy"] - module["stock"])[still].between(*PROBES).all(), clock
         for name in ("eager", "control-scan"):
             assert ((module[name] - module["lazy"]) - (kernel[name] - kernel["lazy"]))[still].abs().max() < WITHIN, clock
-        assert (kernel["lazy"] - clock["mine", "dirty-bit"])[still].between(0, 10).all(), clock
+        assert (kernel["lazy"] - clock["mine", "dirty-bit"])[still].between(-10, 20).all(), clock
         assert (kernel["lazy"] - kernel["eager"])["mde"] == pytest.approx(0, abs=WITHIN)
         assert (kernel["lazy"] - kernel["control-scan"])["mde"] > 200
         assert (kernel["eager"] - kernel["lazy"])["untouched"] > 200
