@@ -71,7 +71,7 @@ def factors(profile: str = "default") -> Callable[[Any], Any]:
 def kernels() -> Callable[[Any], Any]:
     """Return what adds the options that name kernels, and where those are from that are built."""
     words = "Kernels to measure, by release or how it begins: 6.1,7.3; LABEL=RELEASE names one, 6.12:stock limits it."
-    own = "Your own: LABEL=git:COMMIT (git:. is the working tree), LABEL=image:FOLDER."
+    own = "Your own: LABEL=git:COMMIT (git:. is the working tree), LABEL=image:FOLDER; with :lazy+eager booted once for each, and told it."
     options = [
         click.option("--kernels", help=f"{words} {own}"),
         click.option("--repo", type=click.Path(path_type=Path), help="Repository of kernels that are built."),

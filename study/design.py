@@ -20,6 +20,7 @@ from typing import Any
 from study import __version__, guests
 from study.errors import BadData, BadRequest
 from study.factors import (
+    CHOOSES,
     EXITS,
     GUEST_STATES,
     GUESTS,
@@ -33,6 +34,7 @@ from study.factors import (
     kind_of,
     names,
     of_series,
+    told,
     version,
 )
 
@@ -110,7 +112,8 @@ class Kernel:
     label : str
         What tables call it; empty for its release. Two builds of one release are told apart by their labels.
     strategies : tuple of str
-        What is measured on it; empty for all that it can have.
+        What is measured on it; empty for all that it can have. One of the user's own is told to have the one that it is limited to
+        as it boots, if that is one that the module puts in force on others; choose() makes one for each of several.
     """
 
     release: str
@@ -138,6 +141,23 @@ class Kernel:
         """Whether it is one of the user's own, known by its build and not by its release."""
         return self.release.startswith(OWN)
 
+    @property
+    def told(self) -> str:
+        """The strategy that it is told to have as it boots; empty if it is none of the user's own, or measured as it is."""
+        alone = self.own and len(self.strategies) == 1 and STRATEGIES[self.strategies[0]].module
+        return self.strategies[0] if alone else ""
+
+    @property
+    def each(self) -> list[Kernel]:
+        """It, once for each strategy that it has by boots of its own."""
+        alone = self.own and any(STRATEGIES[name].module for name in self.strategies if name in STRATEGIES)
+        return [dataclasses.replace(self, strategies=(name,)) for name in self.strategies] if alone else [self]
+
+    @property
+    def words(self) -> str:
+        """The words that its command line has for that."""
+        return f"{CHOOSES}{self.told}" if self.told else ""
+
     def is_that(self, release: str) -> bool:
         """Say whether a kernel of this release may be it."""
         return self.own or of_series(release, self.release)
@@ -147,7 +167,7 @@ class Kernel:
         if strategy not in (self.strategies or (strategy,)):
             return False
         if self.own or not STRATEGIES[strategy].module:
-            return not STRATEGIES[strategy].module
+            return strategy == self.told or not STRATEGIES[strategy].module
         return bool(self.strategies) or not version(self.release) or fits(self.release)
 
 
@@ -289,8 +309,10 @@ class Factors:
 
     def _check_kernels(self) -> None:
         kernels = [Kernel.of(text) for text in self.kernels]
-        names_ = [kernel.name for kernel in kernels]
+        names_ = [name for name, _ in dict.fromkeys((kernel.name, kernel.release) for kernel in kernels)]
         _check_names("kernels", names_, names_ if _board_of(self.kind) == KVM else (), f" on {KINDS[self.kind]}")
+        boots = [f"{kernel.name}{':' * bool(kernel.told)}{kernel.told}" for kernel in kernels]
+        _check_names("kernels", boots, boots)
         for kernel, text in zip(kernels, self.kernels, strict=True):
             if not kernel.release:
                 raise BadRequest(
@@ -308,7 +330,8 @@ class Factors:
         if not kernel:
             return self
         strategies = tuple(filter(Kernel.of(kernel).has, self.strategies))
-        control = NONE if self.control_on == FIRST and kernel != self.kernels[0] else self.control_on
+        later = self.control_on == FIRST and kernel != self.kernels[0]
+        control = NONE if later or Kernel.of(kernel).told not in ("", self.baseline) else self.control_on
         return dataclasses.replace(self, strategies=strategies, kernels=(kernel,), control_on=control)
 
     def as_named(self, strategy: str, kernel: str, release: str) -> str:
@@ -327,9 +350,16 @@ class Factors:
         others = any(STRATEGIES[name].module for name in self.on(asked).strategies)
         return as_it_is(release) if (asked and not others) or not fits(release) else strategy
 
-    def kernel_called(self, kernel: str) -> str:
-        """Return which of `kernels` a boot has whose kernel is called so in tables; empty if it is none of them."""
-        known = [(text, Kernel.of(text)) for text in self.kernels]
+    @property
+    def by_module(self) -> list[str]:
+        """The strategies that the module puts in force, on one kernel at least."""
+        others = [kernel for kernel in map(Kernel.of, self.kernels or ("",)) if not kernel.own]
+        return [name for name in self.strategies if STRATEGIES[name].module and any(kernel.has(name) for kernel in others)]
+
+    def kernel_called(self, kernel: str, command_line: str = "") -> str:
+        """Return which of `kernels` a boot has whose kernel is called so in tables, by what it was told; empty if it is none of them."""
+        known = [(text, row) for text, row in zip(self.kernels, map(Kernel.of, self.kernels), strict=True)
+                 if not row.own or row.told == told(command_line)]  # fmt: skip
         return next((text for text, row in known if kernel == row.label or (not row.label and row.is_that(kernel))), "")
 
     @property
@@ -477,6 +507,8 @@ def choose(profile: str, kind: str = KVM, **changes: Any) -> Factors:
     split: dict[str, Any] = {
         name: _split(value) if name in several and isinstance(value, str) else value for name, value in given.items()
     }
+    if split.get("kernels"):
+        split["kernels"] = tuple(kernel.text for text in split["kernels"] for kernel in Kernel.of(text).each)
     changed: dict[str, Any] = {**PROFILES[kind][profile], **split}
     return Factors(**changed)
 

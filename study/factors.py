@@ -33,7 +33,7 @@ class Strategy:
     says : str
         Its rule in words.
     module : bool
-        Whether the kernel module must put it in force.
+        Whether the kernel module must put it in force, but for a kernel that has it as it boots: see CHOOSES.
     correct : bool
         Whether a guest's breakpoints work under it; one that is not correct is a floor to measure from.
     on : tuple of str
@@ -67,6 +67,17 @@ STRATEGIES = {
         since=(6, 14),
     ),
 }
+
+# The word of a command line by which a kernel of the user's own chooses its strategy as it boots, and where it says which it has:
+# a parameter of paper/series/debug-switch.toml.
+CHOOSES = "kvm.debug_switch="
+CHOSEN = "sys/module/kvm/parameters/debug_switch"
+
+
+def told(command_line: str) -> str:
+    """Return the strategy that a kernel was told to have as it booted; empty if it was told none."""
+    return next((word.removeprefix(CHOOSES) for word in reversed(command_line.split()) if word.startswith(CHOOSES)), "")
+
 
 # The first and the last version of Linux that the module fits: those that keep a dirty bit which tracepoints can reach.
 MODULE_FITS = (6, 1), (6, 13)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from study import design, guests
 from study.design import KINDS, PROFILES, Cell, Factors
 from study.errors import BadData, BadRequest
-from study.factors import EXITS, GUEST_STATES, GUESTS, HOST_STATES, KVM, RIG, STRATEGIES, Row, names
+from study.factors import CHOOSES, EXITS, GUEST_STATES, GUESTS, HOST_STATES, KVM, RIG, STRATEGIES, Row, names, told
 
 
 @st.composite
@@ -27,6 +27,7 @@ def factors(draw: st.DrawFn) -> Factors:
 
     strategies, exits = some(STRATEGIES), some(EXITS)
     kernels = [text for text in ("6.1", "old=6.12:stock", "6.18", "my base=7.3.4+mine") if kind == KVM and "stock" in strategies]
+    kernels += [f"told=git:topic:{name}" for name in ("eager", "lazy") if kind == KVM and name in strategies]
     return Factors(
         kind=kind, strategies=strategies, guests=some(GUEST_STATES), hosts=some(HOST_STATES), exits=exits,
         processes=draw(st.integers(1, 4)), boots=draw(st.integers(1, 3)), seed=draw(st.integers(0, 10**9)),
@@ -140,6 +141,10 @@ def test_an_exit_can_be_limited_to_guests() -> None:
         ({"hosts": "all:nobody"}, "guests of host all:nobody: 'nobody' is unknown"),
         ({"exits": "wfx", "gic": False}, "wfx needs an interrupt controller"),
         ({"kernels": "7.3", "strategies": "lazy,eager"}, "7.3 can have none of the strategies lazy, eager"),
+        ({"kernels": "mine=git:1:eager,mine=git:2:lazy"}, "a name is given twice in mine,mine"),
+        ({"kernels": "mine=git:1:eager+lazy,mine=git:1:lazy"}, "a name is given twice in mine:eager,mine:lazy,mine:lazy"),
+        ({"kernels": "mine=6.1:eager,mine=6.1:lazy"}, "given twice"),
+        ({"kernels": "mine=git:1:lazy", "strategies": "eager"}, "strategies of kernel mine=git:1:lazy: 'lazy' is unknown"),
         ({"kernels": "6.1:owner"}, "strategies of kernel 6.1:owner: 'owner' is unknown"),
         ({"kernels": "mine="}, "'mine=' names no release"),
         ({"strategies": "partial"}, "'partial' is unknown on a Linux board"),
@@ -245,6 +250,36 @@ def test_kernels_of_one_s_own_are_measured_as_they_are() -> None:
     factors = design.choose("quick", kernels="base=6.12,v2=git:topic")
     assert factors.on("v2=git:topic").strategies == ("stock",)
     assert set(factors.on("base=6.12").strategies) == set(factors.strategies)
+
+
+def test_one_of_one_s_own_is_booted_for_each_strategy_that_it_is_limited_to_and_told_it() -> None:
+    asked = ("own=git:topic:lazy+eager+stock", "out=image:out:eager", "base=git:v6.1", "6.1:lazy+eager")
+    factors = design.choose("quick", kernels=",".join(asked), strategies="stock,lazy,eager")
+    named = [design.Kernel.of(text) for text in factors.kernels]
+    assert [(kernel.name, factors.on(kernel.text).strategies, kernel.words) for kernel in named] == [
+        ("own", ("lazy",), "kvm.debug_switch=lazy"),
+        ("own", ("eager",), "kvm.debug_switch=eager"),
+        ("own", ("stock",), ""),
+        ("out", ("eager",), "kvm.debug_switch=eager"),
+        ("base", ("stock",), ""),
+        ("6.1", ("lazy", "eager"), ""),
+    ]
+    for kernel in named:
+        assert told(f"quiet {CHOOSES}none {kernel.words}") == (kernel.told or "none")
+        assert factors.kernel_called(kernel.name, f"quiet {kernel.words}") == kernel.text
+    assert factors.by_module == ["lazy", "eager"]
+    assert factors.as_named("lazy", "own", "6.1.177") == "lazy"
+    assert factors.as_named("stock", "own", "6.1.177") == "dirty-bit"
+
+
+def test_of_boots_that_were_told_a_strategy_those_of_the_baseline_have_a_control_arm() -> None:
+    factors = design.choose("quick", kernels="own=git:topic:eager+lazy,6.1", guests="mde", strategies="lazy,eager")
+    arms = {text: [(cell.strategy, cell.arm) for cell in factors.on(text).cells()] for text in factors.kernels}
+    assert list(arms.values()) == [
+        [("eager", "main")],
+        [("lazy", "main"), ("lazy", "control")],
+        [("lazy", "main"), ("eager", "main"), ("lazy", "control")],
+    ]
 
 
 def test_the_control_arm_may_be_on_the_first_kernel_alone() -> None:

@@ -352,7 +352,9 @@ class Campaign:
     def _judge_of_receipts(self, boot: Path, seen: Seen) -> Judge:
         facts = self.facts(boot)
         factors = self.design_of(facts["board"]).factors
-        cells = {_cell_of(cell) for cell in factors.on(factors.kernel_called(facts["kernel"])).cells()}
+        cells = {
+            _cell_of(cell) for cell in factors.on(factors.kernel_called(facts["kernel"], facts.get("command_line", ""))).cells()
+        }
         places = seen.setdefault(f"{facts['board']} {facts['kernel']}", {})
 
         def judged(text: bytes) -> tuple[dict[str, Any], str]:

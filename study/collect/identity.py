@@ -9,6 +9,7 @@ from study.campaign import Campaign
 from study.collect.boards import Board
 from study.design import Kernel, Visit
 from study.errors import BoardFailed, WrongBoot
+from study.factors import CHOOSES, told
 
 # What a board must still be when it goes on with a campaign, and what must be the same in all boots of one kernel.
 MACHINE = ("architecture", "identity", "model", "cpu", "emulated_cpu", "breakpoints", "watchpoints", "gic", "frequency")
@@ -22,7 +23,7 @@ def same_machine(campaign: Campaign, board: Board, facts: dict[str, Any]) -> Non
     for known in map(campaign.facts, campaign.boots()):
         if known["board"] != board.name:
             continue
-        one_kernel = asked(facts["kernel"]) == asked(known["kernel"])
+        one_kernel = len({asked(boot["kernel"], boot.get("command_line", "")) for boot in (facts, known)}) == 1
         for what in (*OF_A_KERNEL * one_kernel, *MACHINE):
             if not {known.get(what), facts.get(what)} & UNSAID and known[what] != facts[what]:
                 raise BoardFailed(
@@ -55,18 +56,22 @@ def other_kernel(wanted: Kernel, kernels: Sequence[Kernel], known: Sequence[Mapp
     known : sequence of mappings
         Facts of the board's boots so far, with what tables call their ``kernel``.
     facts : mapping
-        Of the boot: ``kernel``, its release, and ``build_id``, by which kernels of one release are told apart; if the kernel is
-        one of the user's own, ``source``, with the build IDs that it may have.
+        Of the boot: ``kernel``, its release, ``build_id``, by which kernels of one release are told apart, and ``command_line``, by
+        which boots of one build are; if the kernel is one of the user's own, ``source``, with the build IDs that it may have.
     """
     release, build = str(facts["kernel"]), facts.get("build_id", "")
     if wanted.own and build not in facts["source"]["build_ids"]:
         return f"{release} with build ID {build[:12] or 'none'}, which is another build"
+    if wanted.own and (has := told(facts.get("command_line", ""))) != wanted.told:
+        there = f"{CHOOSES}{has}" if has else f"no {CHOOSES}"
+        return f"{release} with {there} on its command line, and not {wanted.words or 'without'}"
     exact = [kernel for kernel in kernels if kernel.release == release]
     if wanted not in exact and (exact or not wanted.is_that(release)):
         return release
     if not (wanted.label and build):
         return ""
-    builds = {boot["build_id"]: boot["kernel"] for boot in known if boot.get("build_id")}
+    alike = [boot for boot in known if told(boot.get("command_line", "")) == told(facts.get("command_line", ""))]
+    builds = {boot["build_id"]: boot["kernel"] for boot in alike if boot.get("build_id")}
     if builds.get(build, wanted.label) != wanted.label:
         return f"{builds[build]}, by its build ID"
     if wanted.label in builds.values() and build not in builds:

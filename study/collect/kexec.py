@@ -74,7 +74,7 @@ class Turns:
                     f"{self._board.name}: {kernel.name} is not its own kernel, which is {runs['own']}, and there is no file of it to "
                     f"send: name it as {kernel.name}=image:FOLDER"
                 )
-            if why := link.ask("restart", release=release)["why"]:
+            if why := link.ask("restart", release=release, words=kernel.words if kernel else "")["why"]:
                 self._say(f"{self._board.name}: {why}; its boot loader brings its own kernel back")
         self._due, self._boot = time.monotonic() + self._how["patience"], runs["boot_id"]
         if self._board.name == "local":

@@ -134,19 +134,21 @@ def about(release: str) -> dict[str, Any]:
 
 
 def prepare(kernels: tuple[str, ...]) -> None:
-    """Build the own ones of some kernels, and refuse two labels of one build.
+    """Build the own ones of some kernels, and refuse two labels of one build that are told the same as they boot.
 
     Raises
     ------
     BadRequest
-        If two of them are the same build: what boots could not be told apart.
+        If two of them are the same build, and the same strategy: what boots could not be told apart.
     """
-    seen: list[tuple[str, set[str]]] = []
+    seen: list[tuple[Kernel, set[str]]] = []
     for kernel in filter(lambda kernel: kernel.own, map(Kernel.of, kernels)):
         builds = set(about(kernel.release)["build_ids"])
         for other, ids in seen:
-            if builds <= ids or ids <= builds:  # an image has, besides its own, those of what it gives to user space
+            if other.told == kernel.told and (
+                builds <= ids or ids <= builds
+            ):  # an image has, besides its own, those of what it gives to user space
                 raise BadRequest(
-                    f"kernels: {other} and {kernel.name} are the same build ({min(builds & ids)[:12]}): leave one out"
+                    f"kernels: {other.name} and {kernel.name} are the same build ({min(builds & ids)[:12]}): leave one out"
                 )
-        seen.append((kernel.name, builds))
+        seen.append((kernel, builds))

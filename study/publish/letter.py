@@ -33,9 +33,9 @@ from study.analyze import (
 from study.campaign import Campaign
 from study.campaign.files import write_whole
 from study.campaign.names import system
-from study.design import options
+from study.design import Kernel, options
 from study.errors import BadData, BadRequest
-from study.factors import GUESTS, IMPORTED, KVM, RIG, STRATEGIES
+from study.factors import GUESTS, IMPORTED, KVM, RIG
 from study.publish import answer, findings, headline
 from study.publish.prose import LINK, WIDTH, broken, check, shown_folder, with_first_line, wrap
 
@@ -239,8 +239,11 @@ def contents(
         "boards": list(dict.fromkeys(machines)),
         "linux": on_linux if not linux.empty else None,
         "rig": factors.get(RIG) if not rigs.empty else None,
-        "module": [name for name in on_linux.strategies if STRATEGIES[name].module] if on_linux else [],
-        "fair": on_linux is not None and STRATEGIES[on_linux.baseline].module,
+        "module": on_linux.by_module if on_linux else [],
+        "fair": on_linux is not None and on_linux.baseline in on_linux.by_module,
+        "told": [f"{kernel.told} on {kernel.name}" for kernel in map(Kernel.of, on_linux.kernels) if kernel.told]
+        if on_linux
+        else [],
         "baseline": on_linux.baseline if on_linux else "",
         "agreement": compare.agreement(summary),
         "draw": drawing(campaign, smallest),

@@ -71,6 +71,8 @@ def test_a_kernel_is_told_what_the_board_s_own_was_told_and_which_that_is(root: 
     assert onboard.loaded(root, FOREIGN) == (onboard.KEXEC, "")
     assert {f"kexec --command-line={LINE} study.own={HOME} panic=10", "kexec /sent/Image"} <= set(told(root))
     assert f"kexec --initrd={root}/boot/initrd.img-{HOME}" in told(root)
+    onboard.loaded(root, FOREIGN, "kvm.debug_switch=eager")
+    assert f"kexec --command-line={LINE} study.own={HOME} panic=10 kvm.debug_switch=eager" in told(root)
 
 
 def test_a_kernel_whose_initrd_is_on_the_board_has_that(root: Path) -> None:
@@ -163,7 +165,7 @@ if known["next"]:
 for line in filter(str.strip, sys.stdin):
     request = json.loads(line)
     if request["do"] == "restart":
-        note(next=request["with"]["release"] or known["own"], stays=1, down=known["takes"])
+        note(next=request["with"]["release"] or known["own"], stays=1, down=known["takes"], words=request["with"]["words"])
     answer = {"kernel": known["runs"], "foreign": known["runs"] != known["own"], "boot_id": known["restarts"]}
     print(json.dumps({"id": request["id"], "result": {**answer, "own": known["own"], "why": known["why"]}}), flush=True)
 """
@@ -211,6 +213,15 @@ def test_a_board_goes_into_another_kernel_and_home_again(tmp_path: Path) -> None
         f"ssh:lab runs {FOREIGN}, its own kernel is {HOME}; restarting it by kexec",
         f"ssh:lab runs its own kernel, {HOME}",
     ]
+
+
+def test_a_kernel_is_told_the_strategy_that_it_is_to_have(tmp_path: Path) -> None:
+    board, words = Machine(tmp_path), []
+    with board.turns() as turns:
+        turns.until_right(Kernel("git:1", "v2", ("eager",)), board.look)
+        words.append(json.loads(board.state.read_text())["words"])
+    words.append(json.loads(board.state.read_text())["words"])
+    assert words == ["kvm.debug_switch=eager", ""]
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, BadData])

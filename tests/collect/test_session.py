@@ -96,6 +96,28 @@ def test_a_kernel_of_one_s_own_is_known_by_its_build_alone() -> None:
     assert identity.other_kernel(kernels[1], kernels, known, built) == "base, by its build ID"
 
 
+@pytest.mark.parametrize(
+    ("wanted", "command_line", "runs"),
+    [
+        ("lazy", "quiet kvm.debug_switch=lazy", ""),
+        ("eager", "quiet kvm.debug_switch=eager", ""),
+        (
+            "eager",
+            "kvm.debug_switch=lazy",
+            "6.1.177 with kvm.debug_switch=lazy on its command line, and not kvm.debug_switch=eager",
+        ),
+        ("eager", "quiet", "6.1.177 with no kvm.debug_switch= on its command line, and not kvm.debug_switch=eager"),
+        ("stock", "kvm.debug_switch=lazy", "6.1.177 with kvm.debug_switch=lazy on its command line, and not without"),
+    ],
+)
+def test_boots_of_one_build_are_known_by_what_they_were_told(wanted: str, command_line: str, runs: str) -> None:
+    kernels = {name: Kernel("git:1", "own", (name,)) for name in ("lazy", "eager", "stock")}
+    facts = {"kernel": "6.1.177", "build_id": "b", "source": {"build_ids": ["b"]}}
+    known = [{**facts, "kernel": "own", "command_line": "kvm.debug_switch=lazy"}]
+    asked = {**facts, "command_line": command_line}
+    assert identity.other_kernel(kernels[wanted], list(kernels.values()), known, asked) == runs
+
+
 FACTS = {
     "cpu": "MIDR_EL1 0x00000000410fd0b1",
     "mode": "vhe",

@@ -10,15 +10,16 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from study import paths
 from study.analyze import compare, frame
 from study.campaign import Campaign
 from study.collect.onboard.sequence import LATE, drawn
-from study.kernels import source
+from study.kernels import lines, source
 from tests import conftest
-from tests.conftest import BIN, BOARDS, refused, some
+from tests.conftest import BIN, BOARDS, letters, refused, some
 from tests.kernels import linux
 from tests.kernels.tree import git
 
@@ -213,14 +214,89 @@ def test_a_kernel_that_does_not_boot_is_refused_with_its_last_words(repo: Path, 
     assert re.search(last, refused(run("collect", "--campaign", tmp_path / "image", *kernel)))
 
 
-def test_the_oldest_kernel_boots_and_is_measured(tmp_path: Path) -> None:
-    repo = linux.repository(OLDEST)
-    words = ["--kernels", "mine=git:base", "--repo", repo, "--strategies", "stock", *FEW, "--boots", "1", "--processes", "1"]
-    done = run("collect", "--campaign", tmp_path / "c", *words, "--loops", "400", "--values", "1", "--warmups", "1")
-    assert done.returncode == 0, done.stderr
-    campaign = Campaign(tmp_path / "c")
-    assert campaign.verify() == []
-    (boot,) = campaign.boots()
-    facts = campaign.facts(boot)
-    assert (facts["kernel"], facts["release"][:4], facts["mode"]) == ("mine", "6.1.", "vhe")
-    assert len(some(campaign.records(), 4)) == 4
+SWITCH = paths.ROOT / "paper/series/debug-switch.toml"
+TOLD = ["lazy", "eager", "control-scan"]
+WHO = ["untouched", "mde", "one", "touch"]
+
+
+@pytest.fixture(scope="module")
+def oldest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The oldest Linux with the patch that lets it choose its strategy as it boots."""
+    folder = tmp_path_factory.mktemp("oldest") / "linux"
+    lines.commit(SWITCH, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def ways(oldest: Path, tmp_path_factory: pytest.TempPathFactory) -> Campaign:
+    """The strategies by the kernel itself, told as it boots, beside those by the module on Debian's, on both boards."""
+    folder = tmp_path_factory.mktemp("ways") / "c"
+    kernels = f"own=git:topic:{'+'.join(TOLD)},mine=git:base:stock,{OLDEST}"
+    words = f"--kernels {kernels} --exits hvc --guests {','.join(WHO)} --control-on first --boots 1 --processes 1 --loops 400 --values 3"
+    for board in BOARDS:
+        done = run("collect", "--board", board, "--campaign", folder, "--repo", oldest, *words.split())
+        assert done.returncode == 0, done.stderr
+    return Campaign(folder)
+
+
+def of_the_ways(campaign: Campaign, metric: str) -> dict[str, pd.DataFrame]:
+    """For each board the medians by guest, and by kernel and strategy: ``module`` is Debian's kernel."""
+    rows = (
+        compare.medians(frame.tidy(campaign)).query("arm == 'main' and metric == @metric").astype({"kernel": str, "board": str})
+    )
+    rows = rows.assign(kernel=rows["kernel"].where(~rows["kernel"].str.endswith("-arm64"), "module"))
+    wide = {board: here.pivot_table(index="guest", columns=["kernel", "strategy"], values="value", observed=True)
+            for board, here in rows.groupby("board")}  # fmt: skip
+    assert sorted(wide) == sorted(BOARDS)
+    return wide
+
+
+def test_the_oldest_kernel_boots_and_is_measured(ways: Campaign) -> None:
+    assert ways.verify() == []
+    for record in some(ways.records(), 2 * len(WHO) * (3 + 1 + 1 + 4)):
+        assert record.line["checks"]["well"] is True
+    known = [ways.facts(boot) for boot in ways.boots()]
+    own = [(facts["kernel"], facts["release"][:4], facts["mode"]) for facts in known if facts["kernel"] == "mine"]
+    assert own == [("mine", "6.1.", "nvhe"), ("mine", "6.1.", "vhe")]
+    told = [facts["build_id"] for facts in known if facts["kernel"] == "own"]
+    assert (len(told), len(set(told))) == (2 * 3, 1)
+
+
+# Instructions per entry: what the module's probes take of their own, whatever they decide, and by how much at most what a strategy adds
+# to lazy differs between the two ways.
+PROBES, WITHIN = (150, 250), 30
+
+
+def test_a_kernel_s_own_strategies_cost_what_the_module_s_do_without_its_probes(ways: Campaign) -> None:
+    for clock in of_the_ways(ways, "clock").values():
+        module, kernel = clock["module"], clock["own"]
+        still = ["untouched", "mde", "one"]  # no access traps: each round trip is one entry, however they are switched
+        assert (module["lazy"] - module["stock"])[still].between(*PROBES).all(), clock
+        for name in ("eager", "control-scan"):
+            assert ((module[name] - module["lazy"]) - (kernel[name] - kernel["lazy"]))[still].abs().max() < WITHIN, clock
+        assert (kernel["lazy"] - clock["mine", "dirty-bit"])[still].between(-10, 20).all(), clock
+        assert (kernel["lazy"] - kernel["eager"])["mde"] == pytest.approx(0, abs=WITHIN)
+        assert (kernel["lazy"] - kernel["control-scan"])["mde"] > 200
+        assert (kernel["eager"] - kernel["lazy"])["untouched"] > 200
+        assert (kernel["lazy"] - kernel["eager"])["touch"] > 500
+
+
+def test_a_kernel_s_own_strategies_trap_as_often_as_the_module_s(ways: Campaign) -> None:
+    for exits in of_the_ways(ways, "exits").values():
+        for name in TOLD:
+            assert exits["own", name].tolist() == pytest.approx(exits["module", name].tolist(), abs=0.05), exits
+            assert exits["own", name]["touch"] == pytest.approx(1 if name == "eager" else 2, abs=0.05)
+
+
+def test_the_letter_says_which_strategies_are_a_kernel_s_own(ways: Campaign) -> None:
+    values = frame.tidy(ways)
+    said = " ".join(letters(ways, values, compare.summarise(values, ways.baselines()), title="A title", version=1)[1].split())
+    assert "by a patched kernel that was told as it booted: lazy on own, eager on own, control-scan on own." in said
+    assert "put in force by a module" in said
+
+
+def test_a_kernel_that_cannot_be_told_a_strategy_is_not_measured_as_if_it_had_it(oldest: Path, tmp_path: Path) -> None:
+    words = ["--kernels", "eager=git:base:eager", "--repo", oldest, "--strategies", "eager", *FEW, "--boots", "1"]
+    said = refused(run("collect", "--campaign", tmp_path / "c", *words))
+    assert re.search(r"kernel 6\.1\.\d+ was told kvm\.debug_switch=eager as it booted, and has no such parameter", said), said
+    assert list(Campaign(tmp_path / "c").records()) == []

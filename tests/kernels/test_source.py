@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from study import paths, process
+from study.errors import BadRequest
 from study.kernels import build, source
 from study.kernels.repository import Repository
 from tests.conftest import BIN, refused, run
@@ -174,6 +175,15 @@ def test_two_labels_of_one_build_are_refused_before_anything_is_measured(repo: P
     said = refused(run("collect", "--campaign", tmp_path / "c", *words))
     assert "base and v2 are the same build" in said
     assert not (tmp_path / "c").exists()
+
+
+def test_one_build_may_be_told_several_strategies_and_each_of_them_once(repo: Path) -> None:
+    words = ["own=git:topic:lazy", "own=git:topic:eager", "base=git:v7.3:stock"]
+    source.prepare(tuple(source.resolved(",".join(words), repo).split(",")))
+    with pytest.raises(BadRequest, match="own and again are the same build"):
+        source.prepare(tuple(source.resolved(",".join([*words, "again=git:v7.3:eager"]), repo).split(",")))
+    planned = run(*PLAN[:1], "--kernels", "own=git:topic:lazy+eager", "--repo", repo, "--strategies", "lazy,eager").stdout
+    assert re.search("own=(git:[0-9a-f]{40}):lazy, own=\\1:eager; boots alternate", planned)
 
 
 def test_a_compiler_and_options_of_one_s_own_are_other_builds(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from study.collect.boards.link import Launch
 from study.collect.boards.linux import LinuxBoard
+from study.design import Kernel
 from study.errors import BadRequest
 from study.kernels import archive, guests, image, module, source
 from study.kernels.cache import digest_of
@@ -69,7 +70,7 @@ class EmulatedBoard(LinuxBoard):
             need("setpriv"), "--pdeathsig", "KILL", "--",  # no emulator outlives the command that started it
             qemu, "-M", self._machine, "-cpu", CPUS[self.name], "-smp", str(self.cpus), "-m", "2G", "-icount", "shift=0",
             "-kernel", str(built / "vmlinuz"), "-initrd", str(built / "initrd"),
-            "-append", f"{WORDS} {self._append}".rstrip(),
+            "-append", " ".join(filter(None, [WORDS, Kernel(kernel, strategies=strategies).words, self._append])),
             "-display", "none", "-nodefaults", "-no-reboot", "-monitor", "none", "-serial", f"file:{console.name}",
             "-device", "virtio-serial-device", "-chardev", "stdio,id=line,signal=off",
             "-device", "virtserialport,chardev=line,name=study",

@@ -29,8 +29,8 @@ class LinuxBoard:
     priced = False  # whether a boot takes the module along whose loops are priced
 
     def describe(self, link: Link, factors: Factors) -> dict[str, Any]:
-        """Ask a boot what it is, after it has tried KVM, every strategy, and what visits need, or real guests, which need no perf."""
-        strategies = list(factors.strategies)
+        """Ask a boot what it is, after it has tried KVM, the module, and what visits need, or real guests, which need no perf."""
+        strategies = factors.by_module
         if self.guests:
             return link.ask("facts", events=[], strategies=strategies, guests=True)
         exits = [text.partition(":")[0] for text in factors.exits]

@@ -10,6 +10,7 @@ from pathlib import Path
 from study import paths
 from study.collect.boards.link import Launch
 from study.collect.boards.linux import RunningBoard
+from study.design import Kernel
 from study.errors import BoardFailed
 from study.factors import STRATEGIES
 from study.kernels import guests
@@ -30,7 +31,7 @@ class LocalBoard(RunningBoard):
             )
         places = [str(paths.ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
         env = {"STUDY_PAYLOAD": str(payload()), "PYTHONPATH": os.pathsep.join(places)}
-        if any(STRATEGIES[name].module for name in strategies):
+        if any(STRATEGIES[name].module for name in strategies) and not Kernel(kernel, strategies=strategies).told:
             env["STUDY_MODULE"] = str(module(platform.release()))
         if self.priced:
             env["STUDY_MODULE"] = str(loops(platform.release()))

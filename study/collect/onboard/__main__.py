@@ -71,7 +71,7 @@ platform.platform(aliased=True)  # pyperf asks this for every suite, and Python 
 def board_facts(
     events: list[list[str]], strategies: list[str], guests: bool = False, gic: bool = True, exits: tuple[str, ...] = ()
 ) -> dict[str, object]:
-    """Say what the board is, after trying perf, KVM, every strategy, and what exits and real guests need if there are any."""
+    """Say what the board is, after trying perf, KVM, strategies of the module, and what exits and real guests need if there are any."""
     rows = counting.fitting(events)
     result: dict[str, Any] = {**facts.collect(), "events": rows, "gic": facts.guests_gic() if gic else 0}
     for leave in exits:
@@ -115,9 +115,12 @@ def runs() -> dict[str, object]:
     return kexec.runs(ROOT)
 
 
-def restart(release: str) -> dict[str, object]:
-    """Restart the board when the agent ends: into the kernel that was sent along, of that release, or into its own if there is none."""
-    ways, why = kexec.loaded(ROOT, release)
+def restart(release: str, words: str = "") -> dict[str, object]:
+    """Restart the board when the agent ends: into the kernel that was sent along, of that release, or into its own if there is none.
+
+    `words` are added to the command line of the one that was sent along.
+    """
+    ways, why = kexec.loaded(ROOT, release, words)
     LAST.callback(kexec.go, ROOT, ways, os.environ.get("STUDY_FOLDER", ""))
     return {"why": why}
 

@@ -70,7 +70,7 @@ def runs(root: Path) -> dict[str, object]:
     return {"kernel": platform.release(), "own": home, "foreign": f" {OWN}" in f" {line}", "boot_id": read(root / BOOT_ID)}
 
 
-def loaded(root: Path, release: str) -> tuple[tuple[list[str], list[str]], str]:
+def loaded(root: Path, release: str, more: str = "") -> tuple[tuple[list[str], list[str]], str]:
     """Load a kernel, and return what puts it in force, and why that is not kexec if it is not.
 
     Parameters
@@ -79,6 +79,8 @@ def loaded(root: Path, release: str) -> tuple[tuple[list[str], list[str]], str]:
         The folder that paths start at; ``/`` on a board.
     release : str
         Of the kernel in the file $STUDY_IMAGE; empty for the board's own, to which a plain restart leads, too.
+    more : str
+        Words that the command line of the former has besides.
 
     Raises
     ------
@@ -86,7 +88,7 @@ def loaded(root: Path, release: str) -> tuple[tuple[list[str], list[str]], str]:
         If the kernel cannot be loaded.
     """
     try:
-        _load(root, release)
+        _load(root, release, more)
     except BoardError as error:
         if release:
             raise
@@ -96,7 +98,7 @@ def loaded(root: Path, release: str) -> tuple[tuple[list[str], list[str]], str]:
     return KEXEC, ""
 
 
-def _load(root: Path, release: str) -> None:
+def _load(root: Path, release: str, more: str) -> None:
     line, home = own(read(root / "proc/cmdline"), platform.release())
     for there, todo in NEEDS:
         if not there(root):
@@ -105,7 +107,8 @@ def _load(root: Path, release: str) -> None:
     if image is None:
         raise BoardError(f"/boot has no kernel {home}")
     initrd = _first(root, INITRDS, [release, home])
-    words = ["--load", str(image), f"--command-line={line}{f' {OWN}{home} {PANIC}' if release else ''}"]
+    told = " ".join(filter(None, [line, f"{OWN}{home}", PANIC, more])) if release else line
+    words = ["--load", str(image), f"--command-line={told}"]
     words += [f"--initrd={initrd}"] if initrd else []
     # Whichever system call the kernel has; and what was loaded a moment ago need not be checked, which takes seconds.
     done = subprocess.run(["kexec", "--kexec-syscall-auto", "--no-checks", *words], capture_output=True, text=True, check=False)

@@ -1,4 +1,7 @@
-"""Choose how KVM switches the debug registers, through the kernel module, and read what it counted."""
+"""Choose how KVM switches the debug registers, through the kernel module, and read what it counted.
+
+A kernel that was told on its command line how to do it has that strategy until it ends.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,10 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from study.factors import MISFIT, STRATEGIES, fits
+from study.factors import CHOOSES, CHOSEN, MISFIT, STRATEGIES, fits, told
 
 from . import BoardError, facts
+from .tuning import read
 
 MODULE = Path(os.environ.get("STUDY_MODULE", Path(__file__).with_name("dbgswitch.ko")))
 PARAMETERS = Path("/sys/module/dbgswitch/parameters")
@@ -30,8 +34,19 @@ def choose(name: str) -> None:
     Raises
     ------
     BoardError
-        If the module is not there, does not fit the kernel, or may not be loaded.
+        If the module is not there, does not fit the kernel, or may not be loaded; or if the kernel was told to have another strategy,
+        or knows no such word.
     """
+    if asked := _told():
+        has = read(Path("/", CHOSEN))
+        if has != name:
+            todo = (
+                f"with {CHOOSES}{name} and the patch of paper/series/debug-switch.toml" if STRATEGIES[name].module else "without"
+            )
+            raise BoardError(
+                f"kernel {platform.release()} was told {CHOOSES}{asked} as it booted, and has {has or 'no such parameter'}: boot one {todo}"
+            )
+        return
     if not STRATEGIES[name].module and not PARAMETERS.exists():
         return
     if not PARAMETERS.exists():
@@ -42,8 +57,14 @@ def choose(name: str) -> None:
         raise BoardError(f"the module dbgswitch would not change to {name}: {error.strerror}; run the study as root") from None
 
 
+def _told() -> str:
+    return told(read(Path("/proc/cmdline")))
+
+
 def in_force() -> str:
     """Return the strategy that is in force now."""
+    if _told():
+        return read(Path("/", CHOSEN)) or "stock"
     return (PARAMETERS / "strategy").read_text().strip() if PARAMETERS.exists() else "stock"
 
 
@@ -99,6 +120,6 @@ def census() -> dict[str, int]:
 
     Empty without the module, and under stock, where it does not look.
     """
-    if in_force() == "stock":
+    if not PARAMETERS.exists() or in_force() == "stock":
         return {}
     return dict(zip(CENSUS, map(int, (PARAMETERS / "census").read_text().split())))

@@ -211,7 +211,7 @@ def _have(campaign: Campaign, board: str) -> set[tuple[object, ...]]:
         (
             line["receipt"],
             line["number"],
-            factors.kernel_called(record.facts["kernel"]),
+            factors.kernel_called(record.facts["kernel"], record.facts.get("command_line", "")),
             *(line["cell"].get(field, "") for field in CELL),
         )
         for record in campaign.receipts()
