@@ -557,17 +557,12 @@ class Campaign:
         BadData
             If the file is not what it should be.
         """
-        path = self.folder / SERIES
-        if not path.exists():
+        known = self._known(SERIES, "series")
+        if not known:
             return {}
-        try:
-            known: dict[str, Any] = schema.load(path.read_bytes())
-            schema.check("series", known)
-        except BadData as error:
-            raise BadData(f"{path}: {error}") from None
         labels, kernels = ([row[name] for row in (known["base"], *known["patches"])] for name in ("label", "kernel"))
         if len(set(labels)) < len(labels) or kernels[0] != labels[0] or not {*kernels} <= {*labels, ""}:
-            raise BadData(f"{path}: its labels are not one for each commit, or a kernel is none of them")
+            raise BadData(f"{self.folder / SERIES}: its labels are not one for each commit, or a kernel is none of them")
         base, *patches = ({name: legible(text) for name, text in row.items()} for row in (known["base"], *known["patches"]))
         return {
             **known,
@@ -575,6 +570,18 @@ class Campaign:
             "base": base,
             "patches": patches,
         }
+
+    def _known(self, name: str, kind: str) -> dict[str, Any]:
+        """Return what a file of the campaign holds, which is of a kind that schema.py knows; empty if there is no such file."""
+        path = self.folder / name
+        if not path.exists():
+            return {}
+        try:
+            known: dict[str, Any] = schema.load(path.read_bytes())
+            schema.check(kind, known)
+        except BadData as error:
+            raise BadData(f"{path}: {error}") from None
+        return known
 
     def record_series(self, known: Mapping[str, Any]) -> None:
         """Record the series that is measured; one that grew takes the place of the last."""
@@ -601,14 +608,9 @@ class Campaign:
         BadData
             If the file is not what it should be.
         """
-        path = self.folder / SEQUENCES
-        if not path.exists():
+        known = self._known(SEQUENCES, "sequences")
+        if not known:
             return {}
-        try:
-            known: dict[str, Any] = schema.load(path.read_bytes())
-            schema.check("sequences", known)
-        except BadData as error:
-            raise BadData(f"{path}: {error}") from None
         rows = [{name: legible(each) if isinstance(each, str) else each for name, each in row.items()} for row in known["played"]]
         return {**known, "played": rows}
 
