@@ -87,9 +87,9 @@ def drawn(name: str, breakpoints: int, watchpoints: int, cpus: Sequence[int]) ->
                 draw.write(MDSCR),
                 Act("user", "get", MDSCR),
             ]  # so that monitor mode is on, or off, from the next vcpu_load on
-        if len(cpus) > 1 and draw.one_in(3):
-            acts += [Act("host", LATE), Act("guest", "wait", value=len(acts) + 1)]
-        if not draw.one_in(3):
+        if len(cpus) > 1 and draw.one_in(4):
+            acts += [Act("host", LATE), Act("guest", "wait", value=len(acts) + 1), Act("guest", "run-el0")]
+        elif not draw.one_in(3):
             acts.append(draw.reach())
         acts += [step for _ in range(draw.random.randint(1, 8)) for step in draw.steps()]
     return acts
@@ -262,7 +262,7 @@ class Stage:
             while self._waits.value != value and time.monotonic() < until:
                 time.sleep(0)
             if self._waits.value == value:
-                latest.append(self._debugger("all", cpu=cpu))
+                latest.append(self._debugger("one", cpu=cpu))
                 beside.callback(latest[0].close)
         finally:
             self._word.value = value
