@@ -8,7 +8,7 @@ import json
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from typing import Any
 
 from study import paths
@@ -21,7 +21,7 @@ from study.design import GIT
 from study.errors import BadRequest, BoardFailed
 from study.terminal import progress
 
-AT_ONCE = 50  # sequences that a board is asked for
+AT_ONCE = 10  # sequences that a board is asked for
 PATIENCE = 900.0  # seconds for so many
 CPUS = 2  # one of a vCPU, and one of a host that begins to debug while it is loaded
 # What sequences must have met before it means anything that nothing differs: exceptions by their class in ESR_EL1, a host whose breakpoints
@@ -66,15 +66,24 @@ def play(campaign: Campaign, names: Sequence[str], count: int, seed: str) -> dic
         raise BadRequest(f"{count} sequences are none: ask for 1 at least")
     rows = [row for row in (known["base"], *known["patches"]) if row["kernel"] == row["label"]]
     kernels = [rows[0], *rows]
-    alone = threading.Lock()
+    alone, stopped = threading.Lock(), threading.Event()
     emulated = [_emulated(name) for name in names]
     with progress.bar("sequences", len(names) * len(kernels) * count, "played") as bar, ThreadPoolExecutor(len(names)) as each:
 
         def done(number: int) -> None:
+            if stopped.is_set():
+                raise BoardFailed("the other board failed, or the command was ended")
             with alone:
                 bar.update(number)
 
-        found = [each.submit(_of_board, board, kernels, count, seed, done) for board in emulated]
+        try:
+            found = [each.submit(_of_board, board, kernels, count, seed, done) for board in emulated]
+            ended, _ = wait(found, return_when=FIRST_EXCEPTION)
+            failed = [error for future in ended if (error := future.exception())]
+            if failed:
+                raise failed[0]
+        finally:
+            stopped.set()  # nobody plays on whom nobody waits for
         told = {"seed": seed, "count": count, "played": [row for future in found for row in future.result()]}
     campaign.record_sequences(told)
     return told
