@@ -79,7 +79,7 @@ def drawn(name: str, breakpoints: int, watchpoints: int, cpus: Sequence[int]) ->
         That a vCPU may move to.
     """
     draw = _Draw(random.Random(name), breakpoints, watchpoints, cpus)
-    acts: list[Act] = []
+    acts = draw.lent() if draw.one_in(4) else []
     for _ in range(draw.random.randint(2, 4)):
         acts += [draw.between() for _ in range(draw.random.randint(0, 2))]
         if draw.one_in(2):
@@ -140,6 +140,26 @@ class _Draw:
             return [self.reach()]
         register = MDSCR if what == "monitor" else self.random.choice([MDSCR, OS_LOCK, *self._registers])
         return [Act("guest", what, register) if what == "read" else self.write(register)]
+
+    def lent(self) -> list[Act]:
+        """Return what a guest in monitor mode does with registers that it has only because the host debugs: it enables one.
+
+        The host debugs no more, then, and the guest comes to where that one is.
+        """
+        kind = self.random.choice(list(BYTES))
+        control = self.random.choice([register for register in self._registers if register // 16 == kind])
+        place, way = self._places[kind // 2], self.random.choice(("run", "run-el0") if kind == 1 else ("store", "store-el0"))
+        look = Act("user", "get", MDSCR)
+        return [
+            Act("guest", "write", MDSCR, MDE | KDE),
+            look,
+            Act("host", "debug", self.random.randrange(1, len(HOST_STATES))),
+            Act("guest", "write", control - 16, (CODE, DATA)[kind // 2] + (4, 8)[kind // 2] * place),
+            Act("guest", "write", control, BYTES[kind] | LEVELS[-1] << 1 | ENABLED),
+            look,
+            Act("host", "debug"),
+            Act("guest", way, place, PATTERN),
+        ]
 
     def reach(self) -> Act:
         """Return a step that comes to where breakpoints or watchpoints may be, the guest's and the host's."""
