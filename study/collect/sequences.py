@@ -5,15 +5,15 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import tempfile
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from pathlib import Path
 from typing import Any
 
-from study import paths
 from study.campaign import Campaign
-from study.campaign.names import slug
 from study.collect import boards
 from study.collect.boards import Link
 from study.collect.boards.emulated import EmulatedBoard
@@ -67,8 +67,11 @@ def play(campaign: Campaign, names: Sequence[str], count: int, seed: str) -> dic
     rows = [row for row in (known["base"], *known["patches"]) if row["kernel"] == row["label"]]
     kernels = [rows[0], *rows]
     alone, stopped = threading.Lock(), threading.Event()
-    emulated = [_emulated(name) for name in names]
-    with progress.bar("sequences", len(names) * len(kernels) * count, "played") as bar, ThreadPoolExecutor(len(names)) as each:
+    emulated = [_emulated(name) for name in dict.fromkeys(names)]
+    with (
+        progress.bar("sequences", len(emulated) * len(kernels) * count, "played") as bar,
+        ThreadPoolExecutor(len(emulated)) as each,
+    ):
 
         def done(number: int) -> None:
             if stopped.is_set():
@@ -104,11 +107,12 @@ def _of_board(
     name, base = board.name, list[Any]()
     rows: list[dict[str, Any]] = []
     for row in kernels:
-        log = paths.cache() / f"sequences-{slug(name)}.log"
-        log.unlink(missing_ok=True)
         played: list[Any] = []
         met: Counter[str] = Counter()
-        with Link(name, board.launch(log, ("stock",), GIT + row["commit"])) as link:
+        with (
+            tempfile.TemporaryDirectory(prefix="study-") as folder,  # of this command: others may play on such a board, too
+            Link(name, board.launch(Path(folder, "console.log"), ("stock",), GIT + row["commit"])) as link,
+        ):
             facts = link.ask("facts", events=[], strategies=["stock"])
             while len(played) < count:
                 at_once = min(AT_ONCE, count - len(played))
