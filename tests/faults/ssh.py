@@ -73,6 +73,7 @@ import os, pathlib, select, shutil, signal, sys, time
 
 STARTED_WITH = {("-I", "-c"): "carrier", ("-m", "study.collect.onboard"): "agent"}
 CALLED = {"perf": "perf", "onboard.bench": "measuring"}
+ALL = [*STARTED_WITH.values(), *CALLED.values()]
 
 def processes():
     for path in pathlib.Path("/proc").glob("[0-9]*"):
@@ -86,30 +87,55 @@ def processes():
         if kind:
             yield kind, int(path.name), parent
 
-def parent_of(process):
-    return int(pathlib.Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
+def fields_of(process):
+    return pathlib.Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
 """
 # Say that we are there. Then, when told to, kill one as soon as there is one, unless the other end hangs up or the time is over.
+# perf and the measuring process are killed at work, not when they end or wait for the next visit: the latter is stopped for that.
 KILL_ONE = (
     FIND
     + r"""
 wanted = sys.argv[1]
+
+def stopped(process):
+    os.kill(process, signal.SIGSTOP)
+    while fields_of(process)[0] not in "TZX":
+        time.sleep(0.001)
+    return fields_of(process)[0] == "T"
+
+def killed(process):
+    while wanted == "session" and pathlib.Path(f"/proc/{process}/comm").read_text() != "sshd\n":
+        process = int(fields_of(process)[1])
+    os.kill(process, signal.SIGKILL)
+    print(process)
+    sys.exit()
+
+def killed_at_work(measuring, perfs):
+    try:
+        if stopped(measuring):
+            for process in [measuring] if wanted == "measuring" else perfs:
+                if process == measuring or fields_of(process)[0] not in "TZX":
+                    killed(process)
+    finally:
+        os.kill(measuring, signal.SIGCONT)
+
+def strike(there):
+    if wanted in ("measuring", "perf"):
+        for measuring in there["measuring"]:
+            killed_at_work(measuring, there["perf"])
+    else:
+        for process in there[{"session": "carrier"}.get(wanted, wanted)]:
+            killed(process)
+
 print("ready", flush=True)
 sys.stdin.readline()
 end = time.monotonic() + float(sys.argv[2])
 while not select.select([0], [], [], 0.02)[0] and time.monotonic() < end:
-    for kind, process, parent in processes():
-        if kind == {"session": "carrier"}.get(wanted, wanted):
-            try:
-                if wanted == "session":
-                    process = parent
-                    while pathlib.Path(f"/proc/{process}/comm").read_text() != "sshd\n":
-                        process = parent_of(process)
-                os.kill(process, signal.SIGKILL)
-            except OSError:
-                continue
-            print(process)
-            sys.exit()
+    try:
+        found = list(processes())
+        strike({kind: [process for name, process, _ in found if name == kind] for kind in ALL})
+    except OSError:
+        continue
 """
 )
 # Say how many processes and folders there are once no process is left, or the time is over; then clean up.
