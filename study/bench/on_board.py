@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import itertools
 import json
 import os
 import statistics
@@ -24,14 +25,16 @@ class Samples:
 
     Parameters
     ----------
-    bare, visit, values_only, anew : list of float
-        A process of a bare pyperf program; a visit; one for which perf counts nothing; the bare program with a visit's counts.
+    bare, visit, module, values_only, anew : list of float
+        A process of a bare pyperf program; a visit; one through the module, of another strategy each time; one for which nothing is
+        counted; the bare program with a visit's counts.
     of_bare, of_visits : list of float
         Medians of the values of each of these processes.
     """
 
     bare: list[float] = field(default_factory=list)
     visit: list[float] = field(default_factory=list)
+    module: list[float] = field(default_factory=list)
     values_only: list[float] = field(default_factory=list)
     anew: list[float] = field(default_factory=list)
     of_bare: list[float] = field(default_factory=list)
@@ -66,13 +69,14 @@ def main(plan: dict[str, Any]) -> None:
         suite: dict[str, Any] = json.loads(out.read_text())
         return suite
 
-    def visits(events: list[list[str]]) -> list[float]:
+    def visits(events: list[list[str]], *strategies: str) -> list[float]:
         each = [
             agent.visit(
-                chosen="stock", state="mde", host="none", leave="hvc", gic=True, pmu=False, events=events, label={}, **numbers
+                chosen=chosen, state="mde", host="none", leave="hvc", gic=True, pmu=False, events=events, label={}, **numbers
             )
-            for _ in range(size)
+            for chosen in itertools.islice(itertools.cycle(strategies), size)
         ]
+        agent.fresh.settle()  # the last one has ended
         return [median for visit in each for median in medians(visit["pyperf"])]
 
     def bare() -> None:
@@ -82,10 +86,12 @@ def main(plan: dict[str, Any]) -> None:
         found.of_bare += medians(suite)
 
     def ours() -> None:
-        took, each = seconds(lambda: visits(plan["events"]))
+        took, each = seconds(lambda: visits(plan["events"], "stock"))
         found.visit.append(took / size)
         found.of_visits += each
-        took, each = seconds(lambda: visits([]))
+        took, _ = seconds(lambda: visits(plan["events"], "lazy", "control-scan"))
+        found.module.append(took / size)
+        took, each = seconds(lambda: visits([], "stock"))
         found.values_only.append(took / size)
         found.of_visits += each
 

@@ -152,6 +152,19 @@ def _sum(intervals: Sequence[Count]) -> Count:
     return replace(counted[0], value=math.fsum(c.value for c in counted), running=min(c.running for c in counted))
 
 
+def counted(window: Mapping[str, Any]) -> list[Count]:
+    """Read a window: what perf printed (`perf`), or how often tracepoints were met (`tracepoints`).
+
+    Raises
+    ------
+    BadData
+        If it is neither.
+    """
+    if "tracepoints" in window:
+        return [Count(event, float(value)) for event, value in window["tracepoints"].items()]
+    return parse(window["perf"])
+
+
 def per_round_trip(windows: Iterable[Mapping[str, Any]]) -> list[Count]:
     """Return the count of each event per round trip: the difference of a long and a short window over that of their loops.
 
@@ -161,7 +174,7 @@ def per_round_trip(windows: Iterable[Mapping[str, Any]]) -> list[Count]:
     Parameters
     ----------
     windows : iterable of mappings
-        ``loops`` and ``perf``; each two successive ones belong together, the shorter first.
+        ``loops``, and what counted() reads; each two successive ones belong together, the shorter first.
 
     Raises
     ------
@@ -169,7 +182,7 @@ def per_round_trip(windows: Iterable[Mapping[str, Any]]) -> list[Count]:
         If they do not pair up.
     """
     try:
-        read = [(int(window["loops"]), parse(window["perf"])) for window in windows]
+        read = [(int(window["loops"]), counted(window)) for window in windows]
     except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise BadData(f"this is no window of perf: {type(error).__name__}, {str(error)[:80]!r}") from None
     if len(read) % 2:
@@ -177,9 +190,9 @@ def per_round_trip(windows: Iterable[Mapping[str, Any]]) -> list[Count]:
     result = []
     for (fewer, short), (more, long) in zip(read[::2], read[1::2], strict=True):
         loops = more - fewer
-        counted = {count.event: count for count in short}
+        shorter = {count.event: count for count in short}
         for count in long:
-            first = counted.get(count.event)
+            first = shorter.get(count.event)
             if first is None or not 0 < loops < MOST_LOOPS:
                 raise BadData(f"the windows of {count.event!r:.80} do not pair up")
             running = min(first.running, count.running)

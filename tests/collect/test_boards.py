@@ -10,6 +10,7 @@ import os
 import platform
 import re
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -30,7 +31,7 @@ from study.collect.boards.emulated import EmulatedBoard
 from study.collect.boards.link import json_answer
 from study.collect.onboard import counting, doctor
 from study.collect.onboard import facts as onboard_facts
-from study.collect.perfstat import parse
+from study.collect.perfstat import counted, per_round_trip
 from study.design import Factors, choose, draw
 from study.errors import BadRequest, BoardFailed, MissingTool, StudyError
 from study.factors import KVM, STRATEGIES, names
@@ -81,6 +82,34 @@ from study.collect.onboard import counting
 counting.pmus = lambda root: {{{{own: {{{{0}}}}, "armv8_cortex_a53": {{{{1, 2, 3}}}}}}}}
 asked = {Factors().perf_events[0]}
 print(*asked, *[event.event for event in counting.tried(tuple(asked)) if event.fits], *map(counting.of_its_core, asked))
+END
+exit
+"""
+
+TURNS = 9
+# The same round trips, counted by a perf that stays and by one of their own, and by perf and as perf does.
+TWICE = f"""
+python3 - <<END
+import json, os
+from functools import partial
+from study.collect.onboard import counting, facts, fresh, guest
+rows, lengths = {Factors().perf_events}, (200, 2000)
+counting.keep(rows)
+breakpoints, watchpoints = facts.debug_registers()
+def work():
+    os.sched_setaffinity(0, {{facts.measuring_cpu()}})
+    made = guest.Guest("touch", "hvc", breakpoints=breakpoints, watchpoints=watchpoints, gic=True, pmu=False)
+    works = [partial(made.run, loops) for loops in lengths]
+    made.run(lengths[1])
+    hardware, tracepoints = rows
+    ways = (lambda: counting.count(hardware, works)), (lambda: counting._by_a_perf(tuple(hardware), works, lambda: None))
+    both = [way() for _ in range({TURNS}) for way in ways]
+    traced = []
+    by_perf = counting._by_a_perf(tuple(tracepoints), [lambda: traced.extend(counting.count(tracepoints, works[1:]))], lambda: None)
+    found = [[{{"loops": loops, **window}} for loops, window in zip(lengths, windows)] for windows in (*both, counting.count(tracepoints, works))]
+    found += [by_perf, traced]
+    print(json.dumps(found))
+print(fresh.run("twice", work, 60)[1], end="")
 END
 exit
 """
@@ -137,13 +166,18 @@ def printed(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     launch = EmulatedBoard(BOARDS[0], append='"STUDY_UNDER=sh -s"').launch(
         tmp_path_factory.mktemp("shell") / "console.log", ("stock",)
     )
+    lines = typed(launch, script)
+    assert len(lines) == 8, launch.console.read_text()
+    return lines
+
+
+def typed(launch: Launch, script: str) -> list[str]:
+    """Return what a script prints in the shell of a board."""
     with subprocess.Popen(launch.argv, cwd=launch.cwd, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin and process.stdout
         process.stdin.write(script)
         process.stdin.flush()
-        lines = process.stdout.read().splitlines()
-    assert len(lines) == 8, launch.console.read_text()
-    return lines
+        return process.stdout.read().splitlines()
 
 
 def facts(tmp_path: Path, **how: object) -> dict[str, object]:
@@ -239,10 +273,26 @@ def test_perf_counts_every_exit_and_a_constant(both: list[Campaign]) -> None:
         for record in campaign.records()
         if record.line["cell"]["guest"] != "touch"
         for window in record.line["windows"]
-        for count in parse(window["perf"])
+        for count in counted(window)
         if count.event == "kvm:kvm_exit"
     ]
     assert all(0 < constant <= 5 for constant in some(more, 2 * 6 * (3 + 1)))  # windows, arms, and guests of each board
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_a_perf_that_stays_and_the_kernel_itself_count_as_a_perf_of_their_own_does(name: str, tmp_path: Path) -> None:
+    launch = EmulatedBoard(name, append='"STUDY_UNDER=sh -s"').launch(tmp_path / "console.log", ("stock",))
+    (line,) = typed(launch, TWICE)
+    *both, traced, (by_perf,), (at_once,) = json.loads(line)
+    assert {count.event: count.value for count in counted(by_perf)} == at_once["tracepoints"]
+    assert [count.value for count in per_round_trip(traced)] == pytest.approx([2, 2, 1], abs=0.01)
+    counts = [count for windows in both for count in per_round_trip(windows)]
+    assert {(count.running, count.why) for count in counts} == {(1, "")}
+    for event in Factors().perf_events[0]:
+        values = [count.value for count in counts if count.event == event]
+        kept, alone = (statistics.median(values[turn::2]) for turn in (0, 1))
+        assert len(values) == 2 * TURNS
+        assert kept == pytest.approx(alone, abs=3 + 0.01 * alone), event
 
 
 def test_pyperf_and_perf_agree(cells: pd.DataFrame) -> None:
@@ -431,7 +481,7 @@ def test_touching_less_often_costs_less_and_what_cannot_be_counted_is_data(linke
     events, traps, reasons = [["kvm:trap_reg"], ["stalled-cycles-frontend"]], {}, set()
     for every, state in ((1, "touch"), (20, "touch-20")):
         windows = linked.ask("visit", state=state, events=events, label={}, **how)["windows"]
-        counts = [parse(window["perf"])[0] for window in windows]
+        counts = [counted(window)[0] for window in windows]
         traps[every] = sorted(count.value for count in counts if count.event == "kvm:trap_reg")
         stalled = [count for count in counts if count.event.startswith("stalled-cycles-frontend")]
         reasons |= {count.why or ("zero" if count.value == 0 else "counted") for count in stalled}
@@ -445,9 +495,9 @@ def test_more_events_than_there_are_counters_are_counted_in_turns_and_each_all_o
     many = [f"instructions:{modifiers}" for modifiers in ("k", "u", "h", "G", "H", "kh", "ku", "kG")]
     numbers = {"loops": 1000, "values": 1, "warmups": 1}
     windows = linked.ask("visit", events=[many, ["kvm:kvm_exit"]], label={}, **how, **numbers)["windows"]
-    rows = [[count.event for count in parse(window["perf"])] for window in windows]
+    rows = [[count.event for count in counted(window)] for window in windows]
     assert rows[::2] == rows[1::2] == [many[:4], many[4:], ["kvm:kvm_exit"]]
-    assert all(count.running == 1 and not count.why for window in windows for count in parse(window["perf"]))
+    assert all(count.running == 1 and not count.why for window in windows for count in counted(window))
     assert linked.ask("facts", events=[many], strategies=["stock"])["events"] == [many[:4], many[4:]]
 
 

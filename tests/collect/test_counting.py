@@ -1,16 +1,24 @@
-"""Events that do not fit the counters together, and those that nobody can count: with a perf of few counters in perf's place."""
+"""How events are counted: by a real perf that stays; and, with a perf of few counters in its place, those that do not fit or count."""
 
 from __future__ import annotations
 
 import json
+import mmap
+import os
+import select
+import signal
+import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from study.collect.onboard import BoardError, counting
+from study.collect.onboard import BoardError, counting, fresh
 from study.collect.onboard.counting import Tried
+from study.collect.perfstat import counted
 from study.design import Factors
 from tests.collect.test_doctor import BIG_LITTLE, tree
 
@@ -122,3 +130,119 @@ def test_a_perf_of_another_kernel_is_one_that_is_missing(tmp_path: Path, monkeyp
     with pytest.raises(BoardError, match="^perf is not installed for the kernel that runs; install it with: "):
         counting.tried(("cycles",))
     counting.tried.cache_clear()
+
+
+# --- a perf that stays ------------------------------------------------------------------------------------------------------
+
+ROW = ("minor-faults:u",)  # of software, which machines without a PMU count too
+PAGES = (100, 1000)
+
+
+def touch(pages: int) -> None:
+    """Touch pages that were not there, one fault each."""
+    with mmap.mmap(-1, pages * mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
+        memory.madvise(mmap.MADV_NOHUGEPAGE)
+        for page in range(pages):
+            memory[page * mmap.PAGESIZE] = 1
+
+
+TOUCHES: list[Callable[[], object]] = [partial(touch, pages) for pages in PAGES]
+
+
+def in_a_visit(*works: Callable[[], object]) -> tuple[int, str]:
+    """Count in a process that is forked, as those of visits are."""
+
+    def count() -> None:
+        sys.stdout = os.fdopen(1, "w", closefd=False)  # in pytest it is another
+        print(json.dumps(counting.count(ROW, works or TOUCHES)))
+
+    return fresh.run("visit", count, 60)
+
+
+def perfs(of: int) -> list[int]:
+    """Return the processes of perf that a process has started."""
+    children = Path(f"/proc/{of}/task/{of}/children").read_text().split()
+    return [int(child) for child in children if Path(f"/proc/{child}/comm").read_text() == "perf\n"]
+
+
+@pytest.fixture
+def kept() -> Iterator[None]:
+    """A perf that stays, which this process has started."""
+    counting.keep([ROW])
+    yield
+    counting.let_go()
+    fresh.settle()
+    assert perfs(os.getpid()) == []
+
+
+@pytest.mark.usefixtures("kept")
+def test_one_perf_counts_the_windows_of_one_visit_after_the_other_as_one_of_their_own_does() -> None:
+    (perf,) = perfs(os.getpid())
+    alone = [counted(window)[0].value for window in counting._by_a_perf(ROW, TOUCHES, lambda: None)]
+    for _ in range(3):
+        counting.keep([ROW])
+        status, said = in_a_visit()
+        assert status == 0, said
+        both = [counted(window)[0].value for window in json.loads(said)]
+        assert both[1] - both[0] == pytest.approx(alone[1] - alone[0], abs=50) == pytest.approx(PAGES[1] - PAGES[0], abs=50)
+        assert perfs(os.getpid()) == [perf]
+
+
+@pytest.mark.usefixtures("kept")
+def test_a_window_counts_nothing_of_who_waits_for_the_visit() -> None:
+    status, said = in_a_visit(lambda: None)
+    assert status == 0, said
+    (count,) = counted(json.loads(said)[0])
+    assert count.value < PAGES[0]
+
+
+@pytest.mark.usefixtures("kept")
+def test_a_perf_that_was_killed_between_visits_is_started_again() -> None:
+    (perf,) = perfs(os.getpid())
+    os.kill(perf, signal.SIGKILL)
+    os.waitid(os.P_PID, perf, os.WEXITED | os.WNOWAIT)
+    counting.keep([ROW])
+    status, said = in_a_visit()
+    assert (status, perfs(os.getpid()) != [perf]) == (0, True), said
+
+
+@pytest.mark.usefixtures("kept")
+def test_a_perf_that_is_killed_in_a_window_is_one_line() -> None:
+    (perf,) = perfs(os.getpid())
+    status, said = in_a_visit(lambda: os.kill(perf, signal.SIGKILL))
+    assert (status, said) == (1, "perf stat did not answer while it counted minor-faults:u: it was silent\n")
+    counting.keep([ROW])
+    assert in_a_visit()[0] == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_perf_that_stays_ends_with_who_started_it(number: signal.Signals) -> None:
+    program = (
+        "import sys, time; from study.collect.onboard import counting; "
+        f"counting.keep([{ROW!r}]); print('ready', flush=True); time.sleep(600)"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout and process.stdout.readline() == b"ready\n"
+        (perf,) = perfs(process.pid)
+        ended = os.pidfd_open(perf)
+        process.send_signal(number)
+    started = time.monotonic()
+    while not select.select([ended], [], [], 1)[0]:
+        assert time.monotonic() - started < 60
+    os.close(ended)
+
+
+@pytest.mark.parametrize(
+    ("row", "stays"),
+    [
+        (HARDWARE, True),
+        (("armv8_cortex_a78/inst_retired/kh", "r8"), True),
+        (TRACEPOINTS, False),
+        (("kvm:*",), False),
+        (("instructions:kh", "kvm:kvm_exit"), False),
+        (("mem:0x1000:x",), False),
+        (("{instructions", "cycles}"), False),
+    ],
+)
+def test_what_may_lengthen_an_exit_while_it_is_off_does_not_stay(row: tuple[str, ...], stays: bool) -> None:
+    assert all(map(counting.MAY_STAY.fullmatch, row)) == stays

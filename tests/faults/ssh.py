@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from study.campaign import Campaign
-from study.collect.perfstat import parse
+from study.collect.perfstat import counted
 from study.errors import BadData
 from tests.collect import sshd
 from tests.collect.sshd import Lab
@@ -225,7 +225,7 @@ def _right(line: dict[str, Any], planned: dict[str, Any]) -> bool:
 
 def _counted(line: dict[str, Any]) -> tuple[object, ...]:
     """Return the windows of a visit and the events that each has a count of, which must be the same for all visits."""
-    return tuple((window["loops"], *(count.event for count in parse(window["perf"]))) for window in line["windows"])
+    return tuple((window["loops"], *(count.event for count in counted(window))) for window in line["windows"])
 
 
 def kills(lab: Lab, folder: Path, count: int, seed: int, say: Say) -> list[Row]:

@@ -24,6 +24,7 @@ Requests name what to do and answer with ``{"id": ..., "result": ...}`` or ``{"i
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import platform
@@ -35,6 +36,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+import pyperf
 
 from study.factors import STRATEGIES
 
@@ -65,7 +68,9 @@ PROGRAM = bench.program()  # it is run in the process of a visit, never here
 HELD = contextlib.ExitStack()  # what is put back when the agent ends
 LAST = contextlib.ExitStack()  # what is done after that
 PF_EXITING = 4  # of the flags of proc(5), stat: sched.h
-platform.platform(aliased=True)  # pyperf asks this for every suite, and Python keeps it: once for all forked processes
+# pyperf asks this for every suite, and Python a program, file(1).
+platform.architecture = functools.cache(platform.architecture)
+pyperf.Run([1.0])  # asks all of it: what Python keeps, and the modules that it takes, are there for all forked processes
 
 
 def board_facts(
@@ -132,7 +137,7 @@ def visit(
     """Measure one cell once: pyperf values, events, module counters, oracle."""
     strategy.choose(chosen)
     facts.debug_registers()  # found out once, not in each process
-    counting.fitting(events)  # the same
+    counting.keep(counting.fitting(events))  # the same
     slowed = slowed_by()
     with tempfile.TemporaryDirectory(prefix="study-") as folder:
         suite, counts = Path(folder, "suite.json"), Path(folder, "counts.json")
@@ -142,7 +147,11 @@ def visit(
         words += ["--guest", state, "--host", host, "--exit", leave]
         words += ["--no-gic"] * (not gic) + ["--pmu"] * pmu
         words += ["--events", json.dumps(events), "--label", json.dumps(label)]
-        _freshly(bench.NAME, lambda: bench.main(PROGRAM, words), chosen)
+        try:
+            _freshly(bench.NAME, lambda: bench.main(PROGRAM, words), chosen)
+        except BoardError:  # it may have left a perf that counts, or none
+            counting.let_go()
+            raise
         measured = json.loads(counts.read_text())
         reports, fired = measured.pop("oracle"), measured.pop("host")
         armed = all(times == 1 for row in fired for times in row)
@@ -200,6 +209,9 @@ REQUESTS: dict[str, Callable[..., dict[str, object]]] = {
 def answer(line: str) -> dict[str, Any]:
     """Do what one line asks for."""
     request = json.loads(line)
+    if request["do"] != "visit":  # nothing else is to inherit its counters, or to meet the one before
+        counting.let_go()
+        fresh.settle()
     try:
         return {"id": request["id"], "result": REQUESTS[request["do"]](**request["with"])}
     except BoardError as error:
@@ -219,6 +231,8 @@ def main() -> None:
         HELD.callback(strategy.unload)
         HELD.callback(price.unload)
         HELD.callback(loop.end)
+        HELD.callback(counting.let_go)
+        HELD.callback(fresh.settle)
         try:
             for line in sys.stdin:
                 if line.strip() == "" or (parent and os.getppid() != parent):

@@ -4,16 +4,17 @@ It has all that pyperf programs have: calibration, warm-ups, worker processes, m
 
     python3 -m study.collect.onboard.bench --guest mde --exit hvc -o mde.json
 
-With ``--counts`` a worker also counts events with perf stat in windows of two lengths, reads the module's counters
-over a known number of round trips, and runs the oracle; all in the process and, but for the oracle, in the VM whose
-values pyperf records.
+With ``--counts`` a worker also counts events in windows of two lengths, as perf stat counts them, reads the module's counters
+over the longer one, and runs the oracle; all in the process and, but for the oracle, in the VM whose values pyperf records.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import sys
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -21,9 +22,10 @@ import pyperf
 
 from study.factors import EXITS, GUEST_STATES, HOST_STATES, KVM, names
 
-from . import BoardError, counting, facts, guest, host, strategy
+from . import BoardError, counting, facts, fresh, guest, host, strategy
 
 NAME = "onboard.bench"  # of a visit's process, as ps(1) shows it
+ENOUGH = 1000  # round trips in the longer window of tracepoints, of which each trip has a whole number, or each twentieth
 EXITS_WATCHED = 3  # after which the host's breakpoints must fire
 
 
@@ -57,16 +59,26 @@ def main(runner: pyperf.Runner, words: list[str] | None = None) -> None:
         "pmu": str(args.pmu),
     }
 
-    measured: guest.Guest | None = None
+    run: Callable[[int], float] = _in_a_worker
     if args.worker:  # pyperf runs this file in its manager too, which must not open a board
         breakpoints, watchpoints = facts.debug_registers()
         held = host.Debugging(args.host, breakpoints=breakpoints, watchpoints=watchpoints)
         measured = guest.Guest(
             args.guest, args.exit, breakpoints=breakpoints, watchpoints=watchpoints, gic=not args.no_gic, pmu=args.pmu
         )
-    runner.bench_time_func(f"round trip {args.guest} {args.exit}", measured.run if measured else _in_a_worker, metadata=metadata)
-    if measured and args.counts:
+        fresh.alone()
+        run = partial(_run_and_count, measured, held, args, itertools.count(1)) if args.counts else measured.run
+    runner.bench_time_func(f"round trip {args.guest} {args.exit}", run, metadata=metadata)
+
+
+def _run_and_count(
+    measured: guest.Guest, held: host.Debugging, args: argparse.Namespace, calls: Iterator[int], loops: int
+) -> float:
+    """Make round trips for a value, and count after the last one: before pyperf looks at the machine, while tracepoints are taken out."""
+    seconds = measured.run(loops)
+    if next(calls) == args.warmups + args.values:
         Path(args.counts).write_text(json.dumps(_counts(measured, held, args)))
+    return seconds
 
 
 def _counts(measured: guest.Guest, held: host.Debugging, args: argparse.Namespace) -> dict[str, object]:
@@ -75,25 +87,32 @@ def _counts(measured: guest.Guest, held: host.Debugging, args: argparse.Namespac
     The host's oracle: each of its breakpoints and watchpoints fires before the guest runs, and again after each of its exits to
     user space.
     """
-    lengths = (short(args.loops), args.loops)
-    works = [partial(measured.run, loops) for loops in lengths]
-    windows = [
-        {"loops": loops, "perf": text}
-        for texts in counting.count(counting.fitting(json.loads(args.events)), works)
-        for loops, text in zip(lengths, texts)
-    ]
-    before = strategy.counters()
-    if before:
-        measured.run(args.loops)
-    after = strategy.counters()
+    windows: list[dict[str, object]] = []
+    seen: list[dict[str, int]] = []
+
+    def look() -> None:
+        seen.append(strategy.counters())
+
+    # Tracepoints last: they lengthen exits until the process has ended.
+    for row in sorted(counting.fitting(json.loads(args.events)), key=counting.of_tracepoints):
+        most = min(args.loops, ENOUGH) if counting.of_tracepoints(row) else args.loops
+        lengths = (short(most), most)
+        counted = counting.count(row, [partial(measured.run, loops) for loops in lengths], look if most == args.loops else None)
+        windows += [{"loops": loops, **each} for loops, each in zip(lengths, counted)]
+    if not seen:  # else a row ended with as many round trips
+        look()
+        if seen[-1]:
+            measured.run(args.loops)
+        look()
+    before, after = seen[-2:]
     fired = [held.fire()]
     for _ in range(EXITS_WATCHED):
         measured.run(1)
         fired.append(held.fire())
     measured.close()
-    counted = {"loops": args.loops, **{name: after[name] - before[name] for name in before}}
+    by_module = {"loops": args.loops, **{name: after[name] - before[name] for name in before}}
     reports = guest.run_oracle(gic=not args.no_gic, pmu=args.pmu)
-    return {"windows": windows, "module": counted, "oracle": reports, "host": [*fired, held.fire()]}
+    return {"windows": windows, "module": by_module, "oracle": reports, "host": [*fired, held.fire()]}
 
 
 def short(loops: int) -> int:

@@ -4,6 +4,9 @@ Starting Python and importing pyperf takes an emulated board ten times as long a
 independent is kept: a process of its own, which no other visit shares, with memory of its own, at addresses of its own. A fork
 leaves code and heap where they are; so that what is mapped afterwards (the guest's memory, the page that it shares with KVM) is
 not always at one place, a drawn number of pages is mapped ahead of it, as the kernel does for a new program (ASLR).
+
+The end of such a process takes the kernel a while, in which it mostly waits. Who goes on before that is over says by alone() when
+nothing of it may be there any more.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from typing import NoReturn
 from . import BoardError, tied
 
 PR_SET_NAME = 15  # prctl(2)
+DONE = b"\0"  # the last word of a process that did its work
 MOST_PAGES = 1 << 16  # 256 MB of addresses with pages of 4 kB; none of them is ever touched
 
 
@@ -47,7 +51,7 @@ def run(name: str, work: Callable[[], object], limit: float) -> tuple[int, str]:
     Returns
     -------
     (int, str)
-        Its exit status (below 0: the signal that ended it), and what it printed.
+        Its exit status (below 0: the signal that ended it), and what it printed. If it did its work, it may still be ending.
 
     Raises
     ------
@@ -56,15 +60,37 @@ def run(name: str, work: Callable[[], object], limit: float) -> tuple[int, str]:
     """
     with started(name, work) as running:
         words = _until_closed(running.words, time.monotonic() + limit)
-    return running.status, words.decode(errors="replace")
+        running.done = words.endswith(DONE)
+    return running.status, words.removesuffix(DONE).decode(errors="replace")
+
+
+ENDING: dict[int, int] = {}  # processes that did their work and are ending, and files that can be read when they have ended
+
+
+def alone() -> None:
+    """Wait until none of those that did their work before is there any more."""
+    while left := [file for file in ENDING.values() if not select.select([file], [], [], 0)[0]]:
+        select.select(left, [], [])
+
+
+def settle() -> None:
+    """Do the same, and forget them: for the one that started them."""
+    while ENDING:
+        process, file = ENDING.popitem()
+        os.waitpid(process, 0)
+        os.close(file)
 
 
 @dataclass
 class Running:
-    """A process that was started: what it prints comes from the file `words`; `status` is there once it has ended."""
+    """A process that was started: what it prints comes from the file `words`; `status` is there once it has ended.
+
+    Whether it is `done` says who has read its last word: its end need not be waited for then.
+    """
 
     words: int
     status: int = 0
+    done: bool = False
 
     def line(self, limit: float) -> str:
         """Return the first line that it prints; if it ends before, all of its words."""
@@ -94,8 +120,12 @@ def started(name: str, work: Callable[[], object]) -> Iterator[Running]:
         yield running
     finally:
         os.close(ours)
-        _end(process)
-        running.status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+        settle()  # the one before
+        _kill(process)
+        if running.done:
+            ENDING[process] = os.pidfd_open(process)
+        else:
+            running.status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
 
 
 def _work(name: str, work: Callable[[], object], out: int, ready: Callable[[], None]) -> NoReturn:
@@ -126,6 +156,10 @@ def _work(name: str, work: Callable[[], object], out: int, ready: Callable[[], N
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
+        if status == 0:
+            os.write(1, DONE)
+            os.close(1)
+            os.close(2)
         os._exit(status)
 
 
@@ -144,8 +178,8 @@ def _read(file: int, deadline: float) -> bytes:
     return os.read(file, 1 << 16)
 
 
-def _end(process: int) -> None:
-    """End a process that is not waited for yet, and its group; it may not have made its group yet."""
+def _kill(process: int) -> None:
+    """Kill a process that is not waited for yet, and its group; it may not have made its group yet."""
     for kill in (os.killpg, os.kill):
         try:
             kill(process, signal.SIGKILL)
