@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from study.analyze.frame import TIMED
-from study.campaign import Campaign
+from study.campaign import Campaign, lines
 from study.campaign.files import write_whole
 from study.campaign.names import legible, slug
 from study.campaign.store import Record
@@ -95,7 +95,7 @@ def _word(tag: str, value: str) -> str:
 def _runs(record: Record) -> Iterable[dict[str, Any]]:
     """Yield the runs of a visit, each with its metadata and tags, and in the unit that its values are in."""
     (benchmark,) = record.line["pyperf"]["benchmarks"]
-    shared = {**record.line["pyperf"].get("metadata", {}), **benchmark.get("metadata", {})}
+    shared = lines.metadata(record.facts, record.line)
     for run in benchmark["runs"]:
         metadata = {"unit": "second", **shared, **run.get("metadata", {}), **_tags(record)}
         if record.facts["emulated"]:

@@ -15,7 +15,7 @@ import tabulate
 
 from study.analyze import compare, cost, history
 from study.analyze.rounding import difference, shown
-from study.campaign import Campaign, sense
+from study.campaign import Campaign, lines, sense
 from study.campaign.files import write_whole
 from study.campaign.names import legible, system
 from study.design import CONTROL, LEAST_BOOTS, MAIN
@@ -405,11 +405,9 @@ def facts(campaign: Campaign, board: str, style: str = "text") -> str:
         about = campaign.facts(boot)
         if about["board"] != board:
             continue
-        line = next(campaign.lines_of(boot), {})
-        suite = line.get("pyperf", {})
-        metadata = suite.get("metadata") if isinstance(suite, dict) else None
-        metadata = {name: value for name, value in (metadata or {}).items() if name not in (*compare.CELL, "name", "visit")}
-        for name, value in [*_flat(about), *_flat({"pyperf": metadata})]:
+        metadata = lines.metadata(about, next(campaign.lines_of(boot), {}))
+        said = {name: value for name, value in metadata.items() if name not in (*compare.CELL, "name", "visit")}
+        for name, value in _flat({**about, "pyperf": said}):
             known.setdefault(name, []).append(value)
     body = []
     for name, values in sorted(known.items()):

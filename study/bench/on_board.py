@@ -71,7 +71,7 @@ def main(plan: dict[str, Any]) -> None:
 
     def visits(events: list[list[str]], *strategies: str) -> list[float]:
         each = [
-            agent.visit(
+            agent.visit.measure(
                 chosen=chosen, state="mde", host="none", leave="hvc", gic=True, pmu=False, events=events, label={}, **numbers
             )
             for chosen in itertools.islice(itertools.cycle(strategies), size)

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from study.campaign import schema
@@ -21,6 +22,20 @@ PLACE = re.compile(rb'"values":"(\d+)"')
 def line_digest(line: dict[str, Any]) -> str:
     """Return the digest of a visit's line: of its canonical JSON, without the digest itself."""
     return hashlib.sha256(_canonical(line)).hexdigest()
+
+
+def metadata(facts: Mapping[str, Any], line: Mapping[str, Any]) -> dict[str, Any]:
+    """Return pyperf's metadata of a visit: those of all of its boot's processes, those of its suite, and of its benchmark.
+
+    Parameters
+    ----------
+    facts, line : mapping
+        Of the boot and of the visit, as they are recorded; a visit that only perf has counted has none.
+    """
+    suite = line.get("pyperf", {"benchmarks": [{}]})
+    (benchmark,) = suite["benchmarks"]
+    known = {**facts.get("pyperf", {}), **suite.get("metadata", {}), **benchmark.get("metadata", {})}
+    return {name: value for name, value in known.items() if value is not None}
 
 
 def _canonical(line: dict[str, Any]) -> bytes:

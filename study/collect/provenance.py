@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from study import __version__, paths
+from study.collect import measuring
 from study.errors import StudyError
 from study.kernels.cache import agent_digest, digest, tree_digest
 from study.process import git
@@ -29,7 +30,7 @@ def of_the_host() -> dict[str, Any]:
 
 
 @functools.cache
-def _of_the_study() -> dict[str, str]:
+def _of_the_study() -> dict[str, Any]:
     """Return what this process runs, as it was when it was first asked."""
     return {
         "version": __version__,
@@ -37,6 +38,7 @@ def _of_the_study() -> dict[str, str]:
         "onboard_sha256": agent_digest(),
         "module_sha256": tree_digest(paths.MODULE),
         "sources_sha256": digest(tree_digest(paths.ROOT / "study")),
+        "measured_by": measuring.digests(),
     }
 
 

@@ -21,7 +21,7 @@ from study.analyze import frame
 from study.campaign import Campaign
 from study.collect.boards import Link, find
 from study.collect.boards.ssh import SILENCE, SshBoard, pack
-from study.collect.onboard.__main__ import VISIT_LIMIT
+from study.collect.onboard.visit import LIMIT
 from study.design import Factors
 from study.errors import BadRequest, BoardFailed
 from tests.collect import sshd
@@ -152,7 +152,7 @@ def test_strategies_take_the_module_that_is_named_and_perf_an_event_of_one_s_own
 
 
 def test_a_host_that_falls_silent_is_given_up_by_the_board(lab: Lab, linked: Callable[..., Link]) -> None:
-    assert SILENCE > VISIT_LIMIT, "or a long visit would be taken for silence"
+    assert SILENCE > LIMIT, "or a long visit would be taken for silence"
     with linked(silence=15.0) as link, pytest.raises(BoardFailed, match="nothing was asked for 15 s.*run the same command again"):
         assert link.ask("facts", events=Factors().perf_events, strategies=["stock"], patience=PATIENCE)["mode"] == "vhe"
         ssh = client(os.getpid())

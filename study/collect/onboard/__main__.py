@@ -24,26 +24,17 @@ Requests name what to do and answer with ``{"id": ..., "result": ...}`` or ``{"i
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import os
-import platform
 import shutil
 import signal
 import sys
-import tempfile
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
-
-import pyperf
-
-from study.factors import STRATEGIES
 
 from . import (
     BoardError,
-    bench,
     census,
     counting,
     doctor,
@@ -54,23 +45,16 @@ from . import (
     life,
     loop,
     price,
-    sample,
     sequence,
     strategy,
-    throttle,
     tied,
     tuning,
+    visit,
 )  # fmt: skip
 
-VISIT_LIMIT = 600.0  # seconds
-ROOT = Path(os.environ.get("STUDY_ROOT", "/"))  # where the machine's files are
-PROGRAM = bench.program()  # it is run in the process of a visit, never here
 HELD = contextlib.ExitStack()  # what is put back when the agent ends
 LAST = contextlib.ExitStack()  # what is done after that
 PF_EXITING = 4  # of the flags of proc(5), stat: sched.h
-# pyperf asks this for every suite, and Python a program, file(1).
-platform.architecture = functools.cache(platform.architecture)
-pyperf.Run([1.0])  # asks all of it: what Python keeps, and the modules that it takes, are there for all forked processes
 
 
 def board_facts(
@@ -78,15 +62,15 @@ def board_facts(
 ) -> dict[str, object]:
     """Say what the board is, after trying perf, KVM, strategies of the module, and what exits and real guests need if there are any."""
     rows = counting.fitting(events)
-    result: dict[str, Any] = {**facts.collect(), "events": rows, "gic": facts.guests_gic() if gic else 0}
+    result: dict[str, Any] = {**facts.collect(), "pyperf": visit.ALIKE, "events": rows, "gic": facts.guests_gic() if gic else 0}
     for leave in exits:
         guest.check(leave, result["gic"])
     registers = result["breakpoints"], result["watchpoints"]
     board = doctor.Board(
-        ROOT, result["measuring_cpu"], result["kernel"], result["mode"], registers, result["gic"], tried=doctor.tried(rows)
+        visit.ROOT, result["measuring_cpu"], result["kernel"], result["mode"], registers, result["gic"], tried=doctor.tried(rows)
     )
     result["doctor"] = doctor.examine(board)
-    result["throttled"] = {"before": slowed_by()}
+    result["throttled"] = {"before": visit.slowed_by()}
     for name in strategies:
         strategy.choose(name)
     if guests:
@@ -96,28 +80,23 @@ def board_facts(
 
 def examine(events: list[list[str]]) -> dict[str, object]:
     """Say what is good and what is not, after trying perf and KVM."""
-    return {"checks": doctor.examine(doctor.look(ROOT, events))}
-
-
-def slowed_by() -> list[str]:
-    """Say what slows the CPU that measures down now, of what is of this boot."""
-    return throttle.of_this_boot(ROOT, facts.measuring_cpu())
+    return {"checks": doctor.examine(doctor.look(visit.ROOT, events))}
 
 
 def after() -> dict[str, object]:
     """Say what slows the CPU that measures down when all is measured."""
-    return {"throttled": {"after": slowed_by()}}
+    return {"throttled": {"after": visit.slowed_by()}}
 
 
 def tune(guests: bool = False) -> dict[str, object]:
     """Tune the machine, for real guests too if there are any, and say what was changed."""
-    settings = [*tuning.wanted(ROOT, facts.measuring_cpu()), *life.settings(ROOT) * guests]
-    return {"tuned": HELD.enter_context(tuning.held(ROOT, settings))}
+    settings = [*tuning.wanted(visit.ROOT, facts.measuring_cpu()), *life.settings(visit.ROOT) * guests]
+    return {"tuned": HELD.enter_context(tuning.held(visit.ROOT, settings))}
 
 
 def runs() -> dict[str, object]:
     """Say which kernel runs, and which is the board's own."""
-    return kexec.runs(ROOT)
+    return kexec.runs(visit.ROOT)
 
 
 def restart(release: str, words: str = "") -> dict[str, object]:
@@ -125,83 +104,13 @@ def restart(release: str, words: str = "") -> dict[str, object]:
 
     `words` are added to the command line of the one that was sent along.
     """
-    ways, why = kexec.loaded(ROOT, release, words)
-    LAST.callback(kexec.go, ROOT, ways, os.environ.get("STUDY_FOLDER", ""))
+    ways, why = kexec.loaded(visit.ROOT, release, words)
+    LAST.callback(kexec.go, visit.ROOT, ways, os.environ.get("STUDY_FOLDER", ""))
     return {"why": why}
 
 
-def visit(
-    *, chosen: str, state: str, host: str, leave: str, gic: bool, pmu: bool,
-    loops: int, values: int, warmups: int, events: list[list[str]], label: dict[str, str],
-) -> dict[str, object]:  # fmt: skip
-    """Measure one cell once: pyperf values, events, module counters, oracle."""
-    strategy.choose(chosen)
-    facts.debug_registers()  # found out once, not in each process
-    counting.keep(counting.fitting(events))  # the same
-    slowed = slowed_by()
-    with tempfile.TemporaryDirectory(prefix="study-") as folder:
-        suite, counts = Path(folder, "suite.json"), Path(folder, "counts.json")
-        words = ["--worker", "--quiet", "-o", str(suite), "--counts", str(counts)]
-        words += ["--loops", str(loops), "--values", str(values), "--warmups", str(warmups)]
-        words += ["--affinity", str(facts.measuring_cpu())]
-        words += ["--guest", state, "--host", host, "--exit", leave]
-        words += ["--no-gic"] * (not gic) + ["--pmu"] * pmu
-        words += ["--events", json.dumps(events), "--label", json.dumps(label)]
-        try:
-            _freshly(bench.NAME, lambda: bench.main(PROGRAM, words), chosen)
-        except BoardError:  # it may have left a perf that counts, or none
-            counting.let_go()
-            raise
-        measured = json.loads(counts.read_text())
-        reports, fired = measured.pop("oracle"), measured.pop("host")
-        armed = all(times == 1 for row in fired for times in row)
-        checks = {"oracle": reports, "host": fired, "well": oracle_well(chosen, reports) and armed}
-        slowed = list(dict.fromkeys([*slowed, *slowed_by()]))
-        said = {"throttled": slowed} if slowed else {}
-        return {"pyperf": json.loads(suite.read_text()), **measured, "checks": checks, **said}
-
-
-def sample_cell(
-    *, chosen: str, state: str, host: str, leave: str, gic: bool, pmu: bool, loops: int, event: str, period: int
-) -> dict[str, object]:
-    """Sample one cell once: where it was whenever the PMU had counted so many events."""
-    strategy.choose(chosen)
-    facts.debug_registers()  # found out once, not in each process
-    with tempfile.TemporaryDirectory(prefix="study-") as folder:
-        found = Path(folder, "samples.json")
-
-        def work() -> None:
-            os.sched_setaffinity(0, {facts.measuring_cpu()})
-            measured = loop.made(state, host, leave, gic=gic, pmu=pmu)
-            found.write_text(json.dumps(sample.sample(measured, loops, event, period)))
-
-        _freshly(sample.NAME, work, chosen)
-        answer: dict[str, object] = json.loads(found.read_text())
-        return answer
-
-
-def _freshly(name: str, work: Callable[[], object], chosen: str) -> None:
-    """Do what measures in a fresh process, while a strategy is in force."""
-    try:
-        status, said = fresh.run(name, work, VISIT_LIMIT)
-    except fresh.TookTooLong:
-        raise BoardError(f"a visit took longer than {VISIT_LIMIT:.0f} s; ask for fewer loops or values") from None
-    if (now := strategy.in_force()) != chosen:
-        raise BoardError(
-            f"the strategy was changed to {now} while {chosen} was measured: something else uses the module dbgswitch"
-        )
-    if status != 0:
-        last = said.strip().splitlines()[-1:] or [f"exit status {status}"]
-        raise BoardError(f"the measuring process failed: {last[0]}")
-
-
-def oracle_well(chosen: str, reports: list[int]) -> bool:
-    """Say whether the guest's breakpoint and watchpoint did what they should under a strategy."""
-    return reports == (guest.ORACLE_FIRES if STRATEGIES[chosen].correct else guest.ORACLE_SILENT)
-
-
 REQUESTS: dict[str, Callable[..., dict[str, object]]] = {
-    "facts": board_facts, "visit": visit, "live": life.live, "bits": life.bits, "sample": sample_cell, "loop": loop.begin, "rest": loop.end, "price": price.prices, "play": sequence.play, "symbols": partial(loop.symbols, ROOT),
+    "facts": board_facts, "visit": visit.measure, "live": life.live, "bits": life.bits, "sample": visit.sampled, "loop": loop.begin, "rest": loop.end, "price": price.prices, "play": sequence.play, "symbols": partial(loop.symbols, visit.ROOT),
     "doctor": examine, "after": after, "tune": tune, "runs": runs, "restart": restart,
 }  # fmt: skip
 
@@ -224,7 +133,7 @@ def main() -> None:
     parent = int(os.environ.get("STUDY_PARENT", "0"))  # who sent us, and cleans up if it can
     if parent:
         tied.end_with_parent(signal.SIGTERM)
-    tuning.mend(ROOT)
+    tuning.mend(visit.ROOT)
     census.mend()
     with LAST, HELD:
         HELD.callback(_remove_orphaned, os.environ.get("STUDY_FOLDER", ""), parent)

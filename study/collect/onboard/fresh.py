@@ -13,17 +13,20 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import json
 import mmap
 import os
 import random
 import select
 import signal
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import NoReturn
+from pathlib import Path
+from typing import Any, NoReturn
 
 from . import BoardError, tied
 
@@ -62,6 +65,36 @@ def run(name: str, work: Callable[[], object], limit: float) -> tuple[int, str]:
         words = _until_closed(running.words, time.monotonic() + limit)
         running.done = words.endswith(DONE)
     return running.status, words.removesuffix(DONE).decode(errors="replace")
+
+
+def answer(name: str, work: Callable[[Path], object], limit: float, what: str, advice: str = "") -> dict[str, Any]:
+    """Do some work in a fresh process, and return the JSON that it left in the file that it was given.
+
+    Parameters
+    ----------
+    name, limit
+        As for run().
+    work : callable
+        As for run(), of the file.
+    what, advice : str
+        What it is, and what to do if it takes too long, for messages.
+
+    Raises
+    ------
+    BoardError
+        If it fails, or takes too long.
+    """
+    with tempfile.TemporaryDirectory(prefix="study-") as folder:
+        found = Path(folder, "found.json")
+        try:
+            status, words = run(name, lambda: work(found), limit)
+        except TookTooLong:
+            raise BoardError(f"{what} took longer than {limit:.0f} s{advice}") from None
+        if status != 0:
+            (last,) = words.strip().splitlines()[-1:] or [f"exit status {status}"]
+            raise BoardError(f"{what} failed: {last}")
+        answered: dict[str, Any] = json.loads(found.read_text())
+        return answered
 
 
 ENDING: dict[int, int] = {}  # processes that did their work and are ending, and files that can be read when they have ended

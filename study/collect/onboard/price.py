@@ -13,7 +13,6 @@ import os
 import platform
 import struct
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -108,15 +107,12 @@ def prices(*, count: str, pairs: int, bursts: int) -> dict[str, object]:
         else {"trap": f"the host is at EL2, or KVM is protected ({mode}): nothing of it traps as a guest does"}
     )
     names = [name for name in LOOPS if name not in left_out]
-    with tempfile.TemporaryDirectory(prefix="study-") as folder:
-        found = Path(folder, "counts.json")
-        try:
-            status, said = fresh.run(NAME, lambda: found.write_text(json.dumps(_counts(names, count, pairs, bursts))), LIMIT)
-        except fresh.TookTooLong:
-            raise BoardError(f"the loops took longer than {LIMIT:.0f} s") from None
-        if status != 0:
-            raise BoardError((said.strip().splitlines() or [f"the process of the loops ended with {status}"])[-1])
-        return {"machine": _model(), "left_out": left_out, **json.loads(found.read_text())}
+    work = partial(_write_counts, names, count, pairs, bursts)
+    return {"machine": _model(), "left_out": left_out, **fresh.answer(NAME, work, LIMIT, "the process of the loops")}
+
+
+def _write_counts(names: list[str], count: str, pairs: int, bursts: int, found: Path) -> None:
+    found.write_text(json.dumps(_counts(names, count, pairs, bursts)))
 
 
 def _counts(names: list[str], count: str, pairs: int, bursts: int) -> dict[str, object]:

@@ -16,7 +16,6 @@ import json
 import mmap
 import os
 import random
-import tempfile
 import threading
 import time
 from collections import Counter
@@ -401,16 +400,7 @@ def play(*, seed: str, first: int, count: int) -> dict[str, object]:
             whole.append([acts, said])
         found.write_text(json.dumps({"played": whole, "met": met}))
 
-    with tempfile.TemporaryDirectory(prefix="study-") as folder:
-        found = Path(folder, "found.json")
-        try:
-            status, words = fresh.run(NAME, lambda: work(found), LIMIT)
-        except fresh.TookTooLong:
-            raise BoardError(f"{count} sequences took longer than {LIMIT:.0f} s") from None
-        if status != 0:
-            raise BoardError((words.strip().splitlines() or [f"the process of the sequences ended with {status}"])[-1])
-        answer: dict[str, object] = json.loads(found.read_text())
-        return answer
+    return fresh.answer(NAME, work, LIMIT, f"the process of {count} sequences")
 
 
 def tallied(acts: Sequence[Act], said: Sequence[Any]) -> Counter[str]:
