@@ -320,6 +320,27 @@ def test_pyperf_reads_what_is_exported(measured: Campaign, tmp_path: Path) -> No
     assert not any(unit in compared.stdout for unit in (" us", " ns", " ms"))
 
 
+def test_what_is_the_same_in_all_visits_is_written_once(measured: Campaign, tmp_path: Path) -> None:
+    """pyperf's metadata, and intervals in which perf had nothing to count; an export has the metadata again, whole, in each run."""
+    alike = {"python_version", "python_compiler", "platform", "hostname", "perf_version"}
+    lines = some([record.line for record in measured.records()], 20)
+    said = [line["pyperf"]["metadata"] for line in lines]
+    assert not any(alike & metadata.keys() for metadata in said) and {"uptime", "visit"} <= said[0].keys()
+    assert all(alike <= measured.facts(boot)["pyperf"].keys() for boot in measured.boots())
+    texts = [window["perf"] for line in lines for window in line["windows"] if "perf" in window]
+    intervals = [[json.loads(row) for row in text.splitlines() if '"interval"' in row] for text in texts]
+    assert all(
+        any(row["event-runtime"] for row in rows if row["interval"] == at)
+        for rows in intervals
+        for at in {row["interval"] for row in rows}
+    )
+    assert len(some([rows for rows in intervals if rows], 20)) == len(texts)
+    assert run("export", measured.folder, "--pyperf", tmp_path).returncode == 0
+    for path in some(tmp_path.glob("*.json"), 2):
+        for benchmark in pyperf.BenchmarkSuite.load(str(path)):
+            assert alike <= benchmark.get_metadata().keys() and benchmark.get_metadata()["python_version"].startswith("3.11.2")
+
+
 def test_the_timing_is_a_pyperf_program(printed: list[str], tmp_path: Path) -> None:
     """Run by hand on a board, it calibrates, spawns workers, and writes a suite with metadata, as any pyperf program."""
     (tmp_path / "suite.json").write_text(printed[0])

@@ -91,11 +91,20 @@ def fields_of(process):
     return pathlib.Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
 """
 # Say that we are there. Then, when told to, kill one as soon as there is one, unless the other end hangs up or the time is over.
-# perf and the measuring process are killed at work, not when they end or wait for the next visit: the latter is stopped for that.
+# The measuring process is stopped first: so it is at work, and not about to end. perf, which stays over visits and is replaced if it
+# ends between them, is killed when that process is there and perf has not run since: its windows are to come.
 KILL_ONE = (
     FIND
     + r"""
 wanted = sys.argv[1]
+AT_WORK = ("measuring", "perf")
+
+def kill(process):
+    while wanted == "session" and pathlib.Path(f"/proc/{process}/comm").read_text() != "sshd\n":
+        process = int(fields_of(process)[1])
+    os.kill(process, signal.SIGKILL)
+    print(process)
+    sys.exit()
 
 def stopped(process):
     os.kill(process, signal.SIGSTOP)
@@ -103,37 +112,34 @@ def stopped(process):
         time.sleep(0.001)
     return fields_of(process)[0] == "T"
 
-def killed(process):
-    while wanted == "session" and pathlib.Path(f"/proc/{process}/comm").read_text() != "sshd\n":
-        process = int(fields_of(process)[1])
-    os.kill(process, signal.SIGKILL)
-    print(process)
-    sys.exit()
+def has_run(process):
+    return pathlib.Path(f"/proc/{process}/status").read_text().partition("voluntary_ctxt_switches:")[2].split()
 
-def killed_at_work(measuring, perfs):
+def strike_at_work(measuring, perfs, asleep):
     try:
         if stopped(measuring):
-            for process in [measuring] if wanted == "measuring" else perfs:
-                if process == measuring or fields_of(process)[0] not in "TZX":
-                    killed(process)
+            if wanted == "measuring":
+                kill(measuring)
+            if {process: has_run(process) for process in perfs} == asleep:
+                for process in asleep:
+                    kill(process)
     finally:
         os.kill(measuring, signal.SIGCONT)
 
-def strike(there):
-    if wanted in ("measuring", "perf"):
-        for measuring in there["measuring"]:
-            killed_at_work(measuring, there["perf"])
-    else:
-        for process in there[{"session": "carrier"}.get(wanted, wanted)]:
-            killed(process)
-
 print("ready", flush=True)
 sys.stdin.readline()
-end = time.monotonic() + float(sys.argv[2])
-while not select.select([0], [], [], 0.02)[0] and time.monotonic() < end:
+end, asleep = time.monotonic() + float(sys.argv[2]), {}
+while not select.select([0], [], [], 0.002)[0] and time.monotonic() < end:
+    found = list(processes())
+    there = {kind: [process for name, process, _ in found if name == kind] for kind in ALL}
     try:
-        found = list(processes())
-        strike({kind: [process for name, process, _ in found if name == kind] for kind in ALL})
+        if wanted not in AT_WORK:
+            for process in there[{"session": "carrier"}.get(wanted, wanted)]:
+                kill(process)
+        for measuring in there["measuring"]:
+            strike_at_work(measuring, there["perf"], asleep)
+        if not there["measuring"]:
+            asleep = {process: has_run(process) for process in there["perf"]}
     except OSError:
         continue
 """

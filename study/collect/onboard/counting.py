@@ -208,6 +208,8 @@ class Counters:
     def window(self, work: Callable[[], object]) -> str:
         """Return what a perf that stays printed of some work, as it stands: rows of intervals, whose sum is the count.
 
+        Intervals in which nothing ran are left out, if there are others.
+
         It prints by the clock, and is stopped (SIGSTOP) but for the moments in which it is told to count, or has to print. It is
         counted whichever process does the work, if that was forked after perf was attached to this one; so nothing else may run in
         any of them.
@@ -225,7 +227,7 @@ class Counters:
             if select.select([self._ack], [], [], STAYS / 4000)[0] or time.monotonic() > deadline:  # it has ended, or is silent
                 raise self._silent()
         self._send(signal.SIGSTOP)
-        return os.pread(self._out.fileno(), self._size(), 0).decode()
+        return _met(os.pread(self._out.fileno(), self._size(), 0).decode())
 
     def _send(self, number: signal.Signals) -> None:
         """Send perf a signal: by os.kill(), for in a process that was forked it is no child."""
@@ -291,6 +293,13 @@ class Counters:
     def _end(self) -> None:
         self._perf.kill()
         self._perf.wait()
+
+
+def _met(text: str) -> str:
+    """Return the rows of intervals in which an event was counted for some time; all of them if there is none. Pure."""
+    rows = [(line, json.loads(line)) for line in text.splitlines(keepends=True) if line.startswith("{")]
+    ran = {said.get("interval") for _, said in rows if said.get("event-runtime")}
+    return "".join(line for line, said in rows if said.get("interval") in ran) or text
 
 
 KEPT: dict[tuple[str, ...], Counters] = {}  # of rows of events: the perfs that stay, here and in what is forked from now on
