@@ -22,7 +22,7 @@ from study.analyze.figures.costs import by_guest
 from study.analyze.figures.look import STYLE, WIDTH
 from study.analyze.texts import above_floor, competing
 from study.campaign import Campaign
-from study.collect.perfstat import parse
+from study.collect.perfstat import counted
 from study.design import STATES, choose
 from study.errors import BadRequest
 from study.factors import EXITS, GUEST_STATES, HOST_STATES, KVM, RIG, STRATEGIES, names
@@ -188,7 +188,7 @@ def test_exits_are_the_loops_and_a_constant(reference: Campaign) -> None:
         for record in reference.records()
         if not record.line["cell"]["guest"].startswith("touch") and "windows" in record.line
         for window in record.line["windows"]
-        for count in parse(window["perf"])
+        for count in counted(window)
         if count.event == "kvm:kvm_exit"
     }
     assert constants

@@ -23,6 +23,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ BOARD = "ssh:lab"
 DESIGN = {
     "strategies": "stock",
     "guests": "untouched,mde",
-    "loops": "200",
+    "loops": "2000",
     "values": "2",
     "warmups": "1",
     "processes": "2",
@@ -73,7 +74,6 @@ import os, pathlib, select, shutil, signal, sys, time
 
 STARTED_WITH = {("-I", "-c"): "carrier", ("-m", "study.collect.onboard"): "agent"}
 CALLED = {"perf": "perf", "onboard.bench": "measuring"}
-ALL = [*STARTED_WITH.values(), *CALLED.values()]
 
 def processes():
     for path in pathlib.Path("/proc").glob("[0-9]*"):
@@ -97,7 +97,9 @@ KILL_ONE = (
     FIND
     + r"""
 wanted = sys.argv[1]
-AT_WORK = ("measuring", "perf")
+
+def named(kind):
+    return [process for name, process, _ in processes() if name == kind]
 
 def kill(process):
     while wanted == "session" and pathlib.Path(f"/proc/{process}/comm").read_text() != "sshd\n":
@@ -106,6 +108,12 @@ def kill(process):
     print(process)
     sys.exit()
 
+def measuring():
+    for agent in agents:
+        for process in pathlib.Path(f"/proc/{agent}/task/{agent}/children").read_text().split():
+            if pathlib.Path(f"/proc/{process}/comm").read_text() == "onboard.bench\n":
+                yield int(process)
+
 def stopped(process):
     os.kill(process, signal.SIGSTOP)
     while fields_of(process)[0] not in "TZX":
@@ -113,33 +121,24 @@ def stopped(process):
     return fields_of(process)[0] == "T"
 
 def has_run(process):
-    return pathlib.Path(f"/proc/{process}/status").read_text().partition("voluntary_ctxt_switches:")[2].split()
+    return pathlib.Path(f"/proc/{process}/status").read_text().partition("voluntary_ctxt_switches:")[2]
 
-def strike_at_work(measuring, perfs, asleep):
+def strike_at_work(process):
     try:
-        if stopped(measuring):
-            if wanted == "measuring":
-                kill(measuring)
-            if {process: has_run(process) for process in perfs} == asleep:
-                for process in asleep:
-                    kill(process)
+        if stopped(process):
+            for victim in [process] if wanted == "measuring" else [perf for perf in asleep if has_run(perf) == asleep[perf]]:
+                kill(victim)
     finally:
-        os.kill(measuring, signal.SIGCONT)
+        os.kill(process, signal.SIGCONT)
 
+agents, asleep = named("agent"), {perf: has_run(perf) for perf in named("perf")}
 print("ready", flush=True)
 sys.stdin.readline()
-end, asleep = time.monotonic() + float(sys.argv[2]), {}
-while not select.select([0], [], [], 0.002)[0] and time.monotonic() < end:
-    found = list(processes())
-    there = {kind: [process for name, process, _ in found if name == kind] for kind in ALL}
+end = time.monotonic() + float(sys.argv[2])
+while not select.select([0], [], [], 0.001)[0] and time.monotonic() < end:
     try:
-        if wanted not in AT_WORK:
-            for process in there[{"session": "carrier"}.get(wanted, wanted)]:
-                kill(process)
-        for measuring in there["measuring"]:
-            strike_at_work(measuring, there["perf"], asleep)
-        if not there["measuring"]:
-            asleep = {process: has_run(process) for process in there["perf"]}
+        for process in measuring() if wanted in ("measuring", "perf") else named({"session": "carrier"}.get(wanted, wanted)):
+            (strike_at_work if wanted in ("measuring", "perf") else kill)(process)
     except OSError:
         continue
 """
@@ -273,8 +272,10 @@ def _run(lab: Lab, watch: Watch, place: Path, stops: Sequence[str] = ()) -> Run:
 
 def _kill(lab: Lab, watch: Watch, strike: Strike, place: Path) -> Row:
     """Measure, and kill something when the study has stopped; say what the strike met, and what came of it."""
-    there = frozenset(watch.folder.rglob("*"))
-    with _run(lab, watch, place, strike.stops(watch.size())) as run:
+    there, recorded = frozenset(watch.folder.rglob("*")), watch.size()
+    if strike.kind.target == "perf":  # it comes with the first visit of a run, and stays
+        strike = replace(strike, place=max(strike.place, recorded + 1))
+    with _run(lab, watch, place, strike.stops(recorded)) as run:
         recorder = run.stopped(PATIENCE)
         scene = Scene(watch.folder, recorder, VISITS, there)
         met, before = states.of(scene), watch.size()
