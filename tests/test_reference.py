@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import re
 import shutil
 from collections import Counter
@@ -22,10 +23,12 @@ from study.analyze.figures.costs import by_guest
 from study.analyze.figures.look import STYLE, WIDTH
 from study.analyze.texts import above_floor, competing
 from study.campaign import Campaign
+from study.campaign.store import CENSUS
+from study.collect import measuring
 from study.collect.perfstat import counted
 from study.design import STATES, choose
 from study.errors import BadRequest
-from study.factors import EXITS, GUEST_STATES, HOST_STATES, KVM, RIG, STRATEGIES, names
+from study.factors import EXITS, GUEST_STATES, GUESTS, HOST_STATES, KVM, RIG, STRATEGIES, names
 from tests.conftest import BOARDS, letters, some
 
 # Facts of Debian's 6.1 kernel, measured apart from this study: instructions per hvc round trip of an untouched guest and
@@ -60,6 +63,21 @@ def test_the_reference_is_whole_and_complete(reference: Campaign) -> None:
     for board in BOARDS:
         assert {".".join(kernel.split(".")[:2]) for name, kernel in kernels if name == board} == set(KERNELS)
     assert all(kernel.startswith("rig-") for name, kernel in kernels if name in RIGS)
+
+
+SHIPPED = ("reference", "guests")
+
+
+def test_what_is_shipped_is_of_the_code_that_is_shipped() -> None:
+    met: Counter[str] = Counter()
+    boots = [boot for name in SHIPPED for boot in Campaign(paths.DATA / name).boots()]
+    for boot in some(boots, 30):
+        facts = json.loads((boot / "boot.json").read_text())
+        kinds = {GUESTS} if (boot / CENSUS).exists() else {RIG if facts["board"] in RIGS else KVM}
+        by, now = facts["study"].get("measured_by", {}), measuring.digests()
+        assert [kind for kind in kinds if by.get(kind) != now[kind]] == [], f"{boot}: measure it anew, as CONTRIBUTING.md says"
+        met.update(kinds)
+    assert set(met) == {KVM, RIG, GUESTS}
 
 
 @pytest.mark.parametrize("board", BOARDS)
