@@ -93,7 +93,7 @@ def test_a_visit_is_compared_with_a_bare_pyperf_program_on_the_board(monkeypatch
     found = {row.name.strip(): row for row in collection.visits(1)}
     names = "board time of a sample: ours / bare pyperf", "with all that a visit counts / bare pyperf"
     values, whole, module = (found[name].value for name in (*names, "the same through the module / bare pyperf"))
-    assert 0 < values < whole < module < 0.5
+    assert 0 < values < min(whole, module)  # of one visit each, the first of which starts what stays
     spread = found["spread between processes: ours / bare pyperf"]
     assert (len(spread.samples["ours"]), len(spread.samples["other"])) == (2, 2)
     assert all(1.4e-6 < median < 1.7e-6 for kind in ("ours", "other") for median in spread.samples[kind])
