@@ -367,7 +367,7 @@ def trace(campaign: Path, board: str, cells: str, sampled: bool, visits: int) ->
     if visits < 1:
         raise click.UsageError(f"--visits is {visits}: it must be at least 1")
     tags = {tag: tuple(values) for tag, values in select.tags(cells)}
-    for name in [board] if board else receipts.boards_of(campaign):
+    for name in [board] if board else receipts.boards_of(campaign, tags):
         receipts.collect(campaign, name, tags, visits if sampled else 0)
 
 

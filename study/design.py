@@ -236,7 +236,7 @@ class Factors:
     exits: tuple[str, ...] = ("hvc",)
     processes: int = 2
     values: int = 5
-    warmups: int = 2
+    warmups: int = 3
     loops: int = 4000
     boots: int = 1
     until: float = 0.0

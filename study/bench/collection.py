@@ -39,7 +39,7 @@ def rows(say: Callable[[str], None]) -> Iterator[Row]:
     """Measure all rows; what they need is built first."""
     say("collecting: visits beside a bare pyperf program, on one emulated board (6 minutes)")
     yield from visits(PAIRS)
-    say("two emulated boards side by side and one after the other (6 minutes)")
+    say("two and four emulated boards side by side and one after the other (16 minutes)")
     yield from side_by_side(PAIRS)
     say("a rig's default campaign and its loops alone (5 minutes)")
     yield rig(PAIRS)
@@ -102,9 +102,9 @@ def spread(ours: list[float], other: list[float], resamples: int = 2000) -> Row:
 
 
 def side_by_side(pairs: int) -> list[Row]:
-    """Return the row of two equal boards that measure at the same time, after checking that neither changes the other's counts.
+    """Return rows of two and of four equal boards that measure at the same time, after checking that none changes another's counts.
 
-    The row after it is what this machine makes of two cores at best: the same with a loop in Python instead of a board.
+    The last row is what this machine makes of two cores at best: the same with a loop in Python instead of a board.
 
     Raises
     ------
@@ -120,7 +120,8 @@ def side_by_side(pairs: int) -> list[Row]:
         return ratio(name, bound, ("at the same time", ours), ("in turn", other))
 
     return [
-        beside("two boards: side by side / one after the other", 0.6, partial(_seconds, [LINUX, LINUX], factors)),
+        beside("two boards: side by side / one after the other", 0.55, partial(_seconds, [LINUX] * 2, factors)),
+        beside("four boards: at the same time / one after the other", 0.55, partial(_seconds, [LINUX] * 4, factors)),
         beside("  two loops in Python, on this machine", None, partial(_seconds_of_loops, 2)),
     ]
 

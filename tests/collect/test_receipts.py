@@ -15,12 +15,13 @@ from typing import Any
 
 import pytest
 
+from study import paths
 from study.analyze import predicted, receipts
 from study.campaign import Campaign
 from study.campaign.store import RECEIPTS
 from study.design import Factors
 from study.factors import of_series
-from tests.conftest import BIN, refused, run, some
+from tests.conftest import BIN, BOARDS, refused, run, some
 
 pytestmark = pytest.mark.board
 
@@ -144,6 +145,14 @@ def test_receipts_that_are_there_are_not_made_again(traced: Campaign) -> None:
     assert traced.verify() == []
     shown = run("verify", traced.folder)
     assert "no visit" in shown.stderr and shown.returncode == 1, "receipts alone are no measurement"
+
+
+def test_boards_that_have_no_such_cell_are_passed_over(tmp_path: Path) -> None:
+    """In the shipped campaign rigs have none of Debian's kernels; those that have the cell have its receipt, so that nothing starts."""
+    shutil.copytree(paths.DATA / "reference", tmp_path / "c")
+    done = run("trace", tmp_path / "c", "--cells", "exit=hvc host=none guest=untouched kernel=6.1 strategy=stock")
+    assert done.stdout.splitlines() == [f"c: all 1 receipts of {name} are there, nothing to make" for name in sorted(BOARDS)]
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(

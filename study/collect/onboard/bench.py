@@ -4,8 +4,9 @@ It has all that pyperf programs have: calibration, warm-ups, worker processes, m
 
     python3 -m study.collect.onboard.bench --guest mde --exit hvc -o mde.json
 
-With ``--counts`` a worker also counts events in windows of two lengths, as perf stat counts them, reads the module's counters
-over the longer one, and runs the oracle; all in the process and, but for the oracle, in the VM whose values pyperf records.
+With ``--counts`` a worker runs the oracle before, and after the values counts events in windows of two lengths, as perf stat counts
+them, and reads the module's counters over the longer one; all in the process and, but for the oracle, in the VM whose values pyperf
+records.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pyperf
 
@@ -63,29 +65,37 @@ def main(runner: pyperf.Runner, words: list[str] | None = None) -> None:
     if args.worker:  # pyperf runs this file in its manager too, which must not open a board
         breakpoints, watchpoints = facts.debug_registers()
         held = host.Debugging(args.host, breakpoints=breakpoints, watchpoints=watchpoints)
+        # First: meanwhile the kernel does what the visit before, and this VM, have left it to do.
+        reports = guest.run_oracle(gic=not args.no_gic, pmu=args.pmu) if args.counts else []
+        checked = {"oracle": reports, "host": [held.fire()]}
         measured = guest.Guest(
             args.guest, args.exit, breakpoints=breakpoints, watchpoints=watchpoints, gic=not args.no_gic, pmu=args.pmu
         )
         fresh.alone()
-        run = partial(_run_and_count, measured, held, args, itertools.count(1)) if args.counts else measured.run
+        run = partial(_run_and_count, measured, held, args, checked, itertools.count(1)) if args.counts else measured.run
     runner.bench_time_func(f"round trip {args.guest} {args.exit}", run, metadata=metadata)
 
 
 def _run_and_count(
-    measured: guest.Guest, held: host.Debugging, args: argparse.Namespace, calls: Iterator[int], loops: int
+    measured: guest.Guest,
+    held: host.Debugging,
+    args: argparse.Namespace,
+    checked: dict[str, Any],
+    calls: Iterator[int],
+    loops: int,
 ) -> float:
     """Make round trips for a value, and count after the last one: before pyperf looks at the machine, while tracepoints are taken out."""
     seconds = measured.run(loops)
     if next(calls) == args.warmups + args.values:
-        Path(args.counts).write_text(json.dumps(_counts(measured, held, args)))
+        Path(args.counts).write_text(json.dumps(_counts(measured, held, args, checked)))
     return seconds
 
 
-def _counts(measured: guest.Guest, held: host.Debugging, args: argparse.Namespace) -> dict[str, object]:
-    """Count what pyperf cannot: events in two windows for each list of events, the module's counters, the oracles.
+def _counts(measured: guest.Guest, held: host.Debugging, args: argparse.Namespace, checked: dict[str, Any]) -> dict[str, object]:
+    """Count what pyperf cannot: events in two windows for each list of events, the module's counters; and go on with what was checked.
 
-    The host's oracle: each of its breakpoints and watchpoints fires before the guest runs, and again after each of its exits to
-    user space.
+    The host's oracle: each of its breakpoints and watchpoints fires after the guest's oracle, before the guest runs, and again after
+    each of its exits to user space.
     """
     windows: list[dict[str, object]] = []
     seen: list[dict[str, int]] = []
@@ -111,8 +121,7 @@ def _counts(measured: guest.Guest, held: host.Debugging, args: argparse.Namespac
         fired.append(held.fire())
     measured.close()
     by_module = {"loops": args.loops, **{name: after[name] - before[name] for name in before}}
-    reports = guest.run_oracle(gic=not args.no_gic, pmu=args.pmu)
-    return {"windows": windows, "module": by_module, "oracle": reports, "host": [*fired, held.fire()]}
+    return {"windows": windows, "module": by_module, "oracle": checked["oracle"], "host": [*checked["host"], *fired]}
 
 
 def short(loops: int) -> int:

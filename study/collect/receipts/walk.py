@@ -6,7 +6,7 @@ import contextlib
 import shlex
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -83,7 +83,7 @@ def collect(folder: Path, board: str, cells: dict[str, tuple[str, ...]], visits:
         if damaged := campaign.damaged():
             raise BadData(f"{damaged[0]}: nothing is traced until this is mended, with: study repair {shlex.quote(str(folder))}")
         cut_torn_lines(campaign, board)
-        asked = {visit: wanted for visit in _first_visits(campaign, board) if (wanted := _wanted(factors, visit, cells))}
+        asked = _asked(campaign, board, cells)
         if not asked:
             raise BadRequest(f"{folder}: no cell of {board} is such; study plan shows those that there are")
         if visits and factors.kind != KVM:
@@ -99,19 +99,25 @@ def collect(folder: Path, board: str, cells: dict[str, tuple[str, ...]], visits:
     return Campaign(folder)
 
 
-def boards_of(folder: Path) -> list[str]:
-    """Return the boards of a campaign that can be traced.
+def _asked(campaign: Campaign, board: str, cells: Mapping[str, tuple[str, ...]]) -> dict[Visit, list[Cell]]:
+    """Return what is asked for of a board: in the first visit of each of its kernels, the cells that are such."""
+    factors = campaign.design_of(board).factors
+    return {visit: wanted for visit in _first_visits(campaign, board) if (wanted := _wanted(factors, visit, cells))}
+
+
+def boards_of(folder: Path, cells: Mapping[str, tuple[str, ...]]) -> list[str]:
+    """Return the boards of a campaign that can be traced and have such a cell; all that can, where none has one.
 
     Raises
     ------
     BadRequest
-        If it has none.
+        If none can.
     """
     campaign = Campaign(folder)
     emulated = sorted({str(facts["board"]) for facts in map(campaign.facts, campaign.boots()) if facts["emulated"]})
     if not emulated or campaign.origin == "imported":
         raise BadRequest(f"{folder} has no emulated board, which alone sees every instruction; name one with --board")
-    return emulated
+    return [board for board in emulated if _asked(campaign, board, cells)] or emulated
 
 
 def _make_all(machine: Board, campaign: Campaign, lacking: dict[Visit, list[Wanted]], planned: int) -> None:
@@ -187,7 +193,7 @@ def _first_visits(campaign: Campaign, board: str) -> list[Visit]:
     return list(first.values())
 
 
-def _wanted(factors: Factors, visit: Visit, tags: dict[str, tuple[str, ...]]) -> list[Cell]:
+def _wanted(factors: Factors, visit: Visit, tags: Mapping[str, tuple[str, ...]]) -> list[Cell]:
     """Return the cells of a kernel that are asked for, each once."""
     found = factors.on(visit.kernel)
     kernels = tags.get("kernel", ())
