@@ -221,7 +221,8 @@ def test_the_letter_is_one_that_a_list_takes(posted: str, reference: Campaign) -
     assert "path length in instructions, not time" in " ".join(posted.split())
     assert reference.digest() in posted
     assert "lazy again" in posted
-    assert not re.search(r"\d (ns|us|ms)\b|\bseconds\b", posted)
+    timed = [part for part in posted.split("\n\n") if re.search(r"\d (ns|us|ms)\b|\bseconds\b", part)]
+    assert all("published" in part for part in some(timed, 3)), "nothing of ours is a time"
 
 
 @pytest.mark.parametrize(("title", "version"), [("", 1), ("a\nb", 1), ("na\u00efve", 1), ("x" * 76, 1), ("x", 0), ("x", True)])

@@ -23,7 +23,7 @@ from study.design import choose
 from study.errors import BadData, BadRequest
 from study.factors import KVM
 from tests import made_receipts
-from tests.conftest import some
+from tests.conftest import BOARDS, some
 from tests.made_receipts import cell, function, traced
 
 PAGE = paths.ROOT / "docs/api.md"
@@ -95,7 +95,7 @@ def test_the_frames_are_those_of_the_study(shipped: Any, lived: Any, values: pd.
     pd.testing.assert_frame_equal(shipped.values, values)
     pd.testing.assert_frame_equal(shipped.summary, summary)
     assert shipped.values is shipped.values
-    assert (len(shipped.receipts), len(shipped.census)) == (0, 0)
+    assert set(some(shipped.receipts["board"], 1000)) == set(BOARDS) and len(shipped.census) == len(lived.receipts) == 0
     found = lives.frame(lived.campaign)
     expected = lives.programs(found, lives.judged(found, compare.medians(frame.tidy(lived.campaign))))
     pd.testing.assert_frame_equal(lived.census, expected)

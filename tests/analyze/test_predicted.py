@@ -393,7 +393,7 @@ def test_what_cannot_be_predicted_is_said_in_a_line(measured: Campaign, words: l
 
 
 def test_a_campaign_without_receipts_says_so() -> None:
-    assert "has no traced receipt" in refused(run("predict", "data/reference"))
+    assert "has no traced receipt" in refused(run("predict", "data/guests"))
 
 
 # --- what is assumed ----------------------------------------------------------------------------------------------------

@@ -147,7 +147,7 @@ def test_what_cannot_be_shown_is_said_in_a_line(measured: Campaign, words: list[
 
 
 def test_a_campaign_without_receipts_says_so(tmp_path: Path) -> None:
-    assert "has no traced receipt: it has none at all" in refused(run("receipt", "data/reference"))
+    assert "has no traced receipt: it has none at all" in refused(run("receipt", "data/guests"))
     campaign = made_receipts.make(tmp_path / "c", [sampled(cell(), 1, {"run": 100})])
     assert "has no traced receipt: those that it has are sampled" in refused(run("receipt", campaign.folder))
 
