@@ -263,7 +263,7 @@ STRIKES = {
 
 @pytest.mark.board
 def test_a_module_taken_out_and_a_panic_in_the_middle_of_a_visit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    factors = Factors(strategies=("lazy", "eager"), guests=("mde",), processes=1, loops=1000, values=2, warmups=1)
+    factors = Factors(strategies=("lazy", "eager"), guests=("mde",), processes=1, loops=20_000, values=2, warmups=1)
     ledger = Ledger(tmp_path / "c")
     for strike, words in STRIKES.items():
         under = f"python3 -c exec(bytes.fromhex('{(WAITER + strike).encode().hex()}'))"  # the kernel's command line has no room for spaces
