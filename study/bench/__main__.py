@@ -17,7 +17,9 @@ from study.campaign.files import write_whole
 from study.errors import StudyError
 
 PARTS: dict[str, Callable[[Callable[[str], None]], Iterable[Row]]] = {
-    "collection": collection.rows,
+    "visits": collection.rows_of_visits,
+    "boards": collection.rows_of_boards,
+    "rig": collection.rows_of_a_rig,
     "setup": setup.rows,
     "notebooks": notebooks.rows,
     "analysis": analysis.rows,

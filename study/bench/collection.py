@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stdout
 from functools import partial
@@ -35,14 +35,22 @@ FEW, MANY = 2, 8
 PLAN = {"loops": Factors().loops, "values": Factors().values, "warmups": Factors().warmups, "events": Factors().perf_events}
 
 
-def rows(say: Callable[[str], None]) -> Iterator[Row]:
-    """Measure all rows; what they need is built first."""
-    say("collecting: visits beside a bare pyperf program, on one emulated board (6 minutes)")
-    yield from visits(PAIRS)
+def rows_of_visits(say: Callable[[str], None]) -> list[Row]:
+    """Measure what a visit takes."""
+    say("visits beside a bare pyperf program, on one emulated board (6 minutes)")
+    return visits(PAIRS)
+
+
+def rows_of_boards(say: Callable[[str], None]) -> list[Row]:
+    """Measure what boards side by side take."""
     say("two and four emulated boards side by side and one after the other (16 minutes)")
-    yield from side_by_side(PAIRS)
+    return side_by_side(PAIRS)
+
+
+def rows_of_a_rig(say: Callable[[str], None]) -> list[Row]:
+    """Measure what a rig's campaign takes."""
     say("a rig's default campaign and its loops alone (5 minutes)")
-    yield rig(PAIRS)
+    return [rig(PAIRS)]
 
 
 def measured(pairs: int, plan: dict[str, Any] = PLAN) -> Samples:
