@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -9,7 +10,9 @@ from typing import Any
 
 from study.campaign import Campaign
 from study.campaign.store import RECEIPTS
+from study.campaign.sums import read_sums, write_sums
 from study.design import Factors
+from tests.conftest import some
 
 BOARD, KERNEL = "qemu-neoverse-n1", "6.1.0-56-arm64"
 NUMBERS = [
@@ -80,6 +83,14 @@ def make(folder: Path, lines: Iterable[Mapping[str, Any]], board: str = BOARD, a
         boot.record(dict(line), file=RECEIPTS)
     campaign.close(board)
     return Campaign(folder)
+
+
+def without(campaign: Campaign, place: Path) -> Campaign:
+    """A copy of a campaign, without the boots in which receipts were made."""
+    made = some({path.parent for path in campaign.folder.glob(f"boots/*/{RECEIPTS}")})
+    shutil.copytree(campaign.folder, place, ignore=lambda folder, names: [name for name in names if Path(folder, name) in made])
+    write_sums(place, {name: value for name, value in read_sums(place).items() if (place / name).exists()})
+    return Campaign(place)
 
 
 def add(campaign: Campaign, boot: Path, lines: Iterable[Mapping[str, Any]]) -> Campaign:

@@ -41,7 +41,7 @@ FACTORS = {
 }  # fmt: skip
 # Cells of a board by kernel, the control arm's among them: five ways on 6.1, one and itself again on the others.
 GUESTS_AND_HOSTS = 9 + 2 + 3  # hvc, hvc with a host that debugs, mmio
-CELLS = GUESTS_AND_HOSTS * (5 + 3 * 2)
+CELLS, MMIO = (guests * (5 + 3 * 2) for guests in (GUESTS_AND_HOSTS, 3))
 FIGURES = {"answer", "history", "cost-hvc", "cost-mmio", "rig-hvc", "parts", "rig-parts", "control-arm", "drift", "break-even", "rig-break-even",
            "prices", "rig-prices"}  # fmt: skip
 
@@ -143,13 +143,14 @@ def test_strategies_cost_what_their_rules_say(cost: dict[tuple[str, str, str], f
     assert cost[board, "lazy", "one-no-mde"] < cost[board, "control-scan", "one-no-mde"]
 
 
-def test_pyperf_and_perf_agree_in_every_visit(values: pd.DataFrame) -> None:
+@pytest.mark.parametrize(("leave", "most"), [("hvc", 0.02), ("mmio", 0.04)])
+def test_pyperf_and_perf_agree_in_every_visit(values: pd.DataFrame, leave: str, most: float) -> None:
     tags = ["board", "boot", "visit"]
-    linux = compare.of_kind(values, KVM).astype(dict.fromkeys(tags, str))
+    linux = compare.of_kind(values, KVM).query("exit == @leave").astype(dict.fromkeys(tags, str))
     visits = linux.pivot_table(index=tags, columns="metric", values="value", aggfunc="median")
     counted = visits["instructions"] + visits["user-instructions"]
-    assert len(visits) == 2 * CELLS * FACTORS[KVM].boots
-    assert ((counted / visits["clock"] - 1).abs() < 0.03).all()
+    assert len(visits) == 2 * FACTORS[KVM].boots * {"hvc": CELLS - MMIO, "mmio": MMIO}[leave]
+    assert ((counted / visits["clock"] - 1).abs() < most).all()
 
 
 def test_the_control_arm_is_never_told_apart(summary: pd.DataFrame) -> None:
@@ -163,7 +164,8 @@ def test_the_rig_ranks_strategies_as_linux_does_wherever_no_access_traps(summary
     assert set(ranks.columns) == {*BOARDS, *RIGS}
     assert ranks.loc[list(STATES)].notna().all(axis=None)
     for guest, row in ranks.loc[list(STATES)].drop(index="touch").iterrows():
-        assert row.nunique() == 1, f"{guest}: {dict(row)}"
+        sure = row[~row.str.contains("~")]
+        assert len(sure) >= 3 and sure.nunique() == 1, f"{guest}: {dict(row)}"
     assert ranks.loc["touch"].nunique() > 1
 
 
@@ -175,7 +177,7 @@ def test_a_trap_weighs_far_less_on_the_rig_and_the_letter_says_why(posted: str, 
     for board in (*BOARDS, *RIGS):
         assert f"{traps[board]:.0f} instructions on {board}" in text
     assert "pays less for each touch there" in text
-    assert "alike for these guests: untouched, mde, one, half, all, one-no-mde, touch-20; not for: touch, touch-4." in text
+    assert "alike for these guests: untouched, one, half, all, one-no-mde, touch-20; not for: touch, touch-4." in text
 
 
 @pytest.mark.parametrize("board", RIGS)

@@ -46,14 +46,14 @@ def test_the_letter_is_a_page_that_opens_with_the_answer(one_page: str) -> None:
     lines = one_page.splitlines()
     assert len(lines) <= 90
     first = one_line("\n".join(lines[:12]))
-    assert "pays 358 to 394 instructions more (17 to 32 %) on each hvc round trip" in first
+    assert "pays 358 to 390 instructions more (17 to 32 %) on each hvc round trip" in first
     assert all(f"{board} (" in first for board in BOARDS) and "Linux 6.1, 6.12, 6.18, 7.3" in first
     assert "path length in instructions, not time" in first and "a model" in first
     assert max(map(len, lines)) <= 75
 
 
 def test_the_rows_in_which_a_kernel_got_worse_are_in_the_letter(one_page: str) -> None:
-    assert "every mmio round trip more than the oldest: +3055 on 7.3, +2171 on 6.1 (qemu-cortex-a57)" in one_line(one_page)
+    assert "every mmio round trip more than the oldest: +3179 on 7.3, +2173 on 6.1 (qemu-cortex-a57)" in one_line(one_page)
 
 
 def test_no_number_of_the_letter_is_of_its_own(one_page: str, posted: str, summary: pd.DataFrame, values: pd.DataFrame) -> None:
@@ -85,8 +85,9 @@ def test_a_table_of_many_kernels_has_ten_rows_says_what_it_leaves_out_and_calls_
 
 
 def test_a_trap_costs_one_number(posted: str) -> None:
-    assert "trap 2128" not in one_line(posted)
-    assert "2163 instructions on qemu-cortex-a57" in one_line(posted)
+    """That of the cost model is not beside it."""
+    assert len(set(re.findall(r"(\d+) instructions on qemu-cortex-a57", one_line(posted)))) == 1
+    assert not re.search(r"\btrap \d{4}", one_line(posted))
 
 
 def test_names_that_are_no_plain_words_are_explained(one_page: str) -> None:
@@ -230,8 +231,8 @@ def test_a_control_arm_that_could_not_be_told_apart_is_not_praised(reference: Ca
 def test_boards_that_ranked_nothing_rank_nothing_alike(summary: pd.DataFrame) -> None:
     assert findings.ranks(summary[summary["board"] == BOARDS[0]]).startswith("All boards rank")
     assert findings.ranks(summary[summary["strategy"] != "eager"]) == ""
-    kept = (summary["board"] == BOARDS[0]) | (summary["guest"] == "mde")
-    assert findings.ranks(summary[kept]).endswith("alike, for every guest: mde.")
+    kept = (summary["board"] == BOARDS[0]) | (summary["guest"] == "one")
+    assert findings.ranks(summary[kept]).endswith("alike, for every guest: one.")
 
 
 def test_changes_since_the_last_version_name_what_moved(reference: Campaign, values: pd.DataFrame, tmp_path: Path) -> None:
@@ -247,7 +248,7 @@ def test_changes_since_the_last_version_name_what_moved(reference: Campaign, val
     text = changes.since(faster, reference, 2)
     assert "1 moved for sure by more than 1%; 0 are new, 4 are gone." in one_line(text)
     assert re.search(rf"^{BOARDS[0]} hvc$", text, re.MULTILINE)
-    assert re.search(r"^  mde, lazy +17\d\d +13\d\d +-20\.0%$", text, re.MULTILINE)
+    assert re.search(r"^  mde, lazy +1[67]\d\d +13\d\d +-20\.0%$", text, re.MULTILINE)
     assert max(map(len, text.splitlines())) <= 75
     assert tables.EMULATED in text
 
@@ -394,10 +395,12 @@ PREDICTED = "What real cores would pay: a prediction"
 
 
 def test_letter_and_reply_say_what_round_trips_differ_in_and_nothing_else_changes(
-    reference: Campaign, summary: pd.DataFrame, values: pd.DataFrame, posted: str, tmp_path: Path
+    reference: Campaign, summary: pd.DataFrame, values: pd.DataFrame, tmp_path: Path
 ) -> None:
-    shutil.copytree(reference.folder, tmp_path / "reference")
-    campaign = Campaign(tmp_path / "reference")
+    campaign = made_receipts.without(reference, tmp_path / "reference")
+    bare = letters(campaign, values, summary, title="A title", version=2)[1]
+    longest = "board=qemu-neoverse-n1 exit=hvc guest=mde,untouched,touch-4,touch"
+    without = reply.render(campaign, summary, longest)
     boot = next(boot for boot in campaign.boots() if boot.name == "qemu-neoverse-n1.1")
     with_receipts = made_receipts.add(campaign, boot, [made_receipts.of_guest("mde"), made_receipts.of_guest("untouched")])
     assert with_receipts.verify() == []
@@ -411,7 +414,7 @@ def test_letter_and_reply_say_what_round_trips_differ_in_and_nothing_else_change
     said = predicted_tables.telling(on_cores)
     assert "Neoverse N1  5.17" in said and text.count(f"\n\n{PREDICTED}\n{'-' * len(PREDICTED)}\n\n{said}\n") == 1
     assert "Kunpeng" not in page and "prediction" not in page
-    told, known = (whole.partition("How to reproduce")[0] for whole in (text, posted))
+    told, known = (whole.partition("How to reproduce")[0] for whole in (text, bare))
     told = told.replace(f"{PREDICTED}\n{'-' * len(PREDICTED)}\n\n{said}\n", "")
     assert told.replace(f"{excerpt}\n\n", "") == known
     cells = "board=qemu-neoverse-n1 exit=hvc guest=mde"
@@ -419,8 +422,6 @@ def test_letter_and_reply_say_what_round_trips_differ_in_and_nothing_else_change
     assert f"\n\n{excerpt}\n\n" in answer and len(answer.splitlines()) <= reply.REPLY
     for others in ("board=qemu-cortex-a57 exit=hvc guest=mde", "board=qemu-neoverse-n1 exit=mmio guest=mde"):
         assert "__debug_save_state" not in reply.render(with_receipts, summary, others)
-    longest = "board=qemu-neoverse-n1 exit=hvc guest=mde,untouched,touch-4,touch"
-    without = reply.render(reference, summary, longest)
     assert len(without.splitlines()) + 2 > reply.REPLY - len(excerpt.splitlines()), "there is no room for it"
     assert reply.render(with_receipts, summary, longest).splitlines()[:-1] == without.splitlines()[:-1]
 
