@@ -193,10 +193,25 @@ def telling(found: Predictions, style: str = "text") -> str:
     style : str
         A row of tables.FORMATS.
     """
-    asked = found.differences[found.differences["guest"].isin([receipts.IDLE, receipts.ASKED])]
-    if asked.empty and (found.checks["result"] == predicted.UNCHECKED).all():
-        return ""
-    return _joined([*_said(found, style), differences(asked, style), checks(found.checks, found.assumed, style)])
+    return _joined([answered(found, style), core_by_core(found, style)]) if _tells(found) else ""
+
+
+def answered(found: Predictions, style: str = "text") -> str:
+    """Return what is predicted of the guests of the question in sentences, and what it rests on; empty if that is nothing."""
+    return _joined(_said(found, style)) if _tells(found) else ""
+
+
+def core_by_core(found: Predictions, style: str = "text") -> str:
+    """Return the tables behind that: the differences on each core, and what was published beside them; empty if that is nothing."""
+    return _joined([differences(_asked(found), style), checks(found.checks, found.assumed, style)]) if _tells(found) else ""
+
+
+def _asked(found: Predictions) -> pd.DataFrame:
+    return found.differences[found.differences["guest"].isin([receipts.IDLE, receipts.ASKED])]
+
+
+def _tells(found: Predictions) -> bool:
+    return not (_asked(found).empty and (found.checks["result"] == predicted.UNCHECKED).all())
 
 
 def others(found: Predictions, style: str = "text") -> str:

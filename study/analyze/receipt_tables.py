@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from study.analyze import cost, history, receipts, tables
+from study.analyze import cost, history, receipts, tables, texts
 from study.analyze.receipts import Accesses, Pair
 from study.analyze.select import TAGS
 from study.campaign.names import system
@@ -309,11 +309,11 @@ def message(pairs: Sequence[Pair]) -> str:
 
 def described(pairs: Sequence[Pair]) -> str:
     """Say in words what a figure of pairs shows."""
-    found = []
+    clauses = []
     for pair in pairs:
-        named = ", ".join(f"{function} {signed(more)}" for function, more, _ in largest(pair))
-        found.append(f"{heading(*pair)}: {moved(pair)} to system registers: {named}.")
-    return f"{message(pairs)}. What one round trip has more than another, in {EMULATED}. {' '.join(found)}"
+        function, more, _ = largest(pair)[0]
+        clauses.append(f"{pair[0].board}, {system(pair[0].board, pair[0].kernel)}: {moved(pair)}: {function} {signed(more)}")
+    return texts.within(f"{message(pairs)}. In {EMULATED}. ", clauses)
 
 
 def drawn(pairs: Sequence[Pair]) -> str:

@@ -295,6 +295,7 @@ def test_the_figure_is_said_in_words_too(measured: Campaign) -> None:
     for text in (receipt_tables.described(pairs), receipt_tables.drawn(pairs)):
         assert BOARD in text and "__debug_save_state" in text and "+170" in text and "emulated" in text
     for some_pairs in (pairs, many(30)):
+        assert 80 < len(receipt_tables.described(some_pairs)) <= 300
         text = receipt_tables.drawn(some_pairs)
         assert text.isascii() and max(map(len, text.splitlines())) <= tables.WIDTH
 
