@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from study.campaign import Campaign
-from study.collect.perfstat import parse, per_round_trip
+from study.collect.perfstat import counted, parse, per_round_trip
 from study.errors import BadData
 
 
@@ -146,5 +146,5 @@ def test_windows_that_do_not_pair_up_are_bad_data(windows: Any) -> None:
 
 def test_what_perf_printed_on_a_board_is_read(reference: Campaign) -> None:
     record = next(iter(reference.records()))
-    events = {count.event for window in record.line["windows"] for count in parse(window["perf"])}
+    events = {count.event for window in record.line["windows"] for count in counted(window)}
     assert events == {event for row in reference.designs["kvm"].factors.perf_events for event in row}
