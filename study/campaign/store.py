@@ -266,12 +266,11 @@ class Campaign:
             cannot be true, or whose visit is recorded twice.
         """
         path, names = boot / self.file, list[str]()
-        if not path.exists():
-            return
         state = _state(path)
-        for line in self._judged(path, self.judge(boot, {} if seen is None else seen, self.file)):
-            names.append(line["visit"])
-            yield line
+        if state:
+            for line in self._judged(path, self.judge(boot, {} if seen is None else seen, self.file)):
+                names.append(line["visit"])
+                yield line
         self._read[boot] = state, names
 
     def _judged(self, path: Path, judge: Judge) -> Iterator[dict[str, Any]]:
@@ -314,9 +313,9 @@ class Campaign:
 
     def names_of(self, boot: Path, seen: Seen) -> list[str]:
         """Return the names of the visits that lines_of() yields. A file that it has read to the end is read again only if it changed."""
-        state, names = self._read.get(boot, (None, []))
+        state, names = self._read.get(boot, (None, list[str]()))
         places = self._places(self.facts(boot)["board"], seen)
-        if not state or state != _state(boot / self.file) or places.keys() & names:
+        if state != _state(boot / self.file) or places.keys() & names:
             return [line["visit"] for line in self.lines_of(boot, seen)]
         places |= dict.fromkeys(names, boot.name)
         return names
