@@ -463,7 +463,8 @@ def series(
     from study.kernels import linux
 
     if lines:
-        kept.commit(Path(lines), repo)
+        asked = kept.commit(Path(lines), repo).design
+        options |= {name: text for name, text in asked.items() if options[name] is None}
         base, branch = linux.BASE, linux.BRANCH
     if not base:
         raise click.UsageError("a series starts from a commit: name it with --base, or a file of lines with --lines")

@@ -68,6 +68,7 @@ def collect(
     BoardFailed
         If the base does not boot, or a board fails. What was recorded stays.
     """
+    choose(**options)  # what cannot be measured is said before anything is built
     repository = Repository(repo)
     numbered = {TIP: repository.commit(branch)} if ends else dict(enumerate(repository.series(base, branch), 1))
     start = clone().take(repository, base)

@@ -3,6 +3,8 @@
 So nothing of the kernel's own is kept, but for the lines that are the names of places. A file of such a series is TOML:
 
     linux = "7.3"                       # the series of kernels whose source it is for
+    [design]                            # what is measured of it, where that is not said otherwise; may be left out
+    guests = "untouched,mde"            # or hosts, or exits: as for study series
     [[patch]]                           # one for each commit
     message = "subject, and a text"
     [[patch.insert]]
@@ -17,6 +19,7 @@ from __future__ import annotations
 import re
 import shutil
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -25,6 +28,8 @@ from study.errors import BadRequest
 from study.kernels import linux
 from study.kernels.repository import PLAIN, SOMEONE
 from study.process import git, run
+
+DESIGN = ("guests", "hosts", "exits")  # what a series may ask for
 
 
 @dataclass(frozen=True)
@@ -109,8 +114,27 @@ class Patch:
     insertions: tuple[Insertion, ...]
 
 
-def read(file: Path) -> tuple[str, list[Patch]]:
-    """Return of which kernels' source a series is, and its patches.
+@dataclass(frozen=True)
+class Series:
+    """What a file holds.
+
+    Parameters
+    ----------
+    linux : str
+        Of which kernels' source it is.
+    patches : tuple of Patch
+        One for each commit.
+    design : mapping of str to str
+        What it says of what is to be measured: options of ``study series`` by name, of DESIGN.
+    """
+
+    linux: str
+    patches: tuple[Patch, ...]
+    design: Mapping[str, str]
+
+
+def read(file: Path) -> Series:
+    """Return the series that a file holds.
 
     Raises
     ------
@@ -119,10 +143,10 @@ def read(file: Path) -> tuple[str, list[Patch]]:
     """
     try:
         known = tomllib.loads(file.read_text(encoding="utf-8"))
-        patches = [_patch(row) for row in _tables(known, "patch")]
+        patches = tuple(_patch(row) for row in _tables(known, "patch"))
         if not isinstance(known["linux"], str) or not patches:
             raise TypeError("linux is no text, or there is no patch")
-        return known["linux"], patches
+        return Series(known["linux"], patches, _design(known.get("design", {})))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, TypeError, AttributeError, KeyError) as error:
         why = error.strerror if isinstance(error, OSError) else f"it has no {error}" if isinstance(error, KeyError) else error
         raise BadRequest(f"{file} is no series of lines: {why}; docs/kernels.md says what one is") from None
@@ -137,6 +161,14 @@ def _tables(row: dict[str, Any], name: str) -> list[dict[str, Any]]:
     return found
 
 
+def _design(table: Any) -> dict[str, str]:
+    if not isinstance(table, dict):
+        raise TypeError("design is no table")
+    if wrong := [name for name, value in table.items() if name not in DESIGN or not isinstance(value, str)]:
+        raise TypeError(f"{wrong[0]} = {table[wrong[0]]!r} is no part of a design; it has {', '.join(DESIGN)}, as text")
+    return table
+
+
 def _patch(row: dict[str, Any]) -> Patch:
     parts = {field.name for field in fields(Insertion)}
     for words in _tables(row, "insert"):
@@ -148,8 +180,10 @@ def _patch(row: dict[str, Any]) -> Patch:
     return Patch(message, insertions)
 
 
-def commit(file: Path, folder: Path) -> None:
+def commit(file: Path, folder: Path) -> Series:
     """Make a git repository of the kernel's source, with a commit for each patch of a series on linux.BRANCH, from linux.BASE on.
+
+    Returns the series.
 
     What is at `folder` is made anew if it was made so before; all commits of one file on one source have the same names.
 
@@ -158,20 +192,21 @@ def commit(file: Path, folder: Path) -> None:
     BadRequest
         If the file holds no series, one that does not fit that source, or there is something else at `folder`.
     """
-    series, patches = read(file)
+    series = read(file)
     made = folder / ".git" / "study-lines"
     if folder.exists() and not made.exists():
         raise BadRequest(f"{folder} is there already, and was not made of such a series: name another folder")
     shutil.rmtree(folder, ignore_errors=True)
-    run(["git", "clone", "--quiet", "--no-checkout", linux.repository(series), folder], env=PLAIN)
+    run(["git", "clone", "--quiet", "--no-checkout", linux.repository(series.linux), folder], env=PLAIN)
     made.touch()
-    files = sorted({insertion.file for patch in patches for insertion in patch.insertions})
+    files = sorted({insertion.file for patch in series.patches for insertion in patch.insertions})
     git(folder, "sparse-checkout", "set", "--no-cone", *(f"/{name}" for name in files), env=PLAIN)
     git(folder, "checkout", "--quiet", linux.BRANCH, env=PLAIN)
-    for patch in patches:
+    for patch in series.patches:
         for insertion in patch.insertions:
             place = folder / insertion.file
             if not place.is_file():
-                raise BadRequest(f"{file}: Linux {series} has no {insertion.file}")
+                raise BadRequest(f"{file}: Linux {series.linux} has no {insertion.file}")
             place.write_text(insertion.into(place.read_text(encoding="utf-8")), encoding="utf-8")
         git(folder, "commit", "--quiet", "--all", "--message", patch.message, env={**PLAIN, **SOMEONE})
+    return series

@@ -136,12 +136,32 @@ def test_each_patch_becomes_a_commit_and_a_second_time_the_same(source: Path, ma
         ('message = "Second"', 'message = ""', "a patch has no message, or adds nothing"),
         ("return 1", "return 3", "is there 0 times, and must be once"),
         ("[[patch]]", "[[patch", "is no series of lines"),
+        (
+            '"7.3"',
+            '"7.3"\n[design]\nkernels = "6.1"',
+            "kernels = '6.1' is no part of a design; it has guests, hosts, exits, as text",
+        ),
+        ('"7.3"', '"7.3"\n[design]\nguests = ["mde"]', "guests = ['mde'] is no part of a design"),
+        ('"7.3"', '"7.3"\ndesign = "mde"', "design is no table"),
     ],
 )
 def test_a_file_that_is_no_series_is_refused_in_a_line(made: Made, old: str, new: str, says: str) -> None:
     said = made(SERIES.replace(old, new))
     assert says in said
     assert len(said.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(("words", "says"), [([], "guests: 'nobody'"), (["--guests", "mde,somebody"], "guests: 'somebody'")])
+def test_a_series_says_what_is_measured_of_it_and_an_option_says_otherwise(
+    source: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str], says: str
+) -> None:
+    (source / "series.toml").write_text(SERIES.replace('"7.3"', '"7.3"\n[design]\nguests = "mde,nobody"'))
+    command = ["series", "--lines", source / "series.toml", "--repo", source / "made", "--campaign", source / "c", *words]
+    monkeypatch.setattr("sys.argv", ["study", *map(str, command)])
+    with pytest.raises(SystemExit):
+        main()
+    assert says in capsys.readouterr().err
+    assert not (source / "c").exists()
 
 
 def test_what_was_not_made_of_lines_is_left_alone(source: Path, made: Made) -> None:
@@ -156,6 +176,6 @@ def test_our_own_series_fit_the_source_that_they_are_for(tmp_path: Path) -> None
     for file in some(OURS, 1):
         lines.commit(file, tmp_path / file.stem)
         subjects = git(tmp_path / file.stem, "log", "--format=%s", "base..topic").splitlines()
-        assert len(subjects) == len(lines.read(file)[1])
+        assert len(subjects) == len(lines.read(file).patches)
         removed = [line for line in git(tmp_path / file.stem, "diff", "base", "topic").splitlines() if line.startswith("-")]
         assert all(line.startswith("--- ") for line in removed)
