@@ -175,7 +175,6 @@ analyze: setup-python  ## figures and tables of CAMPAIGN, with notebooks/analyze
 figures: analyze  ## the same: the figures are made with the tables
 
 mail: setup-python  ## the cover letter of CAMPAIGN, with notebooks/cover-letter.ipynb; with BRANCH= into its series
-	@[ ! -e "$(SERIES:.toml=.txt)" ] || [ -e "$$OUT/series.txt" ] || { mkdir -p "$$OUT" && cp "$(SERIES:.toml=.txt)" "$$OUT/series.txt"; }
 	@$(STUDY) notebook cover-letter "$$PAGES/cover-letter.ipynb" -p campaign "$$CAMPAIGN" -p title "$$TITLE" -p version "$$VERSION" -p since "$$SINCE" -p url "$$URL" -p smallest "$$SMALLEST"
 	@[ -z "$$BRANCH" ] || $(STUDY) mail "$$OUT/letter.txt" "$$OUT/series" --repo "$$REPO" --branch="$$BRANCH" --base="$$BASE" \
 	  --tool "$$TOOL" --keep "$$KEEP" --version "$$VERSION" --to="$$TO" --cc="$$COPY"

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -155,6 +155,15 @@ def some(things: Iterable[T], least: int = 1) -> list[T]:
     return found
 
 
+def wait_for(look: Callable[[], T], limit: float = 240.0) -> T:
+    """Look until there is something, and return it; other tests may keep the machine busy."""
+    end = time.monotonic() + limit
+    while not (found := look()):
+        assert time.monotonic() < end, f"it did not come in {limit:.0f} s"
+        time.sleep(0.02)
+    return found
+
+
 def run(
     *words: object, program: str = "study", env: dict[str, str] | None = None, timeout: float = 600
 ) -> subprocess.CompletedProcess[str]:
@@ -231,9 +240,10 @@ def files_of_checkout() -> list[str]:
 
 
 def copy_of_checkout(place: Path) -> Path:
-    """Copy what a clone of this checkout would hold, without what was made, and with its environment."""
+    """Copy what a clone of this checkout would hold, without what is made of its campaigns, and with its environment."""
+    made = tuple(f"paper/{campaign.name}/" for campaign in paths.DATA.iterdir())
     for name in files_of_checkout():
-        if not name.startswith("paper/reference/") or name.endswith("/series.txt"):
+        if not name.startswith(made) or name.endswith("/series.txt"):
             (place / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(paths.ROOT / name, place / name)
     (place / ".venv").symlink_to(BIN.parent)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import shutil
 import tempfile
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +21,11 @@ from study.collect.boards import Link
 from study.collect.boards.emulated import EmulatedBoard
 from study.design import GIT
 from study.errors import BadRequest, BoardFailed
+from study.kernels import image
+from study.kernels.cache import cached, digest, kept
 from study.terminal import progress
 
+PLAYED = "played"  # what of the cache came of a kernel, while others are still to be played on
 AT_ONCE = 10  # sequences that a board is asked for
 PATIENCE = 900.0  # seconds for so many
 CPUS = 2  # one of a vCPU, and one of a host that begins to debug while it is loaded
@@ -35,6 +40,8 @@ MUST = {
 
 def play(campaign: Campaign, names: Sequence[str], count: int, seed: str) -> dict[str, Any]:
     """Play sequences on the base, on the base again, and on every other kernel of a series; record and return what came of them.
+
+    A command that was ended goes on with the first kernel that it did not come to the end of.
 
     Parameters
     ----------
@@ -89,6 +96,9 @@ def play(campaign: Campaign, names: Sequence[str], count: int, seed: str) -> dic
             stopped.set()  # nobody plays on whom nobody waits for
         told = {"seed": seed, "count": count, "played": [row for future in found for row in future.result()]}
     campaign.record_sequences(told)
+    for board in emulated:  # who asks again has them played again
+        for recipe in _recipes(board.name, kernels, count, seed):
+            shutil.rmtree(kept(PLAYED, recipe))
     return told
 
 
@@ -106,22 +116,14 @@ def _of_board(
     """Play on one board, kernel after kernel."""
     name, base = board.name, list[Any]()
     rows: list[dict[str, Any]] = []
-    for row in kernels:
-        played: list[Any] = []
-        met: Counter[str] = Counter()
-        with (
-            tempfile.TemporaryDirectory(prefix="study-") as folder,  # of this command: others may play on such a board, too
-            Link(name, board.launch(Path(folder, "console.log"), ("stock",), GIT + row["commit"])) as link,
-        ):
-            facts = link.ask("facts", events=[], strategies=["stock"])
-            while len(played) < count:
-                at_once = min(AT_ONCE, count - len(played))
-                answer = link.ask("play", patience=PATIENCE, seed=seed, first=len(played), count=at_once)
-                played += _checked(name, answer, at_once)
-                met.update(answer["met"])
-                done(at_once)
+    for recipe, row in zip(_recipes(name, kernels, count, seed), kernels, strict=True):
+        if kept(PLAYED, recipe).is_dir():
+            done(count)
+        place = cached(PLAYED, recipe, partial(_play, board, row, count, seed, done))
+        told = json.loads((place / "played.json").read_text())
+        played, met = told["played"], told["met"]
         base = base or played
-        if lacking := [says for what, says in MUST.items() if not met[what]]:
+        if lacking := [says for what, says in MUST.items() if not met.get(what)]:
             raise BoardFailed(f"{name}: {count} sequences met no {', no '.join(lacking)}: ask for more of them, with --count")
         differ = [number for number, (one, other) in enumerate(zip(base, played, strict=True)) if one != other]
         if differ:
@@ -129,15 +131,40 @@ def _of_board(
         rows.append(
             {
                 "board": name,
-                "mode": str(facts["mode"]),
+                "mode": told["mode"],
                 "kernel": row["label"],
-                "build_id": str(facts["build_id"]),
+                "build_id": told["build_id"],
                 "digest": hashlib.sha256(json.dumps(played).encode()).hexdigest(),
                 "differ": differ,
                 "met": dict(sorted(met.items())),
             }
         )
     return rows
+
+
+def _recipes(name: str, kernels: Sequence[Mapping[str, str]], count: int, seed: str) -> list[str]:
+    """Return of each kernel what is played on it; the second time on the base is another than the first."""
+    images = [image.image(GIT + row["commit"]).name for row in kernels]
+    return [digest(name, what, str(count), seed, str(images[:n].count(what))) for n, what in enumerate(images)]
+
+
+def _play(board: EmulatedBoard, row: Mapping[str, str], count: int, seed: str, done: Callable[[int], None], folder: Path) -> None:
+    """Play on one kernel, and write down what came of it."""
+    played: list[Any] = []
+    met: Counter[str] = Counter()
+    with (
+        tempfile.TemporaryDirectory(prefix="study-") as place,  # of this command: others may play on such a board, too
+        Link(board.name, board.launch(Path(place, "console.log"), ("stock",), GIT + row["commit"])) as link,
+    ):
+        facts = link.ask("facts", events=[], strategies=["stock"])
+        while len(played) < count:
+            at_once = min(AT_ONCE, count - len(played))
+            answer = link.ask("play", patience=PATIENCE, seed=seed, first=len(played), count=at_once)
+            played += _checked(board.name, answer, at_once)
+            met.update(answer["met"])
+            done(at_once)
+    told = {"mode": str(facts["mode"]), "build_id": str(facts["build_id"]), "played": played, "met": met}
+    (folder / "played.json").write_text(json.dumps(told))
 
 
 def _checked(name: str, answer: Mapping[str, Any], count: int) -> list[Any]:

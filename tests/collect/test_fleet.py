@@ -10,7 +10,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,7 +23,7 @@ from study.campaign import Campaign
 from study.campaign.store import VISITS
 from study.collect.fleet import client
 from study.collect.fleet import worker as on_worker
-from tests.conftest import BIN, own_address, refused, run, some
+from tests.conftest import BIN, own_address, refused, run, some, wait_for
 
 pytestmark = pytest.mark.board
 
@@ -64,13 +63,6 @@ def start(*words: object, session: bool = False) -> subprocess.Popen[str]:
 def ended(process: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:
     out, errors = process.communicate(timeout=PATIENCE)
     return subprocess.CompletedProcess(process.args, process.returncode, out, errors)
-
-
-def wait_for(what: Callable[[], object]) -> None:
-    end = time.monotonic() + PATIENCE
-    while not what():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.05)
 
 
 def recorded(campaign: Path, board: str) -> int:

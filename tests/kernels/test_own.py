@@ -19,7 +19,7 @@ from study.campaign import Campaign
 from study.collect.onboard.sequence import LATE, drawn
 from study.kernels import lines, source
 from tests import conftest
-from tests.conftest import BIN, BOARDS, letters, refused, some
+from tests.conftest import BIN, BOARDS, letters, refused, some, wait_for
 from tests.kernels import linux
 from tests.kernels.tree import git
 
@@ -142,9 +142,17 @@ def test_a_kernel_that_lets_the_host_s_breakpoints_fire_in_a_guest_is_found_by_s
     words = ["--boards", BOARDS[0], "--exits", "hvc", "--guests", "mde", "--boots", "1"]
     done = run("series", "--repo", repo, "--base", "base", "--branch", "scans", "--campaign", folder, *words)
     assert done.returncode == 0, done.stderr
-    done = run("sequences", folder, "--boards", BOARDS[0], "--count", "100")
+    words = [str(BIN / "study"), "sequences", str(folder), "--boards", BOARDS[0], "--count", "100"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as playing:
+        first = wait_for(lambda: next(paths.cache().glob("played-*[!t]/played.json"), None))
+        playing.terminate()
+        assert "run the same command again to go on" in playing.communicate()[0]
+    first.write_text(first.read_text().replace('"vhe"', '"hvhe"'))
+    done = run(*words[1:])
     assert done.returncode == 1, done.stdout + done.stderr
+    assert list(paths.cache().glob("played-*")) == [], "who asks again has them played again"
     known = Campaign(folder).sequences()
+    assert [row["mode"] for row in known["played"]] == ["hvhe", "vhe", "vhe", "vhe"], "what was played is not played again"
     base, again, forgets, at_load = [row["differ"] for row in some(known["played"], 4)]
     assert base == again == []
     assert len(at_load) > 1 and len(forgets) > len(at_load), known

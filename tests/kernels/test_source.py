@@ -9,8 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,7 +17,7 @@ from study import paths, process
 from study.errors import BadRequest
 from study.kernels import build, source
 from study.kernels.repository import Repository
-from tests.conftest import BIN, refused, run
+from tests.conftest import BIN, refused, run, wait_for
 from tests.faults.disk import FULL, Room
 from tests.kernels import tree
 
@@ -221,7 +219,7 @@ def test_a_build_that_was_interrupted_goes_on(repo: Path, tmp_path: Path) -> Non
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
     ) as process:
-        waits = _wait_for(lambda: next((tmp_path / "cache").glob("source/build-*/waits"), None))
+        waits = wait_for(lambda: next((tmp_path / "cache").glob("source/build-*/waits"), None))
         os.killpg(process.pid, signal.SIGINT)
         said = process.communicate(timeout=60)[0]
         said = process.communicate(timeout=60)[0]
@@ -246,15 +244,6 @@ def test_two_commands_that_build_wait_for_each_other(repo: Path, tmp_path: Path)
     found = [process.communicate(timeout=120)[0].splitlines()[-1] for process in running]
     assert [process.returncode for process in running] == [0] * 4
     assert found[0] == found[2] != found[1] == found[3]
-
-
-def _wait_for(look: Callable[[], object], limit: float = 60.0) -> Path:
-    """Wait until there is something, and return it."""
-    end = time.monotonic() + limit
-    while not (found := look()):
-        assert time.monotonic() < end, "it did not come"
-        time.sleep(0.02)
-    return found  # type: ignore[return-value]
 
 
 def test_a_series_is_one_commit_after_the_other(repo: Path, tmp_path: Path) -> None:

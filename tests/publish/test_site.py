@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import shutil
@@ -65,8 +66,11 @@ PLACES = {
 }
 
 
-# The command of the shipped letter.
-(PRINTED,) = re.findall(r"^    (make .*)$", (paths.PAPER / "reference" / "letter.txt").read_text(), re.MULTILINE)
+SHIPPED = ("reference", "series-debug-registers")  # campaigns with a letter
+# The command of each of these letters.
+PRINTED = [
+    command for name in SHIPPED for command in re.findall(r"^    (make .*)$", (paths.PAPER / name / "letter.txt").read_text(), re.MULTILINE)
+]
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +81,7 @@ def papers(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     def make(name: str) -> Path:
         place = copy_of_checkout(folder / name)
         env = {**os.environ, **PLACES[name], "PYTHONPATH": str(place), "STUDY_CACHE": str(place / "cache")}
-        for command in (PRINTED, "make html CAMPAIGN=data/reference"):  # the environment is there, however new the lock file is
+        for command in (*PRINTED, "make html CAMPAIGN=data/reference"):  # the environment is there, however new the lock file is
             done = subprocess.run(
                 ["sh", "-ec", f"MAKEFLAGS='-o .venv/ready' {command}"],
                 cwd=place,
@@ -115,11 +119,11 @@ def pages(papers: list[Path], reference: Campaign, tmp_path_factory: pytest.Temp
     return folder
 
 
-def test_the_command_of_the_letter_makes_the_letter(papers: list[Path]) -> None:
-    assert PRINTED == "make figures mail CAMPAIGN=data/reference"
-    for paper in papers:
+def test_the_command_of_a_letter_makes_the_letter(papers: list[Path]) -> None:
+    assert PRINTED == [f"make figures mail CAMPAIGN=data/{name}" for name in SHIPPED]
+    for paper, campaign in itertools.product(papers, SHIPPED):
         for name in ("letter.txt", "letter-more.txt"):
-            assert (paper / "reference" / name).read_bytes() == (paths.PAPER / "reference" / name).read_bytes()
+            assert (paper / campaign / name).read_bytes() == (paths.PAPER / campaign / name).read_bytes()
 
 
 # The folded parts of a page, and whether a printed page has them.
@@ -165,10 +169,11 @@ def visit(chromium: Browser, pages: Path, name: str, size: tuple[int, int]) -> I
 
 
 def test_all_that_is_shipped_is_made_again_without_an_emulator(papers: list[Path]) -> None:
-    shipped, drawn = paths.PAPER / "reference", papers[0] / "reference"
-    ours, theirs = ({path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} for folder in (drawn, shipped))
-    assert some(ours.keys(), 30) and ours.keys() == theirs.keys(), "make figures mail CAMPAIGN=data/reference"
-    assert [name for name in ours if ours[name] != theirs[name]] == [], "out of date: make figures mail CAMPAIGN=data/reference"
+    for campaign, command in zip(SHIPPED, PRINTED, strict=True):
+        shipped, drawn = paths.PAPER / campaign, papers[0] / campaign
+        ours, theirs = ({path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} for folder in (drawn, shipped))
+        assert some(ours.keys(), 15) and ours.keys() == theirs.keys(), command
+        assert [name for name in ours if ours[name] != theirs[name]] == [], f"out of date: {command}"
     assert {path.name for path in (papers[0].parent / "cache").iterdir()} == {"columns"}
 
 
