@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
+from study.campaign import schema
 from study.errors import BadData
 
 FILE = Path(__file__).with_name("assumed.toml")
@@ -137,8 +137,8 @@ def assumed(text: str | None = None) -> Assumed:
         If it is none: the line says what is wrong with it.
     """
     try:
-        found = tomllib.loads(FILE.read_text(encoding="utf-8") if text is None else text)
-    except tomllib.TOMLDecodeError as error:
+        found = schema.load_toml(FILE.read_bytes() if text is None else text)
+    except BadData as error:
         raise BadData(f"{FILE.name}: {error}") from None
     if unknown := sorted(found.keys() ^ {"ipc", "clock", "core", "like"}):
         raise BadData(f"{FILE.name}: {unknown[0]!r}: it has ipc, clock, core and like, each of them and nothing else")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from study.analyze import tables
+from study.campaign import schema
 from study.errors import BadData
 
 FILE = Path(__file__).with_name("prices.toml")
@@ -114,9 +114,12 @@ def prices(text: str | None = None) -> list[Price]:
         If it is none: the line says what is wrong with it.
     """
     try:
-        rows = tomllib.loads(FILE.read_text(encoding="utf-8") if text is None else text)["price"]
-        return [_price(row) for row in rows]
-    except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:
+        found = schema.load_toml(FILE.read_bytes() if text is None else text)
+    except BadData as error:
+        raise BadData(f"{FILE.name}: {error}") from None
+    try:
+        return [_price(row) for row in found["price"]]
+    except (KeyError, TypeError) as error:
         raise BadData(f"{FILE.name}: {error}") from None
 
 

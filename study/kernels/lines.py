@@ -18,13 +18,13 @@ from __future__ import annotations
 
 import re
 import shutil
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from study.errors import BadRequest
+from study.campaign import schema
+from study.errors import BadData, BadRequest
 from study.kernels import linux
 from study.kernels.repository import PLAIN, SOMEONE
 from study.process import git, run
@@ -142,12 +142,12 @@ def read(file: Path) -> Series:
         If the file holds no such series: the line says what is wrong.
     """
     try:
-        known = tomllib.loads(file.read_text(encoding="utf-8"))
+        known = schema.load_toml(file.read_bytes())
         patches = tuple(_patch(row) for row in _tables(known, "patch"))
         if not isinstance(known["linux"], str) or not patches:
             raise TypeError("linux is no text, or there is no patch")
         return Series(known["linux"], patches, _design(known.get("design", {})))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, TypeError, AttributeError, KeyError) as error:
+    except (OSError, BadData, TypeError, AttributeError, KeyError) as error:
         why = error.strerror if isinstance(error, OSError) else f"it has no {error}" if isinstance(error, KeyError) else error
         raise BadRequest(f"{file} is no series of lines: {why}; docs/kernels.md says what one is") from None
     except BadRequest as error:

@@ -24,22 +24,24 @@ import pandas as pd
 import pyperf
 
 from study import paths
-from study.analyze import compare, frame, lives, measured, patches, published
+from study.analyze import compare, frame, lives, measured, patches, played, published
 from study.campaign import Campaign
 from study.campaign.lines import line_digest
 from study.campaign.names import LONGEST, legible
-from study.campaign.store import BOOT, CENSUS, DESIGN, ENOUGH, PRICES, RECEIPTS, SERIES, VISITS
+from study.campaign.store import BOOT, CENSUS, DESIGN, ENOUGH, PRICES, RECEIPTS, SEQUENCES, SERIES, VISITS
 from study.campaign.sums import SUMS
 from study.collect import records
 from study.collect.boards import rig
 from study.collect.boards.link import Launch, Link
 from study.collect.boards.linux import LinuxBoard
 from study.collect.fleet import shelf
+from study.collect.guests import table
 from study.collect.imports.imported import import_files
 from study.collect.rig.script import Machine, oracle
 from study.design import Design, Factors, Visit, draw
 from study.errors import BoardFailed
 from study.factors import GUESTS, IMPORTED, KVM, RIG
+from study.kernels import lines
 from study.publish import letter, prose, series, site
 from tests import made_lives, made_logs, receipts
 from tests.fuzz import mutate
@@ -99,6 +101,26 @@ kernel = "6.1"
 [boards.local]
 kernel = "6.1"
 tune = false
+"""
+KEPT = b"""linux = "7.3"
+[design]
+guests = "untouched,mde"
+[[patch]]
+message = "KVM: arm64: Charge"
+[[patch.insert]]
+file = "exit.c"
+within = "cost"
+before = "return a;"
+text = "a++;\\n"
+"""
+KEPT_IN = "int cost(int a)\n{\n\treturn a;\n}\n"
+OWN_GUESTS = b"""[mine]
+kernel = "Image"
+initrd = "initrd"
+append = "console=ttyAMA0 quiet"
+bits = 32
+memory = 512
+marks = true
 """
 PERF = b"""# started on Tue Nov 24 22:01:20 2026
 
@@ -452,6 +474,28 @@ def read_prices(bench: Bench, content: bytes) -> None:
     insist(repr(published.prices(measured.text(known))) == repr(known), "prices are others when they are written")
 
 
+def played_of(base: Path) -> list[bytes]:
+    one = {
+        "board": "qemu-neoverse-n1",
+        "mode": "vhe",
+        "build_id": "",
+        "digest": "0" * 64,
+        "met": {"guest read": 3, "exception 0x30": 5},
+    }
+    rows = [{**one, "kernel": kernel, "differ": differ} for kernel, differ in (("base", []), ("base", []), ("tip", [4]))]
+    return [json.dumps({"seed": "1", "count": 20, "played": rows}).encode()]
+
+
+def read_played(bench: Bench, content: bytes) -> None:
+    """Read which sequences were played on the kernels of a series, and say so."""
+    folder = bench.fresh("played")
+    (folder / DESIGN).write_text(json.dumps(draw(FACTORS[KVM]).to_json()))
+    (folder / SEQUENCES).write_bytes(content)
+    known = Campaign(folder).sequences()
+    is_one_line("a sentence", played.sentence(known))
+    insist(known["played"] and all(line.isprintable() for line in played.table(known).splitlines()), "a table says nothing")
+
+
 def read_campaign(kind: str, name: str, bench: Bench, content: bytes) -> None:
     """Read a campaign of which one file is spoiled, as a frame and in words."""
     folder = bench.campaign(kind, f"{kind}-{name}")
@@ -574,6 +618,31 @@ def read_shelf(bench: Bench, content: bytes) -> None:
     for entry in shelf.read(path):
         for word in (*entry.options, *entry.before, *entry.environment.values()):
             is_one_line("a word of a command", word)
+
+
+def read_kept(bench: Bench, content: bytes) -> None:
+    """Read a series that is kept as lines, and add its lines where they belong."""
+    file = bench.fresh("kept") / "kept.toml"
+    file.write_bytes(content)
+    kept = lines.read(file)
+    insist(kept.patches and all(isinstance(text, str) for text in (kept.linux, *kept.design.values())), "it says nothing")
+    for patch in kept.patches:
+        insist(patch.message.strip() and patch.insertions, "a patch that is none is taken", patch)
+        for insertion in patch.insertions:
+            added = insertion.into(KEPT_IN)
+            insist(added.replace(insertion.text, "", 1) == KEPT_IN, "more than lines was added", added)
+
+
+def read_own_guests(bench: Bench, content: bytes) -> None:
+    """Read guests of a user's own, whose files are there."""
+    folder = bench.fresh("guests")
+    for name in ("Image", "initrd"):
+        (folder / name).write_text(name)
+    (folder / "guests.toml").write_bytes(content)
+    for name, row in table.read(folder / "guests.toml").items():
+        printable("a guest", name)
+        is_one_line("a command line", row.append)
+        insist(row.bits in (32, 64) and 16 <= row.memory <= 65536, "a guest that no board has is taken", row)
 
 
 def read_serial(bench: Bench, content: bytes) -> None:
@@ -812,6 +881,9 @@ FORMATS: dict[str, Format] = {
     "perf": Format(4, lambda base: [PERF, INTERVALS], as_bytes(*PERF_WORDS), partial(read_import, "x.txt")),
     "log": Format(4, logs, as_bytes(*LOG_WORDS), partial(read_import, "x.log")),
     "boards": Format(25, lambda base: [TOML], as_bytes(*TOML_WORDS), read_shelf),
+    "kept": Format(25, lambda base: [KEPT], as_bytes(b"[[patch", b"]]", b"before", b"within", b'"""', b"return", b"../"), read_kept),
+    "own-guests": Format(12, lambda base: [OWN_GUESTS], as_bytes(b"[mine", b"]", b"kernel", b"memory", b"0x7f", b"true", b"32"), read_own_guests),
+    "played": Format(12, played_of, as_json(b'"played"', b'"met"', b'"differ"', b'"count"'), read_played),
     "prices": Format(25, lambda base: [PRICES_OF_OURS], as_bytes(*PRICE_WORDS), read_prices),
     "serial": Format(25, serial_lines, of_serial, read_serial),
     "linux": Format(3, linux_answers, a_line, read_linux),

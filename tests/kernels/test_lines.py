@@ -135,7 +135,8 @@ def test_each_patch_becomes_a_commit_and_a_second_time_the_same(source: Path, ma
         ("after =", "behind =", "behind = 'int cost(void) { return 1; }' is no part of an insertion"),
         ('message = "Second"', 'message = ""', "a patch has no message, or adds nothing"),
         ("return 1", "return 3", "is there 0 times, and must be once"),
-        ("[[patch]]", "[[patch", "is no series of lines"),
+        ("[[patch]]", "[[patch", "is no series of lines: it is not TOML: "),
+        ('"7.3"', "[" * 5000, "is no series of lines: it is not TOML: "),
         (
             '"7.3"',
             '"7.3"\n[design]\nkernels = "6.1"',

@@ -69,7 +69,9 @@ PLACES = {
 SHIPPED = ("reference", "series-debug-registers")  # campaigns with a letter
 # The command of each of these letters.
 PRINTED = [
-    command for name in SHIPPED for command in re.findall(r"^    (make .*)$", (paths.PAPER / name / "letter.txt").read_text(), re.MULTILINE)
+    command
+    for name in SHIPPED
+    for command in re.findall(r"^    (make .*)$", (paths.PAPER / name / "letter.txt").read_text(), re.MULTILINE)
 ]
 
 
@@ -120,7 +122,7 @@ def pages(papers: list[Path], reference: Campaign, tmp_path_factory: pytest.Temp
 
 
 def test_the_command_of_a_letter_makes_the_letter(papers: list[Path]) -> None:
-    assert PRINTED == [f"make figures mail CAMPAIGN=data/{name}" for name in SHIPPED]
+    assert [f"make figures mail CAMPAIGN=data/{name}" for name in SHIPPED] == PRINTED
     for paper, campaign in itertools.product(papers, SHIPPED):
         for name in ("letter.txt", "letter-more.txt"):
             assert (paper / campaign / name).read_bytes() == (paths.PAPER / campaign / name).read_bytes()
@@ -171,7 +173,9 @@ def visit(chromium: Browser, pages: Path, name: str, size: tuple[int, int]) -> I
 def test_all_that_is_shipped_is_made_again_without_an_emulator(papers: list[Path]) -> None:
     for campaign, command in zip(SHIPPED, PRINTED, strict=True):
         shipped, drawn = paths.PAPER / campaign, papers[0] / campaign
-        ours, theirs = ({path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} for folder in (drawn, shipped))
+        ours, theirs = (
+            {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} for folder in (drawn, shipped)
+        )
         assert some(ours.keys(), 15) and ours.keys() == theirs.keys(), command
         assert [name for name in ours if ours[name] != theirs[name]] == [], f"out of date: {command}"
     assert {path.name for path in (papers[0].parent / "cache").iterdir()} == {"columns"}

@@ -16,15 +16,15 @@ from __future__ import annotations
 
 import re
 import shlex
-import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from study.campaign import schema
 from study.campaign.names import legible, slug
 from study.collect import boards
-from study.errors import BadRequest
+from study.errors import BadData, BadRequest
 from study.factors import KVM, kind_of
 
 TABLE = "boards"
@@ -140,12 +140,8 @@ def read(path: Path) -> tuple[BoardEntry, ...]:
         If it is not such a file; the message names the file, the board and the key.
     """
     try:
-        data = tomllib.loads(path.read_bytes().decode())
-    except (ValueError, RecursionError) as error:
-        raise BadRequest(f"{path}: it is not TOML: {legible(' '.join(str(error).split()))}") from None
-    try:
-        return parse(data, path.absolute().parent)
-    except BadRequest as error:
+        return parse(schema.load_toml(path.read_bytes()), path.absolute().parent)
+    except (BadData, BadRequest) as error:
         raise BadRequest(f"{path}: {error}") from None
 
 

@@ -15,15 +15,15 @@ first process of the study's guests does, is one phase from its start to its end
 from __future__ import annotations
 
 import shutil
-import tomllib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from study import guests
+from study.campaign import schema
 from study.campaign.names import legible
-from study.errors import BadRequest
+from study.errors import BadData, BadRequest
 from study.kernels import guests as built
 from study.kernels.cache import cached, digest, digest_of
 
@@ -117,14 +117,12 @@ def read(path: Path) -> dict[str, Row]:
         If it is no such file; the message names the file, the guest and the key.
     """
     try:
-        data = tomllib.loads(path.read_bytes().decode())
+        text = path.read_bytes()
     except OSError as error:
         raise BadRequest(f"{path}: {error.strerror}; it is to describe guests, see docs/guests.md") from None
-    except (ValueError, RecursionError) as error:
-        raise BadRequest(f"{path}: it is not TOML: {legible(' '.join(str(error).split()))}") from None
     try:
-        return {name: _row(name, table, path.absolute().parent) for name, table in data.items()}
-    except BadRequest as error:
+        return {name: _row(name, table, path.absolute().parent) for name, table in schema.load_toml(text).items()}
+    except (BadData, BadRequest) as error:
         raise BadRequest(f"{path}: {error}") from None
 
 
