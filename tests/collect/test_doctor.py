@@ -58,6 +58,7 @@ WELL = {
 BOARD = doctor.Board(Path(), cpu=3, release="6.1.0-arm64", mode="vhe", registers=(6, 4), gic=3, user=0)
 PI, HWMON = "sys/devices/platform/soc/soc:firmware/get_throttled", "sys/class/hwmon/hwmon2"
 LOCKDOWN = "sys/kernel/security/lockdown"
+DAMON = "sys/module/damon_stat/parameters/enabled"
 NONE: dict[str, object] = {}
 # What may come of trying a row of events, and the PMU of a kind of core.
 LOST = (Tried("instructions:G", "not supported", 100.0), Tried("cycles:kh", "not supported", 100.0))
@@ -145,6 +146,8 @@ CASES: list[tuple[str, Mapping[str, str | None], Mapping[str, object], str, str,
     ("load", {"proc/loadavg": "3.50 0.30 0.28 1/220 4711"}, NONE, "3.50", ADVICE, "ps -eo"),
     ("load", {"proc/loadavg": "0.10 0.30 0.28 4/220 4711"}, NONE, "4 running", ADVICE, "ps -eo"),
     ("swap", {"proc/meminfo": "SwapTotal:     1024000 kB\nSwapFree:      512000 kB\n"}, NONE, "500 MiB", ADVICE, "swapoff"),
+    ("memory monitor", {DAMON: "Y"}, NONE, "damon_stat", ADVICE, f"echo N | sudo tee /{DAMON}"),
+    ("memory monitor", {DAMON: "N"}, NONE, "none", GOOD, ""),
 ]  # fmt: skip
 
 

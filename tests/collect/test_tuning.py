@@ -41,6 +41,7 @@ MACHINE = {
     "proc/irq/7/smp_affinity_list": f"{ALL}\n",
     "proc/irq/12/smp_affinity_list": f"{MEASURING}\n",
     "proc/irq/30/smp_affinity_list": f"{MEASURING + 1}\n",
+    tuning.DAMON: "Y\n",
 }
 TUNED = {
     **MACHINE,
@@ -50,6 +51,7 @@ TUNED = {
     "proc/irq/default_smp_affinity": tuning.mask((1 << MEASURING + 2) - 1 & ~(1 << MEASURING)),
     "proc/irq/7/smp_affinity_list": OTHERS,
     "proc/irq/12/smp_affinity_list": OTHERS,
+    tuning.DAMON: "N",
 }
 PATIENCE = 120.0  # seconds
 CHANGED = {name for name in MACHINE if TUNED[name] != MACHINE[name]}

@@ -67,7 +67,7 @@ def board_facts(
         guest.check(leave, result["gic"])
     registers = result["breakpoints"], result["watchpoints"]
     board = doctor.Board(
-        visit.ROOT, result["measuring_cpu"], result["kernel"], result["mode"], registers, result["gic"], tried=doctor.tried(rows)
+        facts.ROOT, result["measuring_cpu"], result["kernel"], result["mode"], registers, result["gic"], tried=doctor.tried(rows)
     )
     result["doctor"] = doctor.examine(board)
     result["throttled"] = {"before": visit.slowed_by()}
@@ -80,7 +80,7 @@ def board_facts(
 
 def examine(events: list[list[str]]) -> dict[str, object]:
     """Say what is good and what is not, after trying perf and KVM."""
-    return {"checks": doctor.examine(doctor.look(visit.ROOT, events))}
+    return {"checks": doctor.examine(doctor.look(facts.ROOT, events))}
 
 
 def after() -> dict[str, object]:
@@ -90,13 +90,13 @@ def after() -> dict[str, object]:
 
 def tune(guests: bool = False) -> dict[str, object]:
     """Tune the machine, for real guests too if there are any, and say what was changed."""
-    settings = [*tuning.wanted(visit.ROOT, facts.measuring_cpu()), *life.settings(visit.ROOT) * guests]
-    return {"tuned": HELD.enter_context(tuning.held(visit.ROOT, settings))}
+    settings = [*tuning.wanted(facts.ROOT, facts.measuring_cpu()), *life.settings(facts.ROOT) * guests]
+    return {"tuned": HELD.enter_context(tuning.held(facts.ROOT, settings))}
 
 
 def runs() -> dict[str, object]:
     """Say which kernel runs, and which is the board's own."""
-    return kexec.runs(visit.ROOT)
+    return kexec.runs(facts.ROOT)
 
 
 def restart(release: str, words: str = "") -> dict[str, object]:
@@ -104,13 +104,13 @@ def restart(release: str, words: str = "") -> dict[str, object]:
 
     `words` are added to the command line of the one that was sent along.
     """
-    ways, why = kexec.loaded(visit.ROOT, release, words)
-    LAST.callback(kexec.go, visit.ROOT, ways, os.environ.get("STUDY_FOLDER", ""))
+    ways, why = kexec.loaded(facts.ROOT, release, words)
+    LAST.callback(kexec.go, facts.ROOT, ways, os.environ.get("STUDY_FOLDER", ""))
     return {"why": why}
 
 
 REQUESTS: dict[str, Callable[..., dict[str, object]]] = {
-    "facts": board_facts, "visit": visit.measure, "live": life.live, "bits": life.bits, "sample": visit.sampled, "loop": loop.begin, "rest": loop.end, "price": price.prices, "play": sequence.play, "symbols": partial(loop.symbols, visit.ROOT),
+    "facts": board_facts, "visit": visit.measure, "live": life.live, "bits": life.bits, "sample": visit.sampled, "loop": loop.begin, "rest": loop.end, "price": price.prices, "play": sequence.play, "symbols": partial(loop.symbols, facts.ROOT),
     "doctor": examine, "after": after, "tune": tune, "runs": runs, "restart": restart,
 }  # fmt: skip
 
@@ -133,7 +133,7 @@ def main() -> None:
     parent = int(os.environ.get("STUDY_PARENT", "0"))  # who sent us, and cleans up if it can
     if parent:
         tied.end_with_parent(signal.SIGTERM)
-    tuning.mend(visit.ROOT)
+    tuning.mend(facts.ROOT)
     census.mend()
     with LAST, HELD:
         HELD.callback(_remove_orphaned, os.environ.get("STUDY_FOLDER", ""), parent)

@@ -386,6 +386,13 @@ def swap(board: Board) -> Finding:
     return Finding("none in use")
 
 
+def memory_monitor(board: Board) -> Finding:
+    """Find out whether damon_stat looks at all memory, many times a second."""
+    if list(tuning.memory_monitor(board.root, board.cpu)):
+        return Finding("damon_stat looks at all memory", ADVICE, f"echo N | sudo tee /{tuning.DAMON}")
+    return Finding("none")
+
+
 CHECKS: dict[str, Callable[[Board], Finding]] = {
     "KVM": kvm,
     "KVM mode": kvm_mode,
@@ -407,4 +414,5 @@ CHECKS: dict[str, Callable[[Board], Finding]] = {
     "steal time": steal,
     "load": load,
     "swap": swap,
+    "memory monitor": memory_monitor,
 }

@@ -21,6 +21,7 @@ from study import factors
 from . import BoardError, guest, kvm
 from .tuning import CPUS, cpus, listed, read
 
+ROOT = Path(os.environ.get("STUDY_ROOT", "/"))  # where the machine's files are
 PMUS = "sys/bus/event_source/devices"
 
 

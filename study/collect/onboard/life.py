@@ -31,7 +31,6 @@ LOADER = "ld-linux-aarch64.so.1"
 MARK, BOOT, WHOLE, CANNOT = b"study:", "boot", "whole", "77"
 # What kvm-unit-tests' programs say of their end: 1 is success.
 STATUS = re.compile(rb"EXIT: STATUS=(\d+)")
-ROOT = Path(os.environ.get("STUDY_ROOT", "/"))  # where the machine's files are
 POLLING = "sys/module/kvm/parameters/halt_poll_ns"
 KVM_CAP_ARM_EL1_32BIT = 93  # include/uapi/linux/kvm.h
 MOMENT, TRIES = 0.002, 200  # seconds without an exit after which a guest is taken to wait, and how often that is tried
@@ -71,8 +70,8 @@ def live(
     argv += ["-nodefaults", "-nographic", "-no-reboot", "-serial", "stdio", "-kernel", str(GUESTS / kernel)]
     argv += ["-initrd", str(GUESTS / initrd)] * bool(initrd) + ["-append", append] * bool(append)
     with contextlib.ExitStack() as held:
-        if lacking := settings(ROOT):
-            held.enter_context(tuning.held(ROOT, lacking))
+        if lacking := settings(facts.ROOT):
+            held.enter_context(tuning.held(facts.ROOT, lacking))
         reading = held.enter_context(census.counting(counted))
         if marks:
             phases = list(_phases(held.enter_context(_started(argv, limit)), reading))

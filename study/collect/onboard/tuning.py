@@ -27,6 +27,7 @@ from . import BoardError
 JOURNAL = "run/study-tuned.jsonl"
 BOOT_ID = "proc/sys/kernel/random/boot_id"
 CPUS = "sys/devices/system/cpu"
+DAMON = "sys/module/damon_stat/parameters/enabled"
 # Governors that leave the frequency where it is. What the owner of a machine chose to fix is not changed.
 STEADY = ("performance", "userspace")
 PATIENCE = 5.0  # seconds until a guardian that is still at work must have ended
@@ -83,6 +84,12 @@ def new_interrupts(root: Path, cpu: int) -> Iterator[tuple[str, str]]:
         yield path, mask(others)
 
 
+def memory_monitor(root: Path, cpu: int) -> Iterator[tuple[str, str]]:
+    """Stop the thread of damon_stat (mm/damon/stat.c), which some kernels start by themselves: it looks at all memory, on any CPU."""
+    if read(root / DAMON) == "Y":
+        yield DAMON, "N"
+
+
 def mask(bits: int) -> str:
     """Write a mask of CPUs as the kernel reads it: groups of eight digits, hexadecimal."""
     digits = f"{bits:x}"
@@ -90,7 +97,13 @@ def mask(bits: int) -> str:
     return ",".join(digits[at : at + 8] for at in range(0, len(digits), 8))
 
 
-RULES: tuple[Callable[[Path, int], Iterator[tuple[str, str]]], ...] = (governor, idle_states, interrupts, new_interrupts)
+RULES: tuple[Callable[[Path, int], Iterator[tuple[str, str]]], ...] = (
+    governor,
+    idle_states,
+    interrupts,
+    new_interrupts,
+    memory_monitor,
+)
 
 
 def wanted(root: Path, cpu: int) -> Iterator[tuple[str, str]]:

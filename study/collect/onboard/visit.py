@@ -21,7 +21,6 @@ from study.factors import STRATEGIES
 from . import BoardError, bench, counting, facts, fresh, guest, loop, sample, strategy, throttle
 
 LIMIT = 600.0  # seconds
-ROOT = Path(os.environ.get("STUDY_ROOT", "/"))  # where the machine's files are
 PROGRAM = bench.program()  # it is run in the process of a visit, never here
 MOMENTARY = ("date", "duration", "load_avg_1min", "mem_max_rss", "runnable_threads", "uptime")  # what pyperf says of a run alone
 # pyperf asks this for every suite, and Python a program, file(1).
@@ -106,7 +105,7 @@ def apart(metadata: Mapping[str, Any]) -> dict[str, Any]:
 
 def slowed_by() -> list[str]:
     """Say what slows the CPU that measures down now, of what is of this boot."""
-    return throttle.of_this_boot(ROOT, facts.measuring_cpu())
+    return throttle.of_this_boot(facts.ROOT, facts.measuring_cpu())
 
 
 def oracle_well(chosen: str, reports: list[int]) -> bool:
