@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shlex
 import sys
@@ -77,6 +78,23 @@ def kernels() -> Callable[[Any], Any]:
         click.option("--repo", type=click.Path(path_type=Path), help="Repository of kernels that are built."),
     ]
     return _all_of(options)
+
+
+def styles(*known: str, hint: str = "How to show it.") -> Callable[[Any], Any]:
+    """Return what adds the options that say how something is shown, the first if there is none; ``--json`` is short for one of them."""
+    options = [
+        click.option("--as", "style", type=click.Choice(known), default=known[0], show_default=True, help=hint),
+        click.option("--json", "as_json", is_flag=True, help="The same as --as json: a list of rows for programs."),
+    ]
+
+    def add(command: Any) -> Any:
+        @functools.wraps(command)
+        def shown(style: str, as_json: bool, **given: Any) -> Any:
+            return command(style="json" if as_json else style, **given)
+
+        return _all_of(options)(shown)
+
+    return add
 
 
 def _all_of(options: list[Any]) -> Callable[[Any], Any]:
@@ -495,9 +513,7 @@ def _show_patches(measured: Campaign, style: str, *smallest: float) -> None:
 
 @study.command()
 @CAMPAIGN
-@click.option(
-    "--as", "style", type=click.Choice(["text", "markdown", "json"]), default="text", show_default=True, help="json: all cells."
-)
+@styles("text", "markdown", "json", hint="json: all cells.")
 @SMALLEST
 def patches(campaign: Path, style: str, smallest: float) -> None:
     """Show what each patch of a measured series costs or saves."""
@@ -613,16 +629,16 @@ def _end_with(measured: Campaign, kernel: str, than: str, cells: str, at_most: f
 
 @study.command()
 @CAMPAIGN
-@click.option("--json", "as_json", is_flag=True, help="A list of rows for programs, all metrics.")
+@styles("text", "json", hint="json: all metrics.")
 @SMALLEST
-def summary(campaign: Path, as_json: bool, smallest: float) -> None:
+def summary(campaign: Path, style: str, smallest: float) -> None:
     """Show medians, intervals and verdicts."""
     from study.analyze import compare, frame, tables
     from study.campaign import Campaign
 
     measured = Campaign(campaign)
     rows = compare.summarise(frame.tidy(measured), measured.baselines(), smallest)
-    if as_json:
+    if style == "json":
         print(_as_json(rows))
     else:
         print(tables.all_tables(rows, notes=measured.notes()), end="")
@@ -632,18 +648,10 @@ def summary(campaign: Path, as_json: bool, smallest: float) -> None:
 @CAMPAIGN
 @CELLS
 @click.option("--against", default="", help='What is different of those they are compared with, such as "guest=untouched".')
-@click.option(
-    "--as",
-    "style",
-    type=click.Choice(["text", "markdown", "html", "json", "folded"]),
-    default="text",
-    show_default=True,
-    help="folded: stacks of one receipt, for flamegraph.pl and speedscope.",
-)
-@click.option("--json", "as_json", is_flag=True, help="The same as --as json: a list of rows for programs.")
+@styles("text", "markdown", "html", "json", "folded", hint="folded: stacks of one receipt, for flamegraph.pl and speedscope.")
 @click.option("--sampled", is_flag=True, help="Shares of the samples that perf took, not what was traced.")
 @click.option("--all", "whole", is_flag=True, help="In text, too, the functions of less than 1 % of a round trip.")
-def receipt(campaign: Path, cells: str, against: str, style: str, as_json: bool, sampled: bool, whole: bool) -> None:
+def receipt(campaign: Path, cells: str, against: str, style: str, sampled: bool, whole: bool) -> None:
     """Show what one round trip is made of, function by function, and what two differ in.
 
     On an emulated board every instruction is counted: a path length, not a time. Where perf sampled it is shares, not counts.
@@ -672,7 +680,7 @@ def receipt(campaign: Path, cells: str, against: str, style: str, as_json: bool,
     if sampled and style == "folded":
         raise click.UsageError("samples have no stacks: leave --sampled or --as folded out")
     found = receipts.frame(Campaign(campaign))
-    if style == "folded" and not as_json:
+    if style == "folded":
         print("\n".join(receipts.folded(receipts.of_kind(found, receipts.TRACED, cells))))
         return
     rows: Any
@@ -684,7 +692,7 @@ def receipt(campaign: Path, cells: str, against: str, style: str, as_json: bool,
         rows, programs, draw = receipts.of_kind(found, receipts.SAMPLED, cells), receipts.shares, receipt_tables.all_sampled
     else:
         rows, programs, draw = receipts.of_kind(found, receipts.TRACED, cells), receipts.functions, receipt_tables.all_of
-    print(_as_json(programs(rows)) if as_json or style == "json" else draw(rows, style, whole).rstrip("\n"))
+    print(_as_json(programs(rows)) if style == "json" else draw(rows, style, whole).rstrip("\n"))
 
 
 @study.command()
@@ -694,16 +702,8 @@ def receipt(campaign: Path, cells: str, against: str, style: str, as_json: bool,
     "--against", default="", help='What is different of those they are compared with: "kernel=6.1"; else strategies are.'
 )
 @click.option("--core", default="", help='One core that has published prices, such as "Neoverse N1"; else all.')
-@click.option(
-    "--as",
-    "style",
-    type=click.Choice(["text", "markdown", "html", "json"]),
-    default="text",
-    show_default=True,
-    help="How to show it.",
-)
-@click.option("--json", "as_json", is_flag=True, help="The same as --as json: a list of rows for programs.")
-def predict(campaign: Path, cells: str, against: str, core: str, style: str, as_json: bool) -> None:
+@styles("text", "markdown", "html", "json")
+def predict(campaign: Path, cells: str, against: str, core: str, style: str) -> None:
     """Predict what round trips would take on real cores: receipts times published prices. Nobody measured it.
 
     By how much strategies, or two kernels, would differ in cycles, whether published hypercalls are within what is predicted of a kernel like theirs, and
@@ -721,7 +721,7 @@ def predict(campaign: Path, cells: str, against: str, core: str, style: str, as_
     from study.campaign import Campaign
 
     found = predicted.predict(receipts.frame(Campaign(campaign)), prices(), assumed(), cells, against, core)
-    if as_json or style == "json":
+    if style == "json":
         print(_as_json(predicted_tables.programs(found)))
     else:
         print(predicted_tables.page(found, style).rstrip("\n"))
@@ -729,17 +729,9 @@ def predict(campaign: Path, cells: str, against: str, core: str, style: str, as_
 
 @study.command()
 @CAMPAIGN
-@click.option(
-    "--as",
-    "style",
-    type=click.Choice(["text", "markdown", "html", "json"]),
-    default="text",
-    show_default=True,
-    help="How to show it.",
-)
-@click.option("--json", "as_json", is_flag=True, help="The same as --as json: a list of rows for programs.")
+@styles("text", "markdown", "html", "json")
 @SMALLEST
-def census(campaign: Path, style: str, as_json: bool, smallest: float) -> None:
+def census(campaign: Path, style: str, smallest: float) -> None:
     """Show what real guests did with the debug registers, entry for entry, and what each strategy cost their host.
 
     Entries, exits by what they are, entries with monitor debug mode on and with something enabled; then what the host's kernel does for
@@ -760,7 +752,7 @@ def census(campaign: Path, style: str, as_json: bool, smallest: float) -> None:
     with contextlib.suppress(BadRequest):  # a campaign may have nothing but real guests
         visits = compare.medians(frame.tidy(measured))
     judged = lives.judged(found, visits, smallest)
-    if as_json or style == "json":
+    if style == "json":
         print(_as_json(lives.programs(found, judged)))
     else:
         print(life_tables.page(found, judged, style).rstrip("\n"))

@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 
 from study import paths
-from study.analyze import compare, frame, patches
+from study.analyze import compare, frame, lives, patches, receipts
 from study.campaign import Campaign
-from study.design import choose
+from study.design import MAIN, choose
 from study.factors import KVM
 from study.kernels import lines
 from tests.conftest import BOARDS, some
@@ -61,6 +61,32 @@ def test_a_guest_that_enables_something_pays_what_it_paid(moved: pd.DataFrame, b
 def test_where_the_host_debugs_nothing_is_saved(moved: pd.DataFrame, board: str) -> None:
     rows = moved[(moved["board"] == board) & (moved["host"] == "all") & moved["exit"].isin(EXITS)]
     assert some(rows["moved"], len(EXITS)) == pytest.approx([0] * len(EXITS), abs=10)
+
+
+def test_receipts_say_what_went_away(campaign: Campaign) -> None:
+    """Of a guest that keeps monitor mode on the functions that switch the registers, and hardly anything came in their place."""
+    pairs = receipts.telling(receipts.frame(campaign), campaign.series())
+    assert sorted(tip.board for tip, _ in pairs) == sorted(BOARDS)
+    for tip, base in pairs:
+        assert (tip.guest, tip.exit) == ("mde", "hvc")
+        less = receipts.difference(tip, base).set_index("function")["difference"]
+        switch = less["__debug_save_state"] + less["__debug_restore_state"]
+        assert switch < -300 and switch == pytest.approx(less.sum(), rel=0.2)
+        assert less[less > 0].sum() < 20
+
+
+def test_sequences_came_out_as_on_the_base(campaign: Campaign) -> None:
+    told = campaign.sequences()
+    assert told["count"] >= 2000
+    assert [row["board"] for row in told["played"]] == [board for board in BOARDS for _ in range(4)], "the base twice"
+    assert [row["differ"] for row in told["played"]] == [[]] * 8
+
+
+def test_a_32_bit_linux_pays_nothing_any_more(campaign: Campaign) -> None:
+    """What its host does for it in an exit of hackbench or cyclictest falls by what switching the registers executes."""
+    rows = lives.judged(lives.frame(campaign), pd.DataFrame())
+    rows = rows[(rows["guest"] == "linux-armmp") & rows["phase"].isin(["hackbench", "timer"]) & (rows["arm"] == MAIN)]
+    print(rows.to_string())
 
 
 def test_the_letter_is_a_page_that_can_be_sent() -> None:
