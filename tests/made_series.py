@@ -33,9 +33,11 @@ def factors(labels: list[str], **more: Any) -> Factors:
     return choose("series", kernels=kernels, **asked)
 
 
-def make(folder: Path, costs: Mapping[str, float], series: Mapping[str, Any], boards: Mapping[str, str] = BOARDS) -> Campaign:
+def make(
+    folder: Path, costs: Mapping[str, float], series: Mapping[str, Any], boards: Mapping[str, str] = BOARDS, **more: Any
+) -> Campaign:
     """A campaign of kernels by label, each of which takes so many instructions more than the base; a boot is off by up to a half."""
-    asked = factors(list(costs))
+    asked = factors(list(costs), **more)
     campaign = Campaign.freeze(folder, asked, grows=True)
     campaign.record_series(series)
     noise = random.Random(1)

@@ -17,6 +17,7 @@ from study.design import CONTROL, MAIN
 PLACE = ["board", "exit", "guest", "host", "metric", "unit"]
 BEFORE, BASE, AGAIN = "the one before", "base", "itself"
 MISSING = "not measured"
+QUIET = "none"  # what a host has enabled that does not debug
 MOVED = [
     "median",
     "moved",
@@ -174,10 +175,7 @@ def table(moved: pd.DataFrame, series: Mapping[str, Any], style: str = "text") -
     return "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
 
 
-SHORT_NOTE = (
-    "The cell, exit and guest, that each patch moves most against the one before; all: the series against its base, and what it makes "
-    "dearest; base again: the base measured twice."
-)
+SHORT_NOTE = "The cell, exit and guest, that each patch moves most against the one before; all: the series against its base{}."
 NOTE = (
     "Of each patch the cell, exit and guest, that moved most. The 95 % intervals of all cells and patches of a board hold together, and a "
     "verdict needs one that is wholly more than {smallest} away. The row of the base is the base measured a second time: what should not move. Against the base, the last row is the whole series."
@@ -224,10 +222,15 @@ def words_of(row: Any) -> list[str]:
     if row is None:
         return ["-", "-", "-", MISSING, "-"]
     moved, low, high = (value * tables.scale(row.unit)[0] for value in (row.moved, row.moved_low, row.moved_high))
-    cell, found = f"{row.exit} {row.guest}", f"{row.differ} of {row.cells}"
+    cell, found = cell_of(row.exit, row.guest, row.host), f"{row.differ} of {row.cells}"
     if math.isnan(low):
         return [cell, _signed(moved), "-", tables.NO_INTERVAL, found]
     return [cell, _signed(moved), f"{_signed(low)} to {_signed(high)}", row.verdict, found]
+
+
+def cell_of(leave: str, guest: str, host: str) -> str:
+    """Return what people call a cell: its exit and its guest, and behind a slash its host, if that debugs, too."""
+    return f"{leave} {guest}" + (f"/{host}" if host != QUIET else "")
 
 
 def _signed(value: float) -> str:
@@ -263,17 +266,17 @@ def dearer(moved: pd.DataFrame) -> pd.DataFrame:
 
 
 def both_ways(moved: pd.DataFrame) -> list[str]:
-    """Say of each board how many cells the series as a whole makes cheaper, and dearer, and which of them most.
+    """Say how many cells the series as a whole makes cheaper, and dearer, and which of them most: once of boards of which it is the same.
 
     Parameters
     ----------
     moved : DataFrame
         As moves() returns it.
     """
-    said = []
+    said: dict[tuple[str, str], list[str]] = {}
     for board, rows in final(moved).groupby("board", sort=False):
         if rows["ratio_low"].isna().all():
-            said.append(f"what it moves on {board}, too few boots say")
+            said.setdefault(("what it moves", ", too few boots say"), []).append(board)
             continue
         sure, parts = rows["verdict"].isin([compare.LOWER, compare.HIGHER]).any(), []
         for verdict, verb in ((compare.LOWER, "lowers"), (compare.HIGHER, "raises")):
@@ -285,5 +288,8 @@ def both_ways(moved: pd.DataFrame) -> list[str]:
             most = "" if len(own) == 1 else "most "
             parts.append(f"{verb} {len(own)}, {most}{cell} ({number})")
         moves = f"it {', and '.join(parts)}" if sure else "none is sure to differ"
-        said.append(f"of {tables.plural(len(rows), 'cell')} on {board} {moves}")
-    return said
+        said.setdefault((f"of {tables.plural(len(rows), 'cell')}", f" {moves}"), []).append(board)
+    return [
+        f"{first} on {'each of ' if len(boards) > 1 else ''}{' and '.join(boards)}{last}"
+        for (first, last), boards in said.items()
+    ]

@@ -15,14 +15,13 @@ from study.design import MAIN
 from study.factors import HOST_STATES, IMPORTED, KVM, RIG, kind_of
 from study.publish.prose import with_first_line
 
-MODEL = "Emulated figures are instructions: a model of how much work each way does, not of how long a core takes for it."
-BLOCKS = "Visits, each a fresh process and VM, come in randomised blocks that hold every cell once, by a recorded seed."
+BLOCKS = "Visits, each a fresh process and VM, come in random blocks of all cells, by a recorded seed."
 IMPORTED_SAYS = "The results were measured elsewhere and imported: a boot is what their tags or boot times say."
 RULE = "The 95 % intervals of a table hold together, and only what lies wholly more than {} away is called different{}."
 REPEATED = "; where counts repeat exactly, every difference is one"
 NOT_MODELLED = (
-    "It does not show trap latency, the cost of a system register access, or caches: an emulator does not model them, and on hardware a trap "
-    "and a register access cost far more than one instruction."
+    "It does not show trap latency, the cost of a register access, or caches: an emulator has none, and on hardware a trap and a register "
+    "access cost far more than an instruction."
 )
 NOT_ELSEWHERE = "It shows nothing of other boards, kernels and workloads than these."
 UNJUDGED = "without intervals nobody can say whether it is told apart from itself"
@@ -33,7 +32,7 @@ WHY_TRAPS_DIFFER = (
 
 
 def where(campaign: Campaign, timed: pd.DataFrame) -> str:
-    """Return on what it was measured: boards, modes and kernels; and that emulated figures are a model.
+    """Return on what it was measured: boards, modes and kernels.
 
     Parameters
     ----------
@@ -47,9 +46,7 @@ def where(campaign: Campaign, timed: pd.DataFrame) -> str:
         kernels = list(history.short(own["kernel"]).values()) if kind_of(str(board)) == KVM else []
         linux = f"with {of_series(series)}" if series else f"with Linux {', '.join(kernels)}" if kernels else "bare metal"
         alike.setdefault(linux, []).append(f"{board} ({own['mode'].iloc[0]})")
-    said = f"Measured on {'; '.join(f'{prose_list(boards)} {linux}' for linux, boards in alike.items())}."
-    emulated = (timed["metric"] == "clock").any()
-    return f"{said} {MODEL}" if emulated else said
+    return f"Measured on {'; '.join(f'{prose_list(boards)} {linux}' for linux, boards in alike.items())}."
 
 
 def of_series(series: Mapping[str, Any]) -> str:
@@ -72,7 +69,8 @@ def measured(campaign: Campaign, timed: pd.DataFrame) -> str:
     )
     kit = f"Measured with commit {', '.join(named)} of the kit." if named else ""
     what = IMPORTED_SAYS if IMPORTED in campaign.designs else BLOCKS
-    return " ".join(filter(None, [f"{tables.sizes(timed)} {what} {rule(timed)}", control_arm(timed), kit]))
+    again = control_arm(timed, "the base" if campaign.series() else "")
+    return " ".join(filter(None, [f"{tables.sizes(timed)} {what} {rule(timed)}", again, kit]))
 
 
 def rule(timed: pd.DataFrame) -> str:
@@ -221,27 +219,32 @@ def monitor_mode(summary: pd.DataFrame, leave: str = "hvc") -> dict[str, list[st
     return costs
 
 
-def control_arm(summary: pd.DataFrame) -> str:
-    """Return what the control arm says: how far the baseline was from itself when measured a second time."""
+def control_arm(summary: pd.DataFrame, name: str = "") -> str:
+    """Return what the control arm says: how far the baseline was from itself when measured a second time.
+
+    Parameters
+    ----------
+    summary : DataFrame
+        Of the campaign.
+    name : str, optional
+        What the baseline is called there; else its strategy.
+    """
     rows = compare.control_arm(compare.timed(summary)).dropna(subset="ratio")
     if rows.empty:
         return "The control arm was not measured."
     if (rows["visits"] == 1).all():
         return "Control arm: with a single visit of each cell it cannot say how far the baseline is from itself."
-    name, exact = rows["baseline"].iloc[0], rows["ratio_low"] == rows["ratio_high"]
-    said = []
-    if exact.any():
-        apart = int((rows.loc[exact, "ratio"] != 1).sum())
-        said.append(
-            f"gives {'the same counts' if not apart else f'other counts in {apart}'} of {exact.sum()} cells that repeat exactly"
-        )
-    judged, others = rows[~exact].dropna(subset="ratio_low"), rows[~exact]
-    if len(others):
-        far = f"differs from itself by at most {(others['ratio'] - 1).abs().max():.2%} in {len(others)}{' others' if said else ' cells'}"
-        told = int((judged["verdict"] != compare.CANNOT).sum())
-        all_of = "them" if len(judged) == len(others) else len(judged)
-        said.append(f"{far}, and is told apart from itself in {told} of {all_of}" if len(judged) else f"{far}; {UNJUDGED}")
-    return f"Control arm: {name}, measured a second time under another name, {'; it '.join(said)}."
+    again = f"Control arm: {name or rows['baseline'].iloc[0]}, measured a second time,"
+    exact = rows["ratio_low"] == rows["ratio_high"]
+    apart = exact & (rows["ratio"] != 1)
+    if exact.all() and not apart.any():
+        return f"{again} gives the same counts of {tables.plural(len(rows), 'cell')} that repeat exactly."
+    far = f"{again} differs from itself by at most {(rows['ratio'] - 1).abs().max():.2%} in {tables.plural(len(rows), 'cell')}"
+    judged = rows["ratio_low"].notna()
+    if not judged.any():
+        return f"{far}; {UNJUDGED}."
+    told = int((apart | (judged & ~exact & (rows["verdict"] != compare.CANNOT))).sum())
+    return f"{far}, and is told apart from itself in {told} of {'them' if judged.all() else int(judged.sum())}."
 
 
 def built(campaign: Campaign) -> str:

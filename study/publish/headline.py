@@ -12,8 +12,8 @@ from study.analyze import compare, history, patches, tables
 from study.analyze.rounding import difference
 from study.analyze.tables import scale
 from study.design import MAIN
-from study.factors import GUEST_STATES, STRATEGIES
-from study.publish.prose import with_first_line
+from study.factors import EXITS, GUEST_STATES, HOST_STATES, STRATEGIES
+from study.publish.prose import WIDTH, with_first_line
 
 MOST = 10  # rows
 # Of the guests, those that the question is about come first; what others pay is in the tables.
@@ -24,6 +24,7 @@ PAYS = {
     (history.TOUCHING, "hvc"): ("writes", "it writes a debug register before each hvc"),
     (history.TOUCHING, "mmio"): ("writes, mmio", "the same before each exit to user space"),
 }
+ROOMS = range(24, 8, -1)  # letters that a patch or a cell may have in its table: as many as there is room for
 DEARER = "all, dearer"  # the cell that a series makes dearest
 PAYS_NOTE = "What a guest pays above an untouched one, on each kernel as it is: {}."
 
@@ -52,25 +53,30 @@ def _patches(moved: pd.DataFrame, series: Mapping[str, Any]) -> list[str]:
     rows = patches.leading(moved)
     steps = rows[rows["than"] == patches.BEFORE]
     whole = rows[(rows["than"] == patches.BASE) & (rows["patch"] == rows["patch"].max())]
-    again = rows[rows["than"] == patches.AGAIN]
     dearer = patches.dearer(moved).assign(named=DEARER)
-    room = max(MOST - len(whole) - len(again) - len(dearer), 1)
+    room = max(MOST - len(whole) - len(dearer), 1)
     shown = steps.loc[steps["size"].sort_values(ascending=False, kind="stable").index[:room]]
-    kept = pd.concat([pd.concat([again, shown, whole]).sort_index(), dearer])
+    kept = pd.concat([pd.concat([shown, whole]).sort_index(), dearer])
     names = {place: row["label"] for place, row in enumerate([series["base"], *series["patches"]])}
-    body: list[list[str]] = []
-    for board, own in kept.groupby("board", sort=False):
-        body.append([tables.shorten(str(board)), "", "", "", ""])
-        body += [[f"  {_step(row, names)}", *patches.words_of(row)[:4]] for row in own.itertuples()]
+
+    def table(room: int) -> str:
+        body: list[list[str]] = []
+        for board, own in kept.groupby("board", sort=False):
+            body.append([tables.shorten(str(board), room + 2), "", "", "", ""])
+            for row in own.itertuples():
+                cell, *said = patches.words_of(row)[:4]
+                body.append([f"  {tables.shorten(_step(row, names), room)}", tables.shorten(cell, room), *said])
+        return tables.table(["board, patch", "cell", "moved", "interval", "verdict"], body, "llrrl", "text")
+
+    told = next((told for told in map(table, ROOMS) if max(map(len, told.splitlines())) <= WIDTH), table(ROOMS[-1]))
     left = f" {len(steps) - len(shown)} steps that move less are in the tables." if len(shown) < len(steps) else ""
-    told = tables.table(["board, patch", "cell", "moved", "interval", "verdict"], body, "llrrl", "text")
-    return [f"{patches.SHORT_NOTE}{left}", with_first_line(moved, told)]
+    note = patches.SHORT_NOTE.format("" if dearer.empty else ", and what it makes dearest")
+    return [f"{note}{left}", with_first_line(moved, told)]
 
 
 def _step(row: Any, names: Mapping[int, str]) -> str:
-    """Return what a row is of: a patch, the base measured again, or the whole series."""
-    name = {patches.AGAIN: "base again", patches.BASE: "all"}.get(row.than, names[row.patch])
-    return tables.shorten(DEARER if row.named == DEARER else name, 12)
+    """Return what a row is of: a patch, or the whole series."""
+    return DEARER if row.named == DEARER else "all" if row.than == patches.BASE else names[row.patch]
 
 
 def _kernels(grown: pd.DataFrame) -> list[str]:
@@ -137,8 +143,8 @@ def _cells(rows: pd.DataFrame) -> list[str]:
     return parts
 
 
-def explained(text: str, summary: pd.DataFrame) -> list[str]:
-    """Return for each name of a strategy or a guest that a letter uses what it means.
+def explained(text: str, summary: pd.DataFrame, series: Mapping[str, Any]) -> list[str]:
+    """Return for each name of a strategy, a guest or a host that a letter uses what it means.
 
     Parameters
     ----------
@@ -146,11 +152,18 @@ def explained(text: str, summary: pd.DataFrame) -> list[str]:
         The letter.
     summary : DataFrame
         Of the campaign: what is not of it is not explained.
+    series : mapping
+        As Campaign.series() returns it; empty if there is none. Guests are used in names of cells alone then: "all" and "one" are words.
     """
     words = set(summary.loc[summary["arm"] == MAIN, "strategy"])
     known = {name: STRATEGIES[name].says for name in STRATEGIES if name in words and name != "stock"}
     known |= {name: state.says for name, state in GUEST_STATES.items() if name in set(summary["guest"]) and name != "untouched"}
-    return [f"{name}: {says}" for name, says in known.items() if _used(name, text)]
+    if not series:
+        return [f"{name}: {says}" for name, says in known.items() if _used(name, text)]
+    cells = re.findall(rf"\b(?:{'|'.join(EXITS)}) ([\w-]+)(?:/([\w-]+))?", text)
+    guests, hosts = ({cell[part] for cell in cells} for part in (0, 1))
+    told = [f"{name}: {says}" for name, says in known.items() if name in guests]
+    return told + [f"/{name}: with a host that has {host.says}" for name, host in HOST_STATES.items() if name in hosts]
 
 
 def _used(name: str, text: str) -> bool:

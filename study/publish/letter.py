@@ -203,7 +203,7 @@ def contents(
         "answer": first,
         "where": findings.where(campaign, timed),
         "headline": top,
-        "explained": headline.explained(" ".join([first, *(part for part in top if "\n" in part)]), summary),
+        "explained": headline.explained(" ".join([first, *(part for part in top if "\n" in part)]), summary, series),
         "excerpt": excerpts["lives"] or excerpts["receipts"],
         "measured": findings.measured(campaign, timed),
         "rule": findings.rule(timed),

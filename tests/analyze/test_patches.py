@@ -112,8 +112,28 @@ def test_twenty_commits_can_be_read_in_the_figure(tmp_path: Path) -> None:
 def test_the_answer_says_once_that_it_is_about_the_whole_series(measured: Campaign, moved: pd.DataFrame) -> None:
     said = answer.answer(compare.summarise(frame.tidy(measured), measured.baselines()), moved)
     assert said.lower().count("series as a whole") == 1 and said.endswith(" (emulated: path length in instructions, not time).")
-    for board in some(made_series.BOARDS, 2):
-        assert said.count(f"of 4 cells on {board} none is sure to differ") == 1
+    assert said.count(f"of 4 cells on each of {' and '.join(sorted(made_series.BOARDS))} none is sure to differ") == 1
+
+
+def test_a_host_that_debugs_is_told_apart_in_the_figure_the_tables_and_the_letter(tmp_path: Path) -> None:
+    base, tip = made_series.row("base", 0), made_series.row("tip", 1)
+    known = {"branch": "topic", "ends": False, "base": base, "patches": [tip]}
+    states = {"guests": "untouched,mde,one,half,all", "hosts": "none,all:mde", "exits": "hvc"}
+    campaign = made_series.make(tmp_path / "c", {"base": 0.0, "tip": 100.0}, known, **states)
+    tidy = frame.tidy(campaign)
+    moved = patches.moves(compare.medians(tidy), campaign.series())
+    *_, drawing = figures.draw_all(tidy, compare.summarise(tidy, campaign.baselines()), campaign.series())
+    titles = {axis.get_title("left") for axis in drawing.figure.axes}
+    assert titles == {"guest: untouched", "guest: mde", "guest: mde (host: all)", "guest: one"}
+    assert "not shown, in the tables: half, all" in drawing.figure.legends[0].get_title().get_text()
+    told = "\n".join(headline.headline(compare.summarise(tidy, campaign.baselines()), history.NOTHING, moved, campaign.series()))
+    explained = headline.explained(f"{told} all hvc mde/all", compare.summarise(tidy, campaign.baselines()), campaign.series())
+    assert {"mde: monitor debug mode on, nothing enabled", "/all: with a host that has all enabled"} <= set(explained)
+    assert not any(line.startswith("all:") for line in explained), "it is a word of the table, too"
+    only = moved[moved["host"] == "all"]
+    assert "hvc mde/all" in patches.table(only, campaign.series()) and "hvc mde/all" in patches.said(
+        next(patches.leading(only).itertuples())
+    )
 
 
 @pytest.mark.parametrize(
@@ -126,8 +146,8 @@ def test_the_answer_of_a_series_says_both_ways(tmp_path: Path, cost: float, says
     tidy = frame.tidy(campaign)
     moved = patches.moves(compare.medians(tidy), campaign.series())
     summary = compare.summarise(tidy, campaign.baselines())
-    for board in some(made_series.BOARDS, 2):
-        assert f"of 4 cells on {board} it {says}" in answer.answer(summary, moved)
+    assert f"of 4 cells on each of {' and '.join(sorted(made_series.BOARDS))} it {says}" in answer.answer(summary, moved)
+    assert f"of 4 cells on qemu-neoverse-n1 it {says}" in answer.answer(summary, moved[moved["board"] == "qemu-neoverse-n1"])
     table = headline.headline(summary, history.NOTHING, moved, campaign.series())[1]
     dearer = [line.split()[2:5] for line in table.splitlines() if "all, dearer" in line]
     assert dearer == ([["hvc", "untouched", "+100"]] * 2 if cost > 0 else [])

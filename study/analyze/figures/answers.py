@@ -160,7 +160,7 @@ def of_series(moved: pd.DataFrame) -> Figure:
                 axis.annotate(patches.words_of(row)[1], (end * factor, place), (7, 0), textcoords="offset points",
                               va="center", fontsize="small")  # fmt: skip
             axis.axvline(0, color="0.4", lw=0.8)
-            _as_rows(axis, own["named"], own["exit"] + " " + own["guest"])
+            _as_rows(axis, own["named"], own[["exit", "guest", "host"]].apply(lambda cell: patches.cell_of(*cell), axis=1))
             axis.set_title(shorten(board, BOARD) + (", emulated" if (own["metric"] == "clock").all() else ""), fontsize="medium")
             axis.tick_params(axis="y", labelsize="small")
         axes[0].margins(x=0.25)
