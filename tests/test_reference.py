@@ -185,7 +185,8 @@ def test_a_trap_weighs_far_less_on_the_rig_and_the_letter_says_why(posted: str, 
     for board in (*BOARDS, *RIGS):
         assert f"{traps[board]:.0f} instructions on {board}" in text
     assert "pays less for each touch there" in text
-    assert "alike for these guests: untouched, one, half, all, one-no-mde, touch-20; not for: touch, touch-4." in text
+    alike = re.search(r"alike for these guests: (.*?); not for: touch, touch-4\.", text)
+    assert alike and {"untouched", "mde", "one", "half", "touch-20"} <= set(alike[1].split(", "))
 
 
 @pytest.mark.parametrize("board", RIGS)
