@@ -23,11 +23,12 @@ ROOMS = {
     "terminal": [],
     "process": ["errors", "paths", "factors"],
     "guests": ["errors"],
+    "toml": ["errors"],
     "design": ["errors", "factors", "guests"],
     "campaign": ["errors", "paths", "factors", "terminal", "design"],
-    "kernels": BASE[:-1],
-    "collect": [*BASE, "kernels"],
-    "analyze": BASE,
+    "kernels": [*BASE[:-1], "toml"],
+    "collect": [*BASE, "toml", "kernels"],
+    "analyze": [*BASE, "toml"],
     "publish": [*BASE, "analyze"],
     "bench": [*BASE, "kernels", "collect", "analyze"],
     "notebooks": [*BASE, "collect"],
@@ -94,7 +95,7 @@ def test_a_board_knows_the_vocabulary_alone() -> None:
 
 def test_few_files_lie_beside_the_rooms() -> None:
     assert {path.name for path in STUDY.iterdir() if path.is_file()} == {
-        "__init__.py", "__main__.py", "cli.py", "design.py", "errors.py", "factors.py", "guests.py", "paths.py", "process.py",
+        "__init__.py", "__main__.py", "cli.py", "design.py", "errors.py", "factors.py", "guests.py", "paths.py", "process.py", "toml.py",
     }  # fmt: skip
 
 

@@ -41,7 +41,13 @@ def test_everything_is_where_the_name_says(checkout: Path) -> None:
     made = {str(path.relative_to(checkout / "paper")) for path in checkout.glob(f"paper/{CAMPAIGN}/**/*")}
     own = f"{CAMPAIGN}/notebooks"
     assert {f"{own}/collect-rig-cortex-a57.ipynb", f"{own}/analyze.ipynb", f"{CAMPAIGN}/letter.txt"} <= made
-    assert {path.name for path in (checkout / "data").iterdir()} == {"README.md", "reference", "guests", CAMPAIGN}
+    assert {path.name for path in (checkout / "data").iterdir()} == {
+        "README.md",
+        "reference",
+        "guests",
+        "series-debug-registers",
+        CAMPAIGN,
+    }
     assert (checkout / "paper/html/index.html").exists()
 
 

@@ -8,7 +8,7 @@ from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from study.campaign import schema
+from study import toml
 from study.errors import BadData
 
 FILE = Path(__file__).with_name("assumed.toml")
@@ -137,7 +137,7 @@ def assumed(text: str | None = None) -> Assumed:
         If it is none: the line says what is wrong with it.
     """
     try:
-        found = schema.load_toml(FILE.read_bytes() if text is None else text)
+        found = toml.load(FILE.read_bytes() if text is None else text)
     except BadData as error:
         raise BadData(f"{FILE.name}: {error}") from None
     if unknown := sorted(found.keys() ^ {"ipc", "clock", "core", "like"}):

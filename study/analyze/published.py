@@ -10,8 +10,8 @@ from typing import Any
 
 import pandas as pd
 
+from study import toml
 from study.analyze import tables
-from study.campaign import schema
 from study.errors import BadData
 
 FILE = Path(__file__).with_name("prices.toml")
@@ -114,7 +114,7 @@ def prices(text: str | None = None) -> list[Price]:
         If it is none: the line says what is wrong with it.
     """
     try:
-        found = schema.load_toml(FILE.read_bytes() if text is None else text)
+        found = toml.load(FILE.read_bytes() if text is None else text)
     except BadData as error:
         raise BadData(f"{FILE.name}: {error}") from None
     try:

@@ -50,6 +50,7 @@ HISTORY = ("mde", "all", "one-no-mde", "touch")
 
 # Facts of a board: what a dictionary of more becomes one line, and how long that may be.
 MOST_FACTS, LONGEST_FACT = 20, 4000
+APART = ("doctor", "pyperf")  # facts whose parts have a line each, however many these are
 
 UNMEASURED = "This campaign has not measured what is needed for it."
 WIDTH = 72  # columns that a table may have in a mail
@@ -423,7 +424,7 @@ def _flat(about: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str
         if isinstance(value, list) and value and all(isinstance(row, dict) and row for row in value):
             rows = [list(map(str, row.values())) for row in value]
             value = {first: ", ".join(filter(None, rest)) for first, *rest in rows}
-        if isinstance(value, dict) and (len(value) <= MOST_FACTS or name == "pyperf"):
+        if isinstance(value, dict) and (len(value) <= MOST_FACTS or name in APART):
             yield from _flat(value, f"{prefix}{name} ")
         else:
             items = [f"{key} {one}" for key, one in value.items()] if isinstance(value, dict) else value

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import functools
 import json
-import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
 import fastjsonschema
 
-from study.campaign.names import legible
 from study.errors import BadData
 
 # Far beyond what anything here counts, and far below where floating point ends; the schemas say the same.
@@ -92,20 +90,6 @@ def load(text: str | bytes) -> Any:
         return json.loads(text, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         raise BadData(f"it is not JSON: {error}") from None
-
-
-def load_toml(text: str | bytes) -> dict[str, Any]:
-    """Read TOML, not deeper than can be read.
-
-    Raises
-    ------
-    BadData
-        If it is none.
-    """
-    try:
-        return tomllib.loads(text if isinstance(text, str) else text.decode())
-    except (ValueError, RecursionError) as error:
-        raise BadData(f"it is not TOML: {legible(' '.join(str(error).split()))}") from None
 
 
 def _no_number(word: str) -> NoReturn:

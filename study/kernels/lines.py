@@ -23,7 +23,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from study.campaign import schema
+from study import toml
 from study.errors import BadData, BadRequest
 from study.kernels import linux
 from study.kernels.repository import PLAIN, SOMEONE
@@ -142,7 +142,7 @@ def read(file: Path) -> Series:
         If the file holds no such series: the line says what is wrong.
     """
     try:
-        known = schema.load_toml(file.read_bytes())
+        known = toml.load(file.read_bytes())
         patches = tuple(_patch(row) for row in _tables(known, "patch"))
         if not isinstance(known["linux"], str) or not patches:
             raise TypeError("linux is no text, or there is no patch")

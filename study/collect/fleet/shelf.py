@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from study.campaign import schema
+from study import toml
 from study.campaign.names import legible, slug
 from study.collect import boards
 from study.errors import BadData, BadRequest
@@ -140,7 +140,7 @@ def read(path: Path) -> tuple[BoardEntry, ...]:
         If it is not such a file; the message names the file, the board and the key.
     """
     try:
-        return parse(schema.load_toml(path.read_bytes()), path.absolute().parent)
+        return parse(toml.load(path.read_bytes()), path.absolute().parent)
     except (BadData, BadRequest) as error:
         raise BadRequest(f"{path}: {error}") from None
 

@@ -20,8 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from study import guests
-from study.campaign import schema
+from study import guests, toml
 from study.campaign.names import legible
 from study.errors import BadData, BadRequest
 from study.kernels import guests as built
@@ -121,7 +120,7 @@ def read(path: Path) -> dict[str, Row]:
     except OSError as error:
         raise BadRequest(f"{path}: {error.strerror}; it is to describe guests, see docs/guests.md") from None
     try:
-        return {name: _row(name, table, path.absolute().parent) for name, table in schema.load_toml(text).items()}
+        return {name: _row(name, table, path.absolute().parent) for name, table in toml.load(text).items()}
     except (BadData, BadRequest) as error:
         raise BadRequest(f"{path}: {error}") from None
 
