@@ -10,8 +10,10 @@ comma    := ,
 blank    := $() $()
 # A name of what is asked for, without what means something to make, to a path or in a kernel.
 named     = $(addprefix -,$(subst /,-,$(subst =,-,$(subst :,-,$(subst $(comma),-,$(1))))))
-# A series that is kept as lines becomes a repository, whose base and branch have these names.
+# A series that is kept as lines becomes a repository, whose base and branch have these names. The words of its letter are those of the
+# one that is shipped, whatever campaign the letter is of.
 ifneq ($(SERIES),)
+WORDS  := paper/series$(call named,$(basename $(notdir $(SERIES))))/series.txt
 REPO   := .cache/$(basename $(notdir $(SERIES)))
 BASE   := base
 BRANCH := topic
@@ -55,7 +57,7 @@ STUDY_CC      := $(if $(filter command,$(firstword $(origin CC))),$(CC))
 STUDY_LLVM    := $(LLVM)
 STUDY_KCONFIG := $(KCONFIG)
 export STUDY_CC STUDY_LLVM STUDY_KCONFIG ENDS
-export BOARD PROFILE FLEET KERNEL EXITS SERIES CAMPAIGN TITLE VERSION SINCE SMALLEST URL REPO BRANCH BASE TOOL KEEP TO COPY CELLS GUESTS WORKLOADS LONGER TABLE PIXELS PORT PYTHON OUT PAGES NEWCOMER
+export BOARD PROFILE FLEET KERNEL EXITS SERIES CAMPAIGN TITLE VERSION SINCE SMALLEST URL REPO BRANCH BASE TOOL KEEP TO COPY CELLS GUESTS WORKLOADS LONGER TABLE PIXELS PORT PYTHON OUT PAGES WORDS NEWCOMER
 
 .DEFAULT_GOAL := help
 .PHONY: help study series fleet setup setup-python setup-system setup-board doctor collect receipts guests analyze figures mail reply html serve lab module simulation bench \
@@ -175,6 +177,7 @@ analyze: setup-python  ## figures and tables of CAMPAIGN, with notebooks/analyze
 figures: analyze  ## the same: the figures are made with the tables
 
 mail: setup-python  ## the cover letter of CAMPAIGN, with notebooks/cover-letter.ipynb; with BRANCH= into its series
+	@[ ! -e "$$WORDS" ] || [ -e "$$OUT/series.txt" ] || { mkdir -p "$$OUT" && cp "$$WORDS" "$$OUT/series.txt"; }
 	@$(STUDY) notebook cover-letter "$$PAGES/cover-letter.ipynb" -p campaign "$$CAMPAIGN" -p title "$$TITLE" -p version "$$VERSION" -p since "$$SINCE" -p url "$$URL" -p smallest "$$SMALLEST"
 	@[ -z "$$BRANCH" ] || $(STUDY) mail "$$OUT/letter.txt" "$$OUT/series" --repo "$$REPO" --branch="$$BRANCH" --base="$$BASE" \
 	  --tool "$$TOOL" --keep "$$KEEP" --version "$$VERSION" --to="$$TO" --cc="$$COPY"

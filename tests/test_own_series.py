@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import os
+import shutil
+import subprocess
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -14,7 +18,7 @@ from study.design import MAIN, choose
 from study.factors import KVM
 from study.guests import GUESTS
 from study.kernels import lines
-from tests.conftest import BOARDS, some
+from tests.conftest import BOARDS, copy_of_checkout, some
 
 NAME = "series-debug-registers"
 KEPT = paths.PAPER / "series/debug-registers.toml"
@@ -91,6 +95,17 @@ def test_no_real_guest_is_dearer(campaign: Campaign) -> None:
     rows = rows[(rows["question"] == lives.KERNELS) & (rows["arm"] == MAIN) & (rows["verdict"] != compare.BASELINE)]
     assert set(zip(rows["guest"], rows["phase"], strict=True)) == set(itertools.product(GUESTS, ("boot", "hackbench", "timer")))
     assert set(rows["verdict"]) == {compare.CANNOT}
+
+
+def test_who_measures_it_anew_has_its_words_in_the_letter(tmp_path: Path) -> None:
+    place = copy_of_checkout(tmp_path / "checkout")
+    shutil.copytree(place / "data" / NAME, place / "data/again")
+    words = ["-o", ".venv/ready", "mail", f"SERIES={KEPT.relative_to(paths.ROOT)}", "CAMPAIGN=data/again", "BRANCH="]
+    env = {**os.environ, "PYTHONPATH": str(place)}
+    done = subprocess.run(["make", "-C", place, *words], env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    again = (place / "paper/again/letter.txt").read_text()
+    assert again.replace("data/again", f"data/{NAME}") == (paths.PAPER / NAME / "letter.txt").read_text()
 
 
 def test_the_letter_is_a_page_that_can_be_sent() -> None:
