@@ -225,7 +225,8 @@ def words_of(row: Any) -> list[str]:
     cell, found = cell_of(row.exit, row.guest, row.host), f"{row.differ} of {row.cells}"
     if math.isnan(low):
         return [cell, _signed(moved), "-", tables.NO_INTERVAL, found]
-    return [cell, _signed(moved), f"{_signed(low)} to {_signed(high)}", row.verdict, found]
+    write = _signed if row.verdict == compare.CANNOT else _finely
+    return [cell, write(moved), f"{write(low)} to {write(high)}", row.verdict, found]
 
 
 def cell_of(leave: str, guest: str, host: str) -> str:
@@ -235,6 +236,11 @@ def cell_of(leave: str, guest: str, host: str) -> str:
 
 def _signed(value: float) -> str:
     return f"{round(value):+d}"
+
+
+def _finely(value: float) -> str:
+    """Write what is sure: counts that repeat exactly may differ by less than one."""
+    return _signed(value) if round(value) or not value else f"{value:+.1g}"
 
 
 def whole(moved: pd.DataFrame) -> dict[str, list[str]]:

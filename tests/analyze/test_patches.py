@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -113,6 +114,23 @@ def test_the_answer_says_once_that_it_is_about_the_whole_series(measured: Campai
     said = answer.answer(compare.summarise(frame.tidy(measured), measured.baselines()), moved)
     assert said.lower().count("series as a whole") == 1 and said.endswith(" (emulated: path length in instructions, not time).")
     assert said.count(f"of 4 cells on each of {' and '.join(sorted(made_series.BOARDS))} none is sure to differ") == 1
+
+
+@pytest.mark.parametrize(
+    ("moved", "verdict", "words"),
+    [
+        (0.013, compare.HIGHER, "+0.01"),
+        (-377.4, compare.LOWER, "-377"),
+        (0.3, compare.CANNOT, "+0"),
+        (0.0, compare.BASELINE, "+0"),
+    ],
+)
+def test_a_difference_that_is_sure_is_never_written_as_none(moved: float, verdict: str, words: str) -> None:
+    row = SimpleNamespace(
+        exit="vgic", guest="mde", host="all", differ=1, cells=26, unit="instructions", moved=moved, moved_low=moved, moved_high=moved,
+        verdict=verdict,
+    )  # fmt: skip
+    assert patches.words_of(row) == ["vgic mde/all", words, f"{words} to {words}", verdict, "1 of 26"]
 
 
 def test_a_host_that_debugs_is_told_apart_in_the_figure_the_tables_and_the_letter(tmp_path: Path) -> None:
