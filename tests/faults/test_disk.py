@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import refused, run
 from tests.faults import disk
 from tests.faults.disk import PAGE, Point
 
@@ -29,6 +31,20 @@ def test_an_import_that_meets_a_full_disk_loses_nothing(tmp_path: Path) -> None:
     found = disk.imports(tmp_path, 5, print)
     assert found["full"] >= 2
     assert (found["lost"], found["duplicated"], found["complaints"]) == (0, 0, [])
+
+
+def test_receipts_whose_sums_had_no_room_are_closed_by_the_same_command(whole: Path, tmp_path: Path) -> None:
+    campaign = shutil.copytree(whole, tmp_path / "c", symlinks=True)
+    trace = ("trace", campaign, "--board", disk.RIG)
+    assert run(*trace).returncode == 0
+    sums = campaign / "SHA256SUMS"
+    kept = [line for line in sums.read_text().splitlines(keepends=True) if "receipts.jsonl" not in line]
+    assert len(kept) < len(sums.read_text().splitlines())
+    sums.write_text("".join(kept))
+    assert "is not in SHA256SUMS" in refused(run("verify", campaign))
+    done = run(*trace)
+    assert "nothing to make" in done.stdout
+    assert run("verify", campaign).returncode == 0
 
 
 def test_receipts_that_meet_a_full_disk_are_whole_or_not_there(whole: Path, tmp_path: Path) -> None:

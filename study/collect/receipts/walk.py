@@ -124,6 +124,8 @@ def _make_all(machine: Board, campaign: Campaign, lacking: dict[Visit, list[Want
     pace, left = Pace(SECONDS, boots=len(lacking)), sum(map(len, lacking.values()))
     if not left:
         print(f"{campaign.name}: all {planned} receipts of {machine.name} are there, nothing to make")
+        if campaign.unclosed(machine.name):  # a full disk may have had no room for their sums
+            campaign.close(machine.name)
         return
     try:
         with progress.bar(machine.name, planned, "receipts", done=planned - left, expected=pace.expected) as shown:
@@ -132,9 +134,11 @@ def _make_all(machine: Board, campaign: Campaign, lacking: dict[Visit, list[Want
                 for seconds in _make_in_a_boot(machine, campaign, visit, todo):
                     pace.visited(seconds)
                     shown.update()
-    finally:
+    except BaseException:
         with contextlib.suppress(OSError):  # a full disk has been named already
             campaign.close(machine.name)
+        raise
+    campaign.close(machine.name)
 
 
 def _make_in_a_boot(machine: Board, campaign: Campaign, visit: Visit, todo: list[Wanted]) -> Iterator[float]:
