@@ -140,10 +140,18 @@ def _row(name: str, table: Any, folder: Path) -> Row:
             raise BadRequest(f"guest {name}: {key} is {legible(repr(value))}: it must be {says}")
     files = {key: folder / table[key] for key in (KERNEL, INITRD) if key in table}
     for key, file in files.items():
-        if not file.is_file():
-            raise BadRequest(f"guest {name}: its {key} {file} is not there")
+        if not _is_there(file):
+            raise BadRequest(f"guest {name}: its {key} {legible(str(file), 1000)} is not there")
     others = {key: value for key, value in table.items() if key not in files}
     return Row(name, _kept(files), **{"marks": False, **others})
+
+
+def _is_there(file: Path) -> bool:
+    """Say whether a name is that of a file: one that no file can have is none."""
+    try:
+        return file.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def _kept(files: dict[str, Path]) -> Path:
