@@ -233,6 +233,8 @@ def assembled(out: Path, text: str) -> None:
         ('[mine]\nkernel = "there"\nbits = 16\n', "bits is 16: it must be 32 or 64"),
         ('[mine]\nkernel = "there"\nmemory = 1.5\n', "memory is 1.5"),
         ('[mine]\nkernel = "nowhere"\n', "its kernel .*nowhere is not there"),
+        (f'[mine]\nkernel = "{"x" * 300}"\n', "its kernel .*x is not there"),
+        ('[mine]\nkernel = "a\\u0000b"\n', r"its kernel .*a\?b.* is not there"),
         ('[mine]\nkernel = "there"\ncolour = "red"\n', "key 'colour' is unknown; choose from kernel, initrd"),
         ('[linux-arm64]\nkernel = "there"\n', "name it otherwise"),
         ('["a b"]\nkernel = "there"\n', "name it otherwise"),
