@@ -12,6 +12,7 @@ blank    := $() $()
 named     = $(addprefix -,$(subst /,-,$(subst =,-,$(subst :,-,$(subst $(comma),-,$(1))))))
 # A series that is kept as lines becomes a repository, whose base and branch have these names. The words of its letter are those of the
 # one that is shipped, whatever campaign the letter is of.
+WORDS  :=
 ifneq ($(SERIES),)
 WORDS  := paper/series$(call named,$(basename $(notdir $(SERIES))))/series.txt
 REPO   := .cache/$(basename $(notdir $(SERIES)))

@@ -183,9 +183,12 @@ def _patch(row: dict[str, Any]) -> Patch:
 def commit(file: Path, folder: Path) -> Series:
     """Make a git repository of the kernel's source, with a commit for each patch of a series on linux.BRANCH, from linux.BASE on.
 
-    Returns the series.
-
     What is at `folder` is made anew if it was made so before; all commits of one file on one source have the same names.
+
+    Returns
+    -------
+    Series
+        That the file holds.
 
     Raises
     ------

@@ -27,7 +27,8 @@ State = tuple[str, str]  # of a guest and its host
 def by_patch(moved: pd.DataFrame, series: Mapping[str, Any]) -> Figure:
     """Draw for each board and guest what a round trip costs above the base, commit by commit from above to below, a line for each exit.
 
-    Where there are more guests and hosts than there is room for, those are left out where the least is sure to move. A filled marker is a commit that makes a difference against the one before it; a hollow one does not.
+    Where there are more guests and hosts than there is room for, those are left out where the least is sure to move. A filled
+    marker is a commit that makes a difference against the one before it; a hollow one does not.
 
     Parameters
     ----------
