@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from study.campaign import Campaign
+from study.campaign.files import write_whole
 from study.collect import boards
 from study.collect.boards import Link
 from study.collect.boards.emulated import EmulatedBoard
@@ -75,6 +76,7 @@ def play(campaign: Campaign, names: Sequence[str], count: int, seed: str) -> dic
     kernels = [rows[0], *rows]
     alone, stopped = threading.Lock(), threading.Event()
     emulated = [_emulated(name) for name in dict.fromkeys(names)]
+    recipes = {board.name: _recipes(campaign, board.name, kernels, count, seed) for board in emulated}
     with (
         progress.bar("sequences", len(emulated) * len(kernels) * count, "played") as bar,
         ThreadPoolExecutor(len(emulated)) as each,
@@ -87,7 +89,7 @@ def play(campaign: Campaign, names: Sequence[str], count: int, seed: str) -> dic
                 bar.update(number)
 
         try:
-            found = [each.submit(_of_board, board, kernels, count, seed, done) for board in emulated]
+            found = [each.submit(_of_board, board, kernels, recipes[board.name], count, seed, done) for board in emulated]
             ended, _ = wait(found, return_when=FIRST_EXCEPTION)
             failed = [error for future in ended if (error := future.exception())]
             if failed:
@@ -97,8 +99,8 @@ def play(campaign: Campaign, names: Sequence[str], count: int, seed: str) -> dic
         told = {"seed": seed, "count": count, "played": [row for future in found for row in future.result()]}
     campaign.record_sequences(told)
     for board in emulated:  # who asks again has them played again
-        for recipe in _recipes(board.name, kernels, count, seed):
-            shutil.rmtree(kept(PLAYED, recipe))
+        for recipe in recipes[board.name]:
+            shutil.rmtree(kept(PLAYED, recipe), ignore_errors=True)
     return told
 
 
@@ -111,12 +113,17 @@ def _emulated(name: str) -> EmulatedBoard:
 
 
 def _of_board(
-    board: EmulatedBoard, kernels: Sequence[Mapping[str, str]], count: int, seed: str, done: Callable[[int], None]
+    board: EmulatedBoard,
+    kernels: Sequence[Mapping[str, str]],
+    recipes: Sequence[str],
+    count: int,
+    seed: str,
+    done: Callable[[int], None],
 ) -> list[dict[str, Any]]:
     """Play on one board, kernel after kernel."""
     name, base = board.name, list[Any]()
     rows: list[dict[str, Any]] = []
-    for recipe, row in zip(_recipes(name, kernels, count, seed), kernels, strict=True):
+    for recipe, row in zip(recipes, kernels, strict=True):
         if kept(PLAYED, recipe).is_dir():
             done(count)
         place = cached(PLAYED, recipe, partial(_play, board, row, count, seed, done))
@@ -142,10 +149,11 @@ def _of_board(
     return rows
 
 
-def _recipes(name: str, kernels: Sequence[Mapping[str, str]], count: int, seed: str) -> list[str]:
-    """Return of each kernel what is played on it; the second time on the base is another than the first."""
+def _recipes(campaign: Campaign, name: str, kernels: Sequence[Mapping[str, str]], count: int, seed: str) -> list[str]:
+    """Return of each kernel what is played on it for a campaign; the second time on the base is another than the first."""
     images = [image.image(GIT + row["commit"]).name for row in kernels]
-    return [digest(name, what, str(count), seed, str(images[:n].count(what))) for n, what in enumerate(images)]
+    whose = (str(campaign.folder.resolve()), name, str(count), seed)
+    return [digest(*whose, what, str(images[:n].count(what))) for n, what in enumerate(images)]
 
 
 def _play(board: EmulatedBoard, row: Mapping[str, str], count: int, seed: str, done: Callable[[int], None], folder: Path) -> None:
@@ -164,7 +172,7 @@ def _play(board: EmulatedBoard, row: Mapping[str, str], count: int, seed: str, d
             met.update(answer["met"])
             done(at_once)
     told = {"mode": str(facts["mode"]), "build_id": str(facts["build_id"]), "played": played, "met": met}
-    (folder / "played.json").write_text(json.dumps(told))
+    write_whole(folder / "played.json", json.dumps(told))
 
 
 def _checked(name: str, answer: Mapping[str, Any], count: int) -> list[Any]:
