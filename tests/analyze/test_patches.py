@@ -104,7 +104,7 @@ def test_twenty_commits_can_be_read_in_the_figure(tmp_path: Path) -> None:
     assert min(box.x0 for box in names) >= 0
     bold = [tick.get_text().split()[0] for tick in figure.axes[0].get_yticklabels() if tick.get_fontweight() == "bold"]
     assert bold == ["6-patch-with-quite-a-name", "11-patch-with-quite-a-name", "16-patch-with-quite-a-name"]
-    assert all(label in drawing.alt for label in labels)
+    assert all(label in drawing.text for label in labels) and len(drawing.alt) <= 300
     for axis in some(first.figure.axes, 2):
         named = [tick.get_text().split("\n")[0] for tick in axis.get_yticklabels()]
         assert named == ["6-patch-with-quite-a-n..", "11-patch-with-quite-a-..", "16-patch-with-quite-a-..", "whole series"]

@@ -147,13 +147,13 @@ def _of_series(moved: pd.DataFrame, series: Mapping[str, Any]) -> list[Drawing]:
     """Return what is drawn of a patch series: what it is about is its commits."""
     if moved.empty:
         return []
-    said = [f"{texts.message_of_series(moved)}."]
-    said += [f"On {board} {'; '.join(two)}." for board, two in patches.whole(moved).items()]
-    said += ["By commit:", *patches.commits(series)]
-    table = f"{texts.fill(said[0])}\n\n{patches.table(moved, series)}".rstrip("\n")
+    message = texts.message_of_series(moved)
+    said = [f"on {board} {sentence}" for board, two in patches.whole(moved).items() for sentence in two]
+    commits = "\n".join(map(texts.fill, patches.commits(series)))
+    table = f"{texts.fill(f'{message}.')}\n\n{commits}\n\n{patches.table(moved, series)}".rstrip("\n")
     return [
         Drawing("answer", partial(of_series, moved), texts.describe_series(moved), texts.text_series(moved), NARROW),
-        Drawing("patches", partial(by_patch, moved, series), " ".join(said), table),
+        Drawing("patches", partial(by_patch, moved, series), texts.within(f"{message}: ", said), table),
     ]
 
 
