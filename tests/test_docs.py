@@ -10,9 +10,11 @@ import dataclasses
 import fnmatch
 import importlib.util
 import itertools
+import json
 import os
 import re
 import shlex
+import statistics
 import subprocess
 import tomllib
 from collections import Counter
@@ -186,6 +188,22 @@ def test_the_table_of_costs_has_the_parts_that_are_added_up() -> None:
         assert f"| {', '.join(part.split())} |" in table
         for beginning in part.split():
             assert there(f"{beginning}*"), beginning
+
+
+def test_what_the_study_costs_is_what_the_bench_measured() -> None:
+    """Figures with a point, of seconds, and of per cent are ends, medians or bounds of bench.json, rounded as they are written."""
+    rows = [row for part in json.loads((paths.PAPER / "bench/bench.json").read_text()).values() for row in part]
+    known = {value for row in rows for value in (row["value"], row["low"], row["high"], row["bound"]) if value is not None}
+    for measured in (row["samples"].get(side, ()) for row in rows for side in ("ours", "other")):
+        known |= {min(measured), statistics.median(measured), max(measured)} if measured else set()
+    page = (paths.ROOT / "docs/cost.md").read_text()
+    figures = re.findall(r"\d+\.\d+|\d+(?= (?:s\b|%|to \d))", page)
+    lost = [
+        figure
+        for figure in some(figures, 20)
+        if figure not in {f"{value * times:.{len(figure.partition('.')[2])}f}" for value in known for times in (1, 100)}
+    ]
+    assert lost == []
 
 
 # --- commands -----------------------------------------------------------------------------------------------------

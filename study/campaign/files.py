@@ -37,8 +37,8 @@ def write_whole(path: Path, text: str | bytes, *, new: bool = False) -> None:
         aside.unlink(missing_ok=True)
 
 
-def append(path: Path, text: str) -> None:
-    """Append to a file and sync it. If only a part can be written, such as on a full disk, the file stays what it was.
+def append(path: Path, text: str, *, synced: bool = True) -> None:
+    """Append to a file, and sync it if asked. If only a part can be written, such as on a full disk, the file stays what it was.
 
     What an interruption finds written to its end stays: somebody may have read it already.
     """
@@ -46,7 +46,7 @@ def append(path: Path, text: str) -> None:
     with _open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)) as file:
         size = os.fstat(file).st_size
         try:
-            _write(file, data, path)
+            _write(file, data, path, synced=synced)
         except BaseException as error:
             if isinstance(error, OSError) or os.fstat(file).st_size < size + len(data):
                 os.ftruncate(file, size)
@@ -55,12 +55,13 @@ def append(path: Path, text: str) -> None:
         sync_folder(path.parent)
 
 
-def _write(file: int, data: bytes, path: Path) -> None:
-    """Write and sync all of it, or say which file cannot be written: the system does not."""
+def _write(file: int, data: bytes, path: Path, *, synced: bool = True) -> None:
+    """Write all of it and sync the file, or say which file cannot be written: the system does not."""
     try:
         while data:
             data = data[os.write(file, data) :]
-        os.fsync(file)
+        if synced:
+            os.fsync(file)
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from None
 
@@ -85,6 +86,12 @@ def cut_torn_line(path: Path) -> bool:
         file.truncate(data.rfind(b"\n") + 1)
         os.fsync(file.fileno())
     return True
+
+
+def sync(path: Path) -> None:
+    """Sync a file: all that was appended to it."""
+    with _open(os.open(path, os.O_RDONLY | os.O_CLOEXEC)) as file:
+        _write(file, b"", path)
 
 
 def sync_folder(path: Path) -> None:

@@ -16,8 +16,8 @@
 
 A campaign of imported results has the same files, but its design is a record: it grows with every import.
 
-A visit is one line, appended and synced: it is there whole or not at all. Resuming is making the visits that have no
-line. Everything else is derived from these files.
+A visit is one line, appended whole and synced: no kill takes it away, and a power cut at most the last second of visits. Resuming
+is making the visits that have no line. Everything else is derived from these files.
 """
 
 from __future__ import annotations
@@ -26,9 +26,11 @@ import contextlib
 import fcntl
 import hashlib
 import json
+import math
 import os
 import re
 import shlex
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -59,6 +61,7 @@ State = tuple[int, ...]  # what tells a file from what it was before
 Judge = Callable[[bytes], tuple[dict[str, Any], str]]  # of a line what is in it, and what is wrong with it
 Seen = dict[str, dict[str, str]]  # by board and visit: the boot that has it
 CELL = ("strategy", "guest", "host", "exit")
+SECONDS_AT_STAKE = 1.0  # of measuring: to sync every visit of a rig takes a sixth of its time
 PASSING = (files.ASIDE, files.LOCK, ".err")  # files that a running command has open
 
 
@@ -457,7 +460,10 @@ class Campaign:
         ours = [path for path in self.raw_files() if is_plan(path) or self._is_of(board, path)]
         with self._sums_to_oneself():
             sums = read_sums(self.folder)
-            added = {self._name(path): digest_of(path) for path in ours if self._name(path) not in sums}
+            new = [path for path in ours if self._name(path) not in sums]
+            for path in new:
+                files.sync(path)
+            added = {self._name(path): digest_of(path) for path in new}
             if added:
                 write_sums(self.folder, sums | added)
         designs = self._designs_in_words()
@@ -708,6 +714,7 @@ class OpenBoot:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._synced = -math.inf
 
     def begin(self) -> None:
         """Make its folder."""
@@ -732,11 +739,14 @@ class OpenBoot:
         self.describe(facts)
 
     def record(self, *lines: dict[str, Any], file: str = VISITS) -> None:
-        """Append visits, or what else is one of LINES, and sync them to the disk."""
+        """Append visits, or what else is one of LINES: no kill takes them away then, and a power cut the last SECONDS_AT_STAKE of them."""
         text = "".join(
             json.dumps({**line, "sha256": line_digest(line)}, sort_keys=True, allow_nan=False) + "\n" for line in lines
         )
-        files.append(self.folder / file, text)
+        due = time.monotonic() - self._synced >= SECONDS_AT_STAKE
+        files.append(self.folder / file, text, synced=due)
+        if due:
+            self._synced = time.monotonic()
 
 
 def uncounted(line: Mapping[str, Any]) -> list[dict[str, Any]]:

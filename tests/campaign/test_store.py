@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -45,6 +47,33 @@ def test_resuming_is_the_visits_that_have_no_line(tmp_path: Path) -> None:
     planned = [visit.name for visit in campaign.designs["kvm"].visits()]
     assert [visit.name for visit in campaign.missing("b")] == planned[2:]
     assert [visit.name for visit in campaign.missing("another")] == planned
+    assert campaign.verify() == []
+
+
+def test_a_power_cut_takes_at_most_a_second_of_visits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is on the disk is what was in a file when it was synced last: here by a clock that a visit moves on by 0.4 s."""
+    clock, on_disk, fsync = [0.0], dict[str, int](), os.fsync
+
+    def synced(file: int) -> None:
+        fsync(file)
+        path = Path(f"/proc/self/fd/{file}").readlink()
+        if path.is_file():
+            on_disk[path.name] = path.read_text().count("\n")
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    campaign = Campaign.freeze(tmp_path / "c", replace(SMALL, processes=6))
+    boot = campaign.open_boot("b", 1)
+    boot.begin()
+    boot.describe({"board": "b", "kernel": "k", "mode": "vhe", "emulated": True})
+    at_stake = []
+    for number, visit in enumerate(some(campaign.missing("b"), 18), 1):
+        clock[0] += 0.4
+        boot.record(lines.of_kvm(visit, SMALL))
+        at_stake.append(number - on_disk["visits.jsonl"])
+    assert at_stake == [0, 1, 2] * 6
+    campaign.close("b")
+    assert on_disk["visits.jsonl"] == 18
     assert campaign.verify() == []
 
 

@@ -14,8 +14,8 @@ unfrozen  the design is written aside, and about to be put in place
 begun     the boot is described, no visit of it asked for
 asked     a visit is asked for, and the board's process is stopped, too, before it has read that
 writing   half of a visit's line is written
-unsynced  the whole line is written, and not synced
-between   a line is synced, and the next visit about to be asked for
+unsynced  the whole line is written, its file still open
+between   a line is written, its file closed, and the next visit about to be asked for
 closing   the sums are written aside, and about to be put in place
 closed    the sums are in place
 ========  ==============================================================================================
@@ -30,7 +30,7 @@ from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
-REAL = SimpleNamespace(write=os.write, fsync=os.fsync, replace=os.replace, link=os.link)
+REAL = SimpleNamespace(write=os.write, close=os.close, replace=os.replace, link=os.link)
 
 
 def link_of(path):
@@ -62,7 +62,7 @@ class Stopper:
         self.campaign, self.marks = Path(campaign), Path(marks)
         self.stops = [(event, int(number)) for event, _, number in (stop.partition(":") for stop in stops.split())]
         self.stopped = self.seen = 0
-        self.written = self.recorded = False  # a line of this run, perhaps not synced; one that is
+        self.written = self.recorded = False  # a line of this run, in a file that is open; one, in a file that was closed
         self.next_asks = False  # the next request is for a visit
 
     def find_spec(self, name, *_):
@@ -116,14 +116,14 @@ class Stopper:
         self.stop("asked")
         return done
 
-    def fsync(self, file):
-        """Do what os.fsync does."""
+    def close(self, file):
+        """Do what os.close does."""
         is_line = self.written and self.is_visits(file)  # or a torn line of an earlier run was cut off
         if is_line:
             self.at("unsynced")
-        REAL.fsync(file)
+        REAL.close(file)
         if is_line:
-            self.recorded = self.next_asks = True
+            self.written, self.recorded, self.next_asks = False, True, True
 
     def replace(self, source, target, **how):
         """Do what os.replace does."""
@@ -146,5 +146,5 @@ class Stopper:
 
 if "STOPPER_STOPS" in os.environ:
     stopper = Stopper(*(os.environ[f"STOPPER_{name}"] for name in ("CAMPAIGN", "STOPS", "MARKS")))
-    os.write, os.fsync, os.replace, os.link = stopper.write, stopper.fsync, stopper.replace, stopper.link
+    os.write, os.close, os.replace, os.link = stopper.write, stopper.close, stopper.replace, stopper.link
     sys.meta_path.insert(0, stopper)
