@@ -197,6 +197,7 @@ def test_what_the_study_costs_is_what_the_bench_measured() -> None:
     for measured in (row["samples"].get(side, ()) for row in rows for side in ("ours", "other")):
         known |= {min(measured), statistics.median(measured), max(measured)} if measured else set()
     page = (paths.ROOT / "docs/cost.md").read_text()
+    assert f"![{json.loads((paths.PAPER / 'bench/alt.json').read_text())['bench']}]" in page
     figures = re.findall(r"\d+\.\d+|\d+(?= (?:s\b|%|to \d))", page)
     lost = [
         figure
