@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import json
 import re
 import shlex
 import socket
@@ -42,6 +43,17 @@ def test_a_notebook_tells_and_modules_do(path: Path) -> None:
         assert not any(isinstance(node, ast.FunctionDef | ast.ClassDef) for node in ast.walk(tree))
         assert cell.metadata.get("tags") or len(cell.source.splitlines()) <= 15
     assert cells(path, "markdown")
+
+
+def test_no_table_takes_the_place_of_a_figures_text() -> None:
+    source = "\n".join(cell.source for cell in cells(paths.NOTEBOOKS / "analyze.ipynb"))
+    saved = some(re.findall(r'tables\.save\(.*, "([a-z-]+)"\)', source), 5)
+    drawn = {
+        name
+        for folder in ("reference", "series-debug-registers")
+        for name in json.loads((paths.PAPER / folder / "alt.json").read_text())
+    }
+    assert not {*saved, "tables"} & set(some(drawn, 10))
 
 
 @names
