@@ -5,18 +5,18 @@ import os
 import re
 import shutil
 import subprocess
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from study.campaign import Campaign, schema
+from study.campaign import Campaign, schema, store
 from study.campaign.files import cut_torn_line
 from study.campaign.lines import line_digest, parse_line
 from study.campaign.names import legible
@@ -61,7 +61,7 @@ def test_a_power_cut_takes_at_most_a_second_of_visits(tmp_path: Path, monkeypatc
             on_disk[path.name] = path.read_text().count("\n")
 
     monkeypatch.setattr(os, "fsync", synced)
-    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(store, "time", SimpleNamespace(monotonic=lambda: clock[0]))
     campaign = Campaign.freeze(tmp_path / "c", replace(SMALL, processes=6))
     boot = campaign.open_boot("b", 1)
     boot.begin()
