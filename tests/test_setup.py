@@ -106,7 +106,7 @@ def test_make_passes_on_what_guests_have_and_how_they_leave(tmp_path: Path, aske
         ("setup", {"qemu-system-arm", "cpio", "python3-venv"}),
         ("test", {"qemu-system-arm", "chromium", "openssh-client", "linux-perf", "python3-venv"}),
         ("html", {"python3-venv"}),
-        ("series", {"qemu-system-arm", "cpio", "flex", "bison", "bc", "gcc", "python3-venv"}),
+        ("series", {"qemu-system-arm", "cpio", "flex", "bison", "bc", "xz-utils", "gcc", "python3-venv"}),
     ],
 )
 def test_who_may_not_install_is_told_the_command(tmp_path: Path, goal: str, named: set[str]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from study.kernels import archive
 from study.kernels.cache import cached, digest
 from study.kernels.repository import PLAIN, SOMEONE
-from study.process import run
+from study.process import need, run
 from study.terminal import progress
 
 BRANCH, BASE = "topic", "base"
@@ -32,6 +32,7 @@ def repository(series: str) -> Path:
     package = f"linux-source-{series}"
 
     def fetch(place: Path) -> None:
+        need("xz")  # tar calls it
         host = run(["dpkg", "--print-architecture"]).strip()
         archive.fetch(archive.of_kernels(place, host), "download", names=[package], cwd=place)
         progress.say(f"unpacking the source of Linux {series} (about a minute)")

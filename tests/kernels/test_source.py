@@ -273,7 +273,8 @@ def test_a_full_disk_is_named_and_the_next_run_goes_on(repo: Path, tmp_path: Pat
     command = [sys.executable, "-c", code, "plan", *PLAN[1:], "--kernels", "mine=git:topic", "--repo", str(repo)]
     build = [sys.executable, "-c", f"from study.kernels import source; source.find('git:{tree.git(repo, 'rev-parse', 'topic')}')"]
     with Room(tmp_path / "cache") as room:
-        assert [room.run(*command).returncode, room.run(*build).returncode] == [0, 0]
+        for whole_run in (room.run(*command), room.run(*build)):
+            assert whole_run.returncode == 0, whole_run.stderr
         whole = room.used()
     failed = 0
     for tenth in (2, 5, 8, 9):
