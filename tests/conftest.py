@@ -165,7 +165,7 @@ def wait_for(look: Callable[[], T], limit: float = 240.0) -> T:
 
 
 def run(
-    *words: object, program: str = "study", env: dict[str, str] | None = None, timeout: float = 600
+    *words: object, program: str = "study", env: dict[str, str] | None = None, timeout: float = 1800
 ) -> subprocess.CompletedProcess[str]:
     """Run a program of the environment to its end, as a user would in the checkout."""
     argv, whole = list(map(str, words)), {**os.environ, **(env or {})}

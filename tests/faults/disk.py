@@ -102,10 +102,9 @@ class Room:
         return (state.f_blocks - state.f_bfree) * state.f_frsize
 
     def run(self, *argv: str) -> subprocess.CompletedProcess[str]:
-        """Run a program in it, in the checkout."""
-        return subprocess.run(
-            [*self._enter, "--", *argv], cwd=paths.ROOT, capture_output=True, text=True, timeout=600, check=False
-        )  # fmt: skip
+        """Run a program in it, in the checkout: who enters a name space of mounts is at its root."""
+        command = [*self._enter, "--", "env", f"--chdir={paths.ROOT}", *argv]
+        return subprocess.run(command, capture_output=True, text=True, timeout=1800, check=False)
 
     def study(self, *words: object) -> subprocess.CompletedProcess[str]:
         """Run the command in it."""
