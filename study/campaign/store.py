@@ -61,7 +61,7 @@ State = tuple[int, ...]  # what tells a file from what it was before
 Judge = Callable[[bytes], tuple[dict[str, Any], str]]  # of a line what is in it, and what is wrong with it
 Seen = dict[str, dict[str, str]]  # by board and visit: the boot that has it
 CELL = ("strategy", "guest", "host", "exit")
-SECONDS_AT_STAKE = 1.0  # of measuring: to sync every visit of a rig takes a sixth of its time
+SECONDS_AT_STAKE = 1.0  # of measuring: to sync every visit of a rig takes a seventh of its time
 PASSING = (files.ASIDE, files.LOCK, ".err")  # files that a running command has open
 
 
